@@ -1,0 +1,52 @@
+"""Every error that dedup raises on purpose.
+
+DedupError           1   something is wrong; the message says what, with what, and what to do
+  BadUsage           2   the words on the command line do not fit together
+  StoreBusy          4   another run holds this database
+  StoreUnusable      1   the database cannot be read or written
+  WeightsUnusable    1   the shipped tensors are missing or not the ones that were published
+  UnreadablePhoto    -   one file cannot be used; it becomes a Skipped and the run goes on
+    NotAPicture      -   the file is plainly something else
+    MissingExtra     -   the file needs an optional package
+
+The number is the exit code of the command line. Exit code 3 is not an error: the run is done, but some files
+were skipped.
+"""
+
+
+class DedupError(Exception):
+    """Base of all errors raised on purpose; str() is one line for a person."""
+
+    exit_code = 1
+
+
+class BadUsage(DedupError):
+    """The request does not make sense."""
+
+    exit_code = 2
+
+
+class StoreBusy(DedupError):
+    """Another run holds this database."""
+
+    exit_code = 4
+
+
+class StoreUnusable(DedupError):
+    """The database cannot be read or written."""
+
+
+class WeightsUnusable(DedupError):
+    """The shipped tensors are missing or not the ones that were published."""
+
+
+class UnreadablePhoto(DedupError):
+    """One file cannot be used as a photo; str() is the reason."""
+
+
+class NotAPicture(UnreadablePhoto):
+    """The file is plainly something else."""
+
+
+class MissingExtra(UnreadablePhoto):
+    """The file needs an optional package that is not installed."""

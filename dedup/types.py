@@ -1,0 +1,177 @@
+"""The values that pass between stages. Plain data: no I/O, no torch, no SQL.
+
+Terms, one each:
+  file        a path as stat() saw it
+  photo       one sequence of bytes that decodes to a picture, however many files hold it
+  descriptor  what the encoder keeps of a photo: a global vector and a spatial map
+  candidate   two photos whose vectors are near each other
+  score       what the pairwise head says of a candidate
+  verdict     a candidate whose relation is decided
+  match       a verdict that is reported: exact, identical or copy, and similar if asked for
+  group       one photo to keep (the keeper) and those that match it (the duplicates)
+
+Symbols in shape comments, everywhere in this package:
+  N photos   D dimensions of a vector   K neighbours asked for   P pairs
+  B batch    C, H, W  channels, height, width   S places of a map (H * W)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+Maps = NDArray[np.int8]
+Indices = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+class Relation(IntEnum):
+    """How two photos are related, the closest first."""
+
+    EXACT = 0  # same bytes
+    IDENTICAL = 1  # other bytes, same decoded pixels
+    COPY = 2  # one photograph in two versions
+    SIMILAR = 3  # another shot of the same scene
+    UNRELATED = 4
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as stat() saw it, before anyone opened it.
+
+    The path is absolute, with undecodable bytes as surrogate escapes (os.fsdecode).
+    """
+
+    path: str
+    size: int  # bytes
+    mtime_ns: int  # nanoseconds since the epoch
+    ctime_ns: int  # moves even when somebody puts the mtime back
+    device: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file left out, and why. Every file found ends in one Photo or one Skipped."""
+
+    path: str
+    reason: str
+    picture: bool = True  # False: plainly something else (a video, a text); not a failure
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What decoding one photo gives.
+
+    pixels: (side, side, 3) uint8, sRGB, upright, squashed to a square.
+    width, height: of the upright picture in the file, in pixels.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    format: str  # Pillow's word: JPEG, PNG, HEIF, ...
+    taken_at: str | None  # ISO 8601, local time of the camera
+    camera: str | None  # make and model
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One sequence of bytes that decodes to a picture, and every file that holds it."""
+
+    sha256: str  # of the bytes, 64 hex digits
+    size: int  # bytes
+    width: int  # pixels, upright
+    height: int
+    format: str
+    taken_at: str | None
+    camera: str | None
+    files: tuple[File, ...]  # one or more, in the order of their paths; two or more are exact copies
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """P pairs worth a look, as columns; left < right, no pair twice.
+
+    left, right: (P,) int64, photo numbers.   similarity: (P,) float32, cosine in [-1, 1].
+    """
+
+    left: Indices
+    right: Indices
+    similarity: Floats
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def rows(self, rows: NDArray[np.generic] | slice) -> Self:
+        """Return the pairs of these rows, given as numbers, a mask or a slice."""
+        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def keys(self, photos: int) -> Indices:
+        """Return (P,) int64, a number for each pair that no other pair of so many photos has."""
+        return self.left * photos + self.right
+
+
+@dataclass(frozen=True)
+class Scores(Candidates):
+    """What the pairwise head says of candidates.
+
+    copy: (P,) float32 in [0, 1], the probability that both are one photograph.
+    similar: (P,) float32 in [0, 1], the probability of another shot of the same scene.
+    """
+
+    copy: Floats
+    similar: Floats
+
+
+@dataclass(frozen=True)
+class Verdicts(Scores):
+    """Candidates with their relation decided.
+
+    relation: (P,) int8, a Relation each.
+    """
+
+    relation: NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """One photo of a group besides the keeper. All figures are those of the pair (keeper, duplicate)."""
+
+    photo: int
+    relation: Relation
+    probability: float  # that both are one photograph
+    similarity: float  # cosine
+    reason: str  # why the other one is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One photo to keep, and the photos that match it.
+
+    A star, not a connected component: each duplicate was compared with the keeper itself,
+    because an action may remove the duplicate and leave only the keeper.
+    """
+
+    keeper: int
+    duplicates: tuple[Duplicate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides the result, besides the photos and the weights. Written into every report."""
+
+    neighbours: int = 40  # K: candidates a photo
+    min_similarity: float = 0.2  # cosine below which a pair is no candidate
+    min_probability: float = 0.5  # of a copy, for a pair to be reported
+    include_similar: bool = False  # report other shots of a scene too
+    protect: tuple[str, ...] = ()  # absolute folders whose photos are kept first
