@@ -1,0 +1,103 @@
+"""File -> Reading: what one worker does with one file. It is read once; what is hashed is what is decoded.
+
+Runs in another process and imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+
+from dedup import __version__
+from dedup.decode import decode, pixels_sha256
+from dedup.errors import NotAPicture, UnreadablePhoto
+from dedup.formats import HEAD_BYTES, sniff
+from dedup.types import File, Picture, Skipped
+
+_MOST = 4 << 30  # bytes; a larger file is no photo
+# A file of such a name that holds no picture has come to harm; any other is simply something else.
+_PICTURE_NAMES = tuple(
+    ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .tif .tiff .bmp .dib .heic .heif .hif .avif .jxl .jp2 .j2k .jpx .psd "
+    ".tga .dds .ico .icns .pcx .ppm .pgm .pbm .pnm .sgi .qoi .mpo "
+    ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .raw .rwl .kdc .mrw".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file to read, and the SHA-256 of photos of its size that are known already: those need no decoding."""
+
+    file: File
+    side: int  # pixels, of the picture wanted
+    known: Collection[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """sha256: of the bytes. size: how many. picture: None if the photo is known already."""
+
+    sha256: bytes
+    size: int
+    picture: Picture | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The file cannot be used; `lasting` if it will not be better the next time, unless the file changes."""
+
+    skipped: Skipped
+    lasting: bool
+
+
+def decoders() -> str:
+    """Return the names and versions of what decodes; what others refused may be read by these."""
+    found = [f"dedup {__version__}"]
+    for package in ("pillow", "pillow-heif", "rawpy", "pillow-jxl-plugin"):
+        with suppress(PackageNotFoundError):
+            found.append(f"{package} {version(package)}")
+    return ", ".join(found)
+
+
+def read_photo(task: Task) -> Reading | Rejected:
+    """Return what the file holds. Never raises for what is in the file or wrong with it."""
+    path = task.file.path
+    try:
+        data = _contents(path)
+        digest = sha256(data).digest()
+        picture = None if digest in task.known else decode(data, side=task.side)
+    except NotAPicture as error:
+        return Rejected(Skipped(path, str(error), picture=path.lower().endswith(_PICTURE_NAMES)), lasting=True)
+    except UnreadablePhoto as error:
+        return Rejected(Skipped(path, str(error)), lasting=True)
+    except OSError as error:
+        return Rejected(Skipped(path, error.strerror or str(error)), lasting=False)
+    except MemoryError:
+        return Rejected(Skipped(path, "not enough memory"), lasting=False)
+    return Reading(digest, len(data), picture)
+
+
+def read_pixels(task: tuple[str, str]) -> bytes | None:
+    """Return the SHA-256 of the decoded pixels of (path, sha256 of the bytes); None if it cannot be had any more."""
+    path, expected = task
+    try:
+        data = _contents(path)
+        return bytes.fromhex(pixels_sha256(data)) if sha256(data).hexdigest() == expected else None
+    except (UnreadablePhoto, OSError, MemoryError):
+        return None
+
+
+def _contents(path: str) -> bytes:
+    """Return the bytes of a file that may be a photo. Raises NotAPicture, OSError."""
+    # O_NONBLOCK: a file that was swapped for a pipe since it was listed must not hang the worker
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as f:
+        head = f.read(HEAD_BYTES)
+        kind = sniff(head)
+        if kind is not None:
+            raise NotAPicture(f"not a picture ({kind})")
+        if os.fstat(f.fileno()).st_size > _MOST:
+            raise NotAPicture(f"not a picture (larger than {_MOST >> 30} GiB)")
+        return head + f.read()

@@ -1,0 +1,172 @@
+"""run(fn, items): calls a function on each item in other processes, and yields what comes back.
+
+A photo is a stranger's file, and the native codecs that open it can crash or hang. A crash or an overdue answer costs
+the item that caused it and one process, never the run: the result is then a Failure that says what happened.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 4  # items handed to a worker before its answers, so that it never waits
+_LIMIT_S = 120.0  # for one item
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No result: the worker died, or had to be stopped."""
+
+    reason: str
+
+
+@dataclass
+class _Worker(Generic[Item]):
+    process: BaseProcess
+    connection: Connection
+    waiting: deque[Item]
+    since: float  # when the first waiting item was begun, at the earliest
+
+
+def run(
+    fn: Callable[[Item], Result], items: Iterable[Item], *, workers: int, limit_s: float = _LIMIT_S
+) -> Iterator[tuple[Item, Result | Failure]]:
+    """Yield (item, fn(item)) for every item, each once, in any order.
+
+    fn and the items must be picklable. What fn raises is a bug and is raised here.
+    """
+    todo = iter(items)
+    again: deque[Item] = deque()  # handed to a worker that died before it came to them
+    pool: list[_Worker[Item]] = []
+    try:
+        while True:
+            _hand_out(fn, pool, again, todo, workers=workers)
+            busy = {w.connection: w for w in pool if w.waiting}
+            if not busy:
+                return
+            ready = wait(list(busy), timeout=_until_overdue(busy.values(), limit_s))
+            for connection in ready:
+                assert isinstance(connection, Connection)
+                yield _answer(busy[connection], pool, again)
+            if not ready:
+                yield from _overdue(pool, again, limit_s=limit_s)
+    finally:
+        for worker in pool:
+            _stop(worker)
+
+
+def _hand_out(
+    fn: Callable[[Item], Result], pool: list[_Worker[Item]], again: deque[Item], todo: Iterator[Item], *, workers: int
+) -> None:
+    """Give each worker its next items, starting workers as there is work for them."""
+    for depth in range(1, _AHEAD + 1):
+        for n in range(workers):
+            if n < len(pool) and len(pool[n].waiting) >= depth:
+                continue
+            item = again.popleft() if again else next(todo, None)
+            if item is None:
+                return
+            if n >= len(pool):
+                pool.append(_start(fn))
+                n = len(pool) - 1
+            worker = pool[n]
+            if not worker.waiting:
+                worker.since = time.monotonic()
+            worker.waiting.append(item)
+            with suppress(BrokenPipeError, ConnectionResetError):  # it died; reading from it says so next
+                worker.connection.send(item)
+
+
+def _answer(worker: _Worker[Item], pool: list[_Worker[Item]], again: deque[Item]) -> tuple[Item, Result | Failure]:
+    try:
+        result, error = worker.connection.recv()
+    except (EOFError, ConnectionResetError):
+        worker.process.join()
+        return _bury(worker, pool, again, _cause(worker.process.exitcode))
+    if error is not None:
+        raise error
+    worker.since = time.monotonic()
+    return worker.waiting.popleft(), result
+
+
+def _overdue(
+    pool: list[_Worker[Item]], again: deque[Item], *, limit_s: float
+) -> Iterator[tuple[Item, Result | Failure]]:
+    now = time.monotonic()
+    for worker in [w for w in pool if w.waiting and now - w.since >= limit_s]:
+        worker.process.kill()
+        yield _bury(worker, pool, again, f"not done after {limit_s:.0f} s")
+
+
+def _until_overdue(busy: Iterable[_Worker[Item]], limit_s: float) -> float:
+    return max(0.0, min(w.since for w in busy) + limit_s - time.monotonic())
+
+
+def _bury(
+    worker: _Worker[Item], pool: list[_Worker[Item]], again: deque[Item], reason: str
+) -> tuple[Item, Result | Failure]:
+    """Return the failure of the item that the worker was at; its other items go back to the queue."""
+    pool.remove(worker)
+    item = worker.waiting.popleft()
+    again.extend(worker.waiting)
+    worker.waiting.clear()
+    _stop(worker)
+    return item, Failure(reason)
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"the decoder crashed ({signal.Signals(-exitcode).name})"
+    return f"the decoder ended with code {exitcode}"
+
+
+def _start(fn: Callable[[Item], Result]) -> _Worker[Item]:
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(fn, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours, deque(), time.monotonic())
+
+
+def _stop(worker: _Worker[Item]) -> None:
+    worker.connection.close()
+    worker.process.join(timeout=0.5)
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()
+
+
+def _work(fn: Callable[[Item], Result], connection: Connection) -> None:
+    """Answer each item until the other end closes. What native libraries print is thrown away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and closes the pipe
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for the life of the process)
+    while True:
+        try:
+            item = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer: tuple[object, BaseException | None] = fn(item), None
+        except Exception as error:
+            answer = None, error  # a bug: raised in the parent, where it can be seen
+        try:
+            connection.send(answer)
+        except (BrokenPipeError, ConnectionResetError):
+            return

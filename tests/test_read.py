@@ -1,0 +1,96 @@
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from album import scene
+
+from dedup.files import walk
+from dedup.read import Reading, Rejected, Task, decoders, read_photo, read_pixels
+from dedup.types import File, Skipped
+
+
+def task(path: Path, *known: bytes) -> Task:
+    (file,) = walk([str(path)])
+    assert isinstance(file, File)
+    return Task(file, 64, known)
+
+
+def test_what_is_hashed_is_what_is_decoded(tmp_path: Path) -> None:
+    scene(1).save(tmp_path / "a.jpg")
+    result = read_photo(task(tmp_path / "a.jpg"))
+    assert isinstance(result, Reading)
+    assert result.sha256 == sha256((tmp_path / "a.jpg").read_bytes()).digest()
+    assert result.size == (tmp_path / "a.jpg").stat().st_size
+    assert result.picture is not None
+    assert (result.picture.width, result.picture.height) == (640, 480)
+
+
+def test_known_photo_is_hashed_and_not_decoded(tmp_path: Path) -> None:
+    scene(1).save(tmp_path / "a.jpg")
+    digest = sha256((tmp_path / "a.jpg").read_bytes()).digest()
+    assert read_photo(task(tmp_path / "a.jpg", digest)) == Reading(digest, (tmp_path / "a.jpg").stat().st_size, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "picture"),
+    [
+        ("cut.jpg", None, "cut short: the picture data ends too early", True),
+        ("empty.JPG", b"", "not a picture (empty file)", True),
+        ("empty.txt", b"", "not a picture (empty file)", False),
+        ("letter.jpg", b"Dear Sir,\nno picture here.\n" * 9, "not a picture (text)", True),
+        ("notes.txt", b"Dear Sir,\nno picture here.\n" * 9, "not a picture (text)", False),
+        ("film.mp4", b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(99), "not a picture (MPEG-4 video)", False),
+        ("mystery.dat", bytes(range(256)) * 9, "no picture format that can be read", False),
+    ],
+)
+def test_file_that_is_no_photo_says_why(
+    tmp_path: Path, name: str, content: bytes | None, reason: str, picture: bool
+) -> None:
+    path = tmp_path / name
+    if content is None:
+        scene(1).save(path)
+        content = path.read_bytes()[:9000]
+    path.write_bytes(content)
+    assert read_photo(task(path)) == Rejected(Skipped(str(path), reason, picture), lasting=True)
+
+
+def test_film_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "film.mov"
+    with path.open("wb") as f:
+        f.write(b"\0\0\0\x14ftypqt  \0\0\0\0qt  ")
+        f.truncate(1 << 40)  # a terabyte with nothing in it
+    result = read_photo(task(path))
+    assert isinstance(result, Rejected)
+    assert result.skipped.reason == "not a picture (QuickTime video)"
+
+
+def test_file_that_vanished_is_tried_again_next_time(tmp_path: Path) -> None:
+    scene(1).save(tmp_path / "a.jpg")
+    gone = task(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").unlink()
+    path = str(tmp_path / "a.jpg")
+    assert read_photo(gone) == Rejected(Skipped(path, "No such file or directory"), lasting=False)
+
+
+def test_file_that_became_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    scene(1).save(tmp_path / "a.jpg")
+    swapped = task(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").unlink()
+    os.mkfifo(tmp_path / "a.jpg")
+    assert isinstance(read_photo(swapped), Rejected)
+
+
+def test_pixels_are_those_of_the_bytes_that_were_scanned(tmp_path: Path) -> None:
+    scene(1).save(tmp_path / "a.png")
+    scene(1).save(tmp_path / "a.bmp")
+    png, bmp = tmp_path / "a.png", tmp_path / "a.bmp"
+    digests = [sha256(p.read_bytes()).hexdigest() for p in (png, bmp)]
+    assert read_pixels((str(png), digests[0])) == read_pixels((str(bmp), digests[1])) is not None
+    assert read_pixels((str(png), digests[1])) is None
+    assert read_pixels((str(tmp_path / "gone.png"), digests[0])) is None
+
+
+def test_decoders_are_named_with_their_versions() -> None:
+    assert "pillow " in decoders()
+    assert "pillow-heif " in decoders()

@@ -1,0 +1,84 @@
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dedup.runners import Failure, run
+
+
+def square(n: int) -> int:
+    return n * n
+
+
+def square_unless_seven(n: int) -> int:
+    if n == 7:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if n == 8:
+        os._exit(5)
+    return n * n
+
+
+def hang_at_three(n: int) -> int:
+    if n == 3:
+        time.sleep(60)
+    return n * n
+
+
+def noisy(n: int) -> int:
+    os.write(1, b"libtiff says hello\n")
+    os.write(2, b"libtiff complains\n")
+    print("so does a plug-in")
+    return n
+
+
+def broken(n: int) -> int:
+    raise ZeroDivisionError("a bug")
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_every_item_comes_back_once(workers: int) -> None:
+    assert sorted(run(square, range(50), workers=workers)) == [(n, n * n) for n in range(50)]
+
+
+def test_crash_costs_one_item_and_says_which_signal() -> None:
+    results = dict(run(square_unless_seven, range(30), workers=2))
+    assert results.pop(7) == Failure("the decoder crashed (SIGSEGV)")
+    assert results.pop(8) == Failure("the decoder ended with code 5")
+    assert results == {n: n * n for n in range(30) if n not in (7, 8)}
+
+
+def test_hang_costs_one_item() -> None:
+    results = dict(run(hang_at_three, range(12), workers=2, limit_s=2))
+    assert results.pop(3) == Failure("not done after 2 s")
+    assert results == {n: n * n for n in range(12) if n != 3}
+
+
+def test_what_native_code_prints_is_not_seen(capfd: pytest.CaptureFixture[str]) -> None:
+    assert len(list(run(noisy, range(5), workers=1))) == 5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bug_in_the_function_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        list(run(broken, [1], workers=1))
+
+
+def test_nothing_to_do_starts_no_process() -> None:
+    assert list(run(square, [], workers=4)) == []
+
+
+def test_items_are_taken_as_there_is_room_for_them() -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for n in range(1000):
+            taken += 1
+            yield n
+
+    results = run(square, items(), workers=2)
+    next(results)
+    assert taken < 20
+    results.close()  # type: ignore[attr-defined]
