@@ -1,0 +1,200 @@
+"""Candidates -> Scores -> Verdicts: the pairwise head. It sees the spatial maps of both photos and nothing else.
+
+Align, subtract, weigh, decide. Each place of one photo finds its like in the other; one affine map (shift, scale,
+turn, mirror) is fitted to what they found; each place looks again, near where that map puts it; what is left after
+subtraction is weighed by place and summed. With the identity for a map this is the network that the project grew
+from: subtract the features of both pictures, weigh the difference by place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dedup.encode import CHANNELS, GRID, MAP_SCALE
+from dedup.types import Candidates, Floats, Indices, Maps, Relation, Scores, Settings, Verdicts
+
+BATCH = 64  # pairs a forward pass; always this many, see encode.encode()
+UNRELATED, SIMILAR, COPY = range(3)  # the columns of the logits
+_HIDDEN = 48
+_SCALARS = 11  # per place
+_GLOBALS = 13  # per pair
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where the places of A are in B. S places of A, positions as (x, y) in [-1, 1].
+
+    aligned: (P, S, C), what B shows at each place of A.   affine: (P, 3, 2), [x y 1] of A times it is where in B.
+    scalars: (P, S, _SCALARS) how well, how surely and how consistently each place was found.   summary: (P, _GLOBALS).
+    """
+
+    aligned: Tensor
+    affine: Tensor
+    scalars: Tensor
+    summary: Tensor
+
+
+def positions(device: torch.device) -> Tensor:
+    """Return (S, 2), the centres of the places as (x, y) in [-1, 1], row by row."""
+    centres = (torch.arange(GRID, device=device) * 2 + 1) / GRID - 1
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], dim=1)
+
+
+def fit_affine(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
+    """Return (P, 3, 2), the affine map that takes start (S, 2) to end (P, S, 2), by weighted least squares.
+
+    Iterated with weights that fall with the residual, so that a part that agrees wins over the rest
+    (Holland and Welsch 1977). weight: (P, S), >= 0.
+    """
+    ones = torch.ones_like(start[:, :1])
+    x = torch.cat([start, ones], dim=1)  # (S, 3)
+    w = weight
+    affine = x.new_zeros(len(end), 3, 2)
+    for tolerance in (0.8, 0.4, 0.25, 0.25):
+        wx = w[:, :, None] * x  # (P, S, 3)
+        ridge = (1e-3 * w.sum(1) + 1e-4)[:, None, None] * torch.eye(3, device=x.device)
+        affine = torch.linalg.solve(wx.transpose(1, 2) @ x + ridge, wx.transpose(1, 2) @ end)
+        residual = (x @ affine - end).square().sum(2)  # (P, S)
+        w = weight / (1 + residual / tolerance**2).square()
+    return affine
+
+
+def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignment:
+    """Return where the places of a (P, S, C) are in b (P, S, C).
+
+    sharpness: how hard the attention picks the best place. reach: how far, in squared units, from the fitted position
+    the second look goes.
+    """
+    here = positions(a.device)
+    content = (a * sharpness) @ b.transpose(1, 2)  # (P, S, S')
+    forward = content.softmax(2)
+    found = forward @ here  # (P, S, 2)
+    cycle = (
+        (forward @ (content.softmax(1).transpose(1, 2) @ here) - here).square().sum(2)
+    )  # 0 if A to B to A comes home
+    best, sure = content.amax(2) / sharpness, forward.amax(2)  # (P, S)
+    with torch.no_grad():  # through the solver gradients are noise
+        affine = fit_affine(here, found, sure * torch.exp(-4 * cycle) * best.clamp(min=0))
+    expected = torch.cat([here, torch.ones_like(here[:, :1])], dim=1) @ affine  # (P, S, 2)
+    off = (found - expected).square().sum(2)
+    inside = torch.sigmoid(10 * (1 - expected.abs().amax(2)))
+    # content less squared distance / reach, but for what is the same at all of S', as one product
+    query = torch.cat([a * sharpness, expected * (2 / reach), torch.ones_like(a[:, :, :1])], dim=2)
+    key = torch.cat([here, -here.square().sum(1, keepdim=True) / reach], dim=1).expand(len(b), -1, -1)
+    guided = (query @ torch.cat([b, key], dim=2).transpose(1, 2)).softmax(2)  # (P, S, S')
+    aligned = guided @ b  # (P, S, C)
+    agree = (a * aligned).sum(2)
+    fits = inside / (1 + off / 0.06)
+    plain = torch.stack([a.mean(1).square().sum(1), b.mean(1).square().sum(1)], dim=1)  # 1 where all places look alike
+    scalars = torch.stack([agree, best, sure, cycle, off, guided.amax(2), inside, fits], dim=2)
+    scalars = torch.cat([scalars, here.expand(len(a), -1, -1), expected.norm(dim=2, keepdim=True)], dim=2)
+    summary = torch.cat(
+        [
+            affine.flatten(1),
+            torch.linalg.det(affine[:, :2])[:, None],  # < 0 for a mirror, the change of area
+            torch.stack([fits.mean(1), inside.mean(1), (agree * inside).mean(1), best.mean(1)], dim=1),
+            plain,
+        ],
+        dim=1,
+    )
+    return Alignment(aligned, affine, scalars.clamp(-4, 4), summary.clamp(-4, 4))
+
+
+class PairHead(nn.Module):
+    """Maps (P, S, C) twice and cosines (P,) -> logits (P, 3): unrelated, similar, copy. Symmetric in the two photos."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.tensor(2.5))  # as exp()
+        self.reach = nn.Parameter(torch.tensor(-2.5))  # as exp()
+        self.look = nn.Conv2d(2 * CHANNELS + _SCALARS, _HIDDEN, 1)
+        self.around = nn.Conv2d(_HIDDEN, _HIDDEN, 3, padding=1)
+        self.weigh = nn.Conv2d(_HIDDEN, 1, 1)
+        self.gather = nn.Linear(2 * _HIDDEN + _GLOBALS + 1, 64)
+        self.decide = nn.Linear(64, 3)
+
+    def forward(self, left: Tensor, right: Tensor, cosine: Tensor) -> Tensor:
+        P = len(left)
+        logits = self.one_way(torch.cat([left, right]), torch.cat([right, left]), torch.cat([cosine, cosine]))
+        return (logits[:P] + logits[P:]) / 2
+
+    def one_way(self, a: Tensor, b: Tensor, cosine: Tensor) -> Tensor:
+        """Return logits (P, 3) of what b shows at each place of a."""
+        found = align(a, b, sharpness=self.sharpness.exp(), reach=self.reach.exp())
+        places = torch.cat([(a - found.aligned).abs() * 4, a * found.aligned * 4, found.scalars], dim=2)
+        x = places.transpose(1, 2).reshape(len(a), -1, GRID, GRID)  # (P, S, features) -> (P, features, H, W)
+        x = F.relu(self.look(x))
+        x = x + F.relu(self.around(x))
+        weight = self.weigh(x).flatten(2).softmax(2)  # (P, 1, S)
+        x = x.flatten(2)
+        pooled = torch.cat([(x * weight).sum(2), x.mean(2), found.summary, cosine[:, None]], dim=1)
+        decided: Tensor = self.decide(F.relu(self.gather(pooled)))
+        return decided
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Logits -> probabilities that mean what they say, on photos that no step of the training saw.
+
+    A copy's probability is sigmoid(slope * z + offset) of its log-odds z against the rest (Platt 1999). What remains
+    is shared between similar and unrelated as the head shares it.
+    """
+
+    slope: float
+    offset: float
+
+    def probabilities(self, logits: Floats) -> tuple[Floats, Floats]:
+        """Return copy (P,) and similar (P,) of logits (P, 3)."""
+        wide = logits.astype(np.float64)
+        rest = np.logaddexp(wide[:, UNRELATED], wide[:, SIMILAR])
+        copy = 1 / (1 + np.exp(-(self.slope * (wide[:, COPY] - rest) + self.offset)))
+        similar = (1 - copy) * np.exp(wide[:, SIMILAR] - rest)
+        return copy.astype(np.float32), similar.astype(np.float32)
+
+
+@torch.inference_mode()
+def pair_logits(head: PairHead, left: Maps, right: Maps, cosine: Floats, *, device: str = "cpu") -> Floats:
+    """Return logits (P, 3) of maps (P, S, C) int8 and cosines (P,)."""
+    logits = np.empty((len(left), 3), np.float32)
+    a, b = (np.zeros((BATCH, *left.shape[1:]), np.int8) for _ in range(2))
+    c = np.zeros(BATCH, np.float32)
+    for start in range(0, len(left), BATCH):
+        n = min(BATCH, len(left) - start)
+        a[:n], b[:n], c[:n] = left[start : start + n], right[start : start + n], cosine[start : start + n]
+        maps = [F.normalize(torch.from_numpy(m).to(device).float() / MAP_SCALE, dim=2) for m in (a, b)]
+        logits[start : start + n] = head(*maps, torch.from_numpy(c).to(device))[:n].cpu().numpy()
+    return logits
+
+
+def verify(
+    candidates: Candidates,
+    maps: Callable[[Indices], Maps],
+    head: PairHead,
+    calibration: Calibration,
+    *,
+    device: str = "cpu",
+) -> Scores:
+    """Return every candidate with its probabilities, in the same order.
+
+    maps: photo numbers (M,) -> their maps (M, S, C) int8.
+    """
+    photos, at = np.unique(np.stack([candidates.left, candidates.right]), return_inverse=True)
+    some, at = maps(photos), at.reshape(2, -1)
+    logits = pair_logits(head, some[at[0]], some[at[1]], candidates.similarity, device=device)
+    copy, similar = calibration.probabilities(logits)
+    return Scores(candidates.left, candidates.right, candidates.similarity, copy, similar)
+
+
+def decide(scores: Scores, settings: Settings) -> Verdicts:
+    """Return the scores with the relation that each pair is taken for."""
+    relation = np.full(len(scores), Relation.UNRELATED, np.int8)
+    relation[scores.similar >= 0.5] = Relation.SIMILAR
+    relation[scores.copy >= settings.min_probability] = Relation.COPY
+    return Verdicts(scores.left, scores.right, scores.similarity, scores.copy, scores.similar, relation)

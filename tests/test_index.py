@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from dedup.index import cosines, nearest, nearest_pairs
+from dedup.types import Candidates, Vectors
+
+
+def clustered(n: int, *, dims: int = 32, copies: int = 4, seed: int = 0) -> Vectors:
+    """Return n unit vectors in sets of `copies` that lie close together."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((n // copies + 1, dims))
+    x = np.repeat(centres, copies, axis=0)[:n] + 0.1 * rng.standard_normal((n, dims))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def columns(pairs: Candidates) -> list[tuple[int, int]]:
+    return list(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+
+
+def test_exact_pairs_equal_those_of_the_full_matrix() -> None:
+    vectors = clustered(200)
+    pairs, recall = nearest_pairs(vectors, k=5, min_similarity=0.3)
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -2)
+    wanted = set()
+    for i, row in enumerate(similarity):
+        wanted |= {(min(i, int(j)), max(i, int(j))) for j in np.argsort(-row)[:5] if row[j] >= 0.3}
+    assert set(columns(pairs)) == wanted
+    assert recall == 1.0
+    np.testing.assert_allclose(pairs.similarity, [similarity[a, b] for a, b in columns(pairs)], atol=1e-6)
+
+
+def test_each_pair_stands_once_left_before_right_in_order() -> None:
+    pairs, _ = nearest_pairs(clustered(100), k=10, min_similarity=-1)
+    assert columns(pairs) == sorted(set(columns(pairs)))
+    assert (pairs.left < pairs.right).all()
+
+
+def test_inverted_index_finds_nearly_what_exact_search_finds_and_says_how_nearly() -> None:
+    vectors = clustered(6000)
+    exact, _ = nearest_pairs(vectors, k=8, min_similarity=0.3)
+    found, recall = nearest_pairs(vectors, k=8, min_similarity=0.3, exact_limit=1000)
+    near = cosines(vectors, exact.left, exact.right) > 0.8
+    copies = set(columns(Candidates(exact.left[near], exact.right[near], exact.similarity[near])))
+    assert len(copies & set(columns(found))) / len(copies) > 0.99
+    measured = len(set(columns(exact)) & set(columns(found))) / len(exact)
+    assert 0.3 < recall < 1.0
+    assert abs(recall - measured) < 0.1
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_few_photos_are_no_trouble(n: int) -> None:
+    pairs, recall = nearest_pairs(np.ones((n, 4), np.float32) / 2, k=40, min_similarity=0.2)
+    assert columns(pairs) == ([(0, 1)] if n == 2 else [])
+    assert recall == 1.0
+
+
+def test_many_equal_vectors_give_k_candidates_each_not_all_pairs() -> None:
+    pairs, _ = nearest_pairs(np.tile(np.float32([1, 0, 0, 0]), (500, 1)), k=10, min_similarity=0.2)
+    assert len(pairs) <= 500 * 10
+
+
+def test_no_neighbours_asked_for_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        nearest_pairs(clustered(10), k=0, min_similarity=0)
+
+
+def test_nearest_returns_the_photos_of_each_query() -> None:
+    vectors = clustered(40, copies=1)
+    query, found = nearest(vectors, vectors[[3, 7]], k=1)
+    assert (query.tolist(), found.tolist()) == ([0, 1], [3, 7])
+
+
+def test_cosine_of_a_pair_does_not_depend_on_its_row() -> None:
+    vectors = clustered(50)
+    a, b = np.arange(0, 40), np.arange(10, 50)
+    assert (cosines(vectors, a, b)[7:9] == cosines(vectors, a[7:9], b[7:9])).all()
