@@ -1,0 +1,478 @@
+"""What is known of files, photos and pairs, in one SQLite file. The only module that speaks SQL.
+
+Features belong to content, not to a path: a photo is its SHA-256, a file points to it. Everything can be had again
+by scanning, so the file may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from itertools import groupby
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from dedup.errors import StoreBusy, StoreUnusable
+from dedup.read import Reading, Rejected
+from dedup.types import Candidates, File, Indices, Maps, Photo, Scores, Settings, Skipped
+
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE photo (
+            id INTEGER PRIMARY KEY, sha256 BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
+            width INTEGER NOT NULL, height INTEGER NOT NULL, format TEXT NOT NULL,
+            taken_at TEXT, camera TEXT, pixels_sha256 BLOB) STRICT""",
+        "CREATE INDEX photo_size ON photo (size)",
+        """CREATE TABLE descriptor (
+            photo INTEGER PRIMARY KEY REFERENCES photo ON DELETE CASCADE,
+            weights TEXT NOT NULL, vector BLOB NOT NULL, map BLOB NOT NULL) STRICT""",
+        # settled: its times may be trusted. reason: why it is no photo. reader: the decoders that said so.
+        # run: the last finished scan that found it.
+        """CREATE TABLE file (
+            path BLOB PRIMARY KEY, device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, settled INTEGER NOT NULL,
+            photo INTEGER REFERENCES photo ON DELETE CASCADE, reason TEXT, picture INTEGER, reader TEXT,
+            run INTEGER) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX file_photo ON file (photo)",
+        # pairs: the run whose candidates these are, itself unless the same contents had been searched before
+        """CREATE TABLE run (
+            id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL NOT NULL, roots TEXT NOT NULL,
+            settings TEXT NOT NULL, weights TEXT NOT NULL, recall REAL NOT NULL, contents BLOB NOT NULL,
+            pairs INTEGER NOT NULL) STRICT""",
+        # files of the last run that could not even be read
+        "CREATE TABLE unread (path BLOB NOT NULL, reason TEXT NOT NULL, picture INTEGER NOT NULL) STRICT",
+        # what the head said of two contents, a < b; run: the last whose candidate it was
+        """CREATE TABLE pair (
+            a INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE,
+            b INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE,
+            weights TEXT NOT NULL, similarity REAL NOT NULL, copy REAL NOT NULL, similar REAL NOT NULL,
+            run INTEGER, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX pair_b ON pair (b)",
+    ),
+)
+_MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
+_PRESENT = "found JOIN file USING (path) JOIN photo ON photo.id = file.photo"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished scan. Times in seconds since the epoch; recall is that of the candidate search."""
+
+    started_at: float
+    ended_at: float
+    roots: tuple[str, ...]
+    settings: Settings
+    weights: str
+    recall: float
+    contents: bytes  # stands for the set of photos found
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos of a run, in the order of their SHA-256; ids[i] is what the database calls photo i."""
+
+    photos: list[Photo]
+    ids: Indices
+
+
+class Store:
+    """One database, open; a context manager. Every method raises StoreUnusable where SQLite cannot go on."""
+
+    def __init__(self, path: str, *, scanning: bool = False) -> None:
+        """Open the database, and make it if `scanning`. Raises StoreBusy if another scan has it."""
+        self.path = path
+        self._lock = FileLock(path + ".lock")
+        if scanning:
+            self._acquire()
+        try:
+            self._db = _opened(path, create=scanning)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _acquire(self) -> None:
+        try:
+            os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            message = f"{self.path}: another run is using this database; wait for it, or choose another --db"
+            raise StoreBusy(message) from None
+        except OSError as error:
+            message = f"{self.path}: cannot be written ({error.strerror or error}); choose another --db"
+            raise StoreUnusable(message) from error
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._db.close()
+        self._lock.release()
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing."""
+        with _translated(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        with _translated(self.path):
+            return self._db.execute(sql, values).fetchall()
+
+    # What a scan finds
+
+    def begin(self, files: Iterable[File | Skipped], *, weights: str, reader: str) -> None:
+        """Take the list of what was found, before any of it is opened.
+
+        weights: of the encoder; descriptors by others do not count. reader: names the decoders; what others refused
+        is tried again.
+        """
+        with self._change() as db:
+            _make_lists(db)
+            db.execute("INSERT INTO terms VALUES (?, ?)", (weights, reader))
+            for f in files:
+                if isinstance(f, Skipped):
+                    db.execute("INSERT INTO refused VALUES (?, ?, ?)", (os.fsencode(f.path), f.reason, f.picture))
+                else:
+                    db.execute(
+                        "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)",
+                        (os.fsencode(f.path), f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns),
+                    )
+
+    def recollect(self) -> None:
+        """Take the list of files that the last finished scan found. Raises StoreUnusable if there was none."""
+        if self.last_run() is None:
+            raise StoreUnusable(f"{self.path}: no finished scan in this database; run 'dedup scan FOLDER' first")
+        with self._change() as db:
+            _make_lists(db)
+            db.execute(
+                """INSERT INTO found SELECT path, device, inode, size, mtime_ns, ctime_ns FROM file
+                   WHERE run = (SELECT max(id) FROM run)"""
+            )
+            db.execute("INSERT INTO refused SELECT * FROM unread")
+
+    def unknown(self) -> list[list[File]]:
+        """Return the files that must be opened, as lists of hard links of one inode."""
+        rows = self._rows(
+            """SELECT * FROM found WHERE NOT EXISTS (
+                SELECT 1 FROM file f LEFT JOIN descriptor d ON d.photo = f.photo, terms t
+                WHERE f.path = found.path AND f.settled AND f.size = found.size AND f.mtime_ns = found.mtime_ns
+                  AND f.ctime_ns = found.ctime_ns AND f.device = found.device AND f.inode = found.inode
+                  AND (d.weights = t.weights OR f.reason IS NOT NULL AND f.reader = t.reader))
+               ORDER BY device, inode, path"""
+        )
+        return [[_file(row) for row in rows] for _, rows in groupby(rows, key=lambda row: row[1:3])]
+
+    def digests_of_size(self, size: int) -> list[bytes]:
+        """Return the SHA-256 of the photos of so many bytes that need no decoding."""
+        sql = "SELECT sha256 FROM photo JOIN descriptor ON photo = id JOIN terms USING (weights) WHERE size = ?"
+        return [row[0] for row in self._rows(sql, (size,))]
+
+    def add(
+        self,
+        readings: Sequence[tuple[Sequence[File], Reading | Rejected]],
+        vectors: NDArray[np.float16],
+        maps: Maps,
+        *,
+        started_ns: int,
+    ) -> None:
+        """Keep what reading gave, in one transaction. Each reading holds for hard links of one inode.
+
+        vectors, maps: of the readings that have a picture, in their order. started_ns: when the scan began.
+        """
+        described = iter(zip(vectors, maps, strict=True))
+        with self._change() as db:
+            for files, result in readings:
+                if isinstance(result, Rejected):
+                    _add_rejected(db, files, result, started_ns=started_ns)
+                else:
+                    photo = _add_photo(db, result, described)
+                    _add_files(db, files, (photo, None, None), started_ns=started_ns)
+
+    def photos(self) -> Photos:
+        """Return the photos found, each with its files, in the order of their SHA-256."""
+        rows = self._rows(
+            f"""SELECT photo.id, sha256, photo.size, width, height, format, taken_at, camera,
+                found.path, found.device, found.inode, found.size, found.mtime_ns, found.ctime_ns
+                FROM {_PRESENT} ORDER BY sha256, found.path"""
+        )
+        photos, ids = [], []
+        for (number, digest, *what), same in groupby(rows, key=lambda row: row[:8]):
+            size, width, height, format, taken_at, camera = what
+            files = tuple(_file(row[8:]) for row in same)
+            photos.append(Photo(digest.hex(), size, width, height, format, taken_at, camera, files))
+            ids.append(number)
+        return Photos(photos, np.array(ids, np.int64))
+
+    def skipped(self) -> list[Skipped]:
+        """Return the files found that are no photos, in the order of their paths."""
+        rows = self._rows(
+            """SELECT path, reason, picture FROM found JOIN file USING (path) WHERE reason IS NOT NULL
+               UNION ALL SELECT path, reason, picture FROM refused ORDER BY path"""
+        )
+        return [Skipped(os.fsdecode(path), reason, bool(picture)) for path, reason, picture in rows]
+
+    def contents(self) -> bytes:
+        """Return 32 bytes that stand for the set of photos found, whatever their files are called."""
+        digest = sha256()
+        for (content,) in self._rows(f"SELECT DISTINCT sha256 FROM {_PRESENT} ORDER BY sha256"):
+            digest.update(content)
+        return digest.digest()
+
+    # What the encoder and the head said
+
+    def vectors(self, ids: Indices) -> NDArray[np.float16]:
+        """Return (N, D) float16, the vectors of photos by their database number."""
+        return self._columns("vector", np.float16, ids)
+
+    def maps(self, ids: Indices) -> NDArray[np.int8]:
+        """Return (N, S * C) int8, the spatial maps of photos by their database number."""
+        return self._columns("map", np.int8, ids)
+
+    def _columns(self, column: str, dtype: type[Any], ids: Indices) -> NDArray[Any]:
+        out: NDArray[Any] | None = None
+        with _translated(self.path):
+            for row, number in enumerate(ids.tolist()):
+                sql = f"SELECT {column} FROM descriptor WHERE photo = ?"
+                value = np.frombuffer(self._db.execute(sql, (number,)).fetchone()[0], dtype)
+                if out is None:
+                    out = np.empty((len(ids), len(value)), dtype)
+                out[row] = value
+        return np.empty((0, 1), dtype) if out is None else out
+
+    def add_scores(self, scores: Scores, ids: Indices, *, weights: str) -> None:
+        """Keep what the head said of pairs."""
+        a, b = _ordered(ids, scores)
+        columns = (a, b, scores.similarity, scores.copy, scores.similar)
+        with self._change() as db:
+            rows = zip(*(c.tolist() for c in columns), strict=True)
+            db.executemany(f"REPLACE INTO pair VALUES (?, ?, {_quoted(weights)}, ?, ?, ?, NULL)", rows)
+
+    def scores(self, ids: Indices, *, weights: str) -> Scores:
+        """Return all that the head ever said of pairs of these photos, in the order of (left, right)."""
+        return self._scores("SELECT a, b, similarity, copy, similar FROM pair WHERE weights = ?", (weights,), ids)
+
+    def candidates(self, ids: Indices) -> Scores:
+        """Return what the head said of the last run's candidates, in the order of (left, right)."""
+        sql = """SELECT a, b, similarity, copy, similar FROM pair
+                 WHERE run = (SELECT pairs FROM run ORDER BY id DESC LIMIT 1)"""
+        return self._scores(sql, (), ids)
+
+    def _scores(self, sql: str, values: Sequence[Any], ids: Indices) -> Scores:
+        numbers = np.full(int(ids.max(initial=0)) + 1, -1)
+        numbers[ids] = np.arange(len(ids))
+        columns = np.array(self._rows(sql, values), np.float64).reshape(-1, 5).T
+        a, b = columns[:2].astype(np.int64)
+        known = (a < len(numbers)) & (b < len(numbers))
+        a, b, columns = numbers[a[known]], numbers[b[known]], columns[:, known]
+        known = (a >= 0) & (b >= 0)
+        left, right = np.minimum(a, b)[known], np.maximum(a, b)[known]
+        order = np.lexsort((right, left))
+        similarity, copy, similar = columns[2:, known][:, order].astype(np.float32)
+        return Scores(left[order], right[order], similarity, copy, similar)
+
+    def pixels(self, ids: Indices) -> list[bytes | None]:
+        """Return the SHA-256 of the decoded pixels of photos, where it is known."""
+        sql = "SELECT pixels_sha256 FROM photo WHERE id = ?"
+        return [self._rows(sql, (number,))[0][0] for number in ids.tolist()]
+
+    def add_pixels(self, number: int, digest: bytes) -> None:
+        with self._change() as db:
+            db.execute("UPDATE photo SET pixels_sha256 = ? WHERE id = ?", (digest, number))
+
+    # Runs
+
+    def last_run(self) -> Run | None:
+        """Return the last finished scan."""
+        rows = self._rows(
+            """SELECT started_at, ended_at, roots, settings, weights, recall, contents FROM run
+               ORDER BY id DESC LIMIT 1"""
+        )
+        if not rows:
+            return None
+        started, ended, roots, settings, *rest = rows[0]
+        return Run(started, ended, tuple(json.loads(roots)), _settings(settings), *rest)
+
+    def finish(self, run: Run, candidates: Candidates | None, ids: Indices) -> None:
+        """Write the run down. candidates: None if they are those of the last run."""
+        with self._change() as db:
+            values = (json.dumps(run.roots), json.dumps(asdict(run.settings)), run.weights, run.recall, run.contents)
+            previous = db.execute("SELECT pairs FROM run ORDER BY id DESC LIMIT 1").fetchone()
+            number = db.execute(
+                """INSERT INTO run (started_at, ended_at, roots, settings, weights, recall, contents, pairs)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, 0)""",
+                (run.started_at, run.ended_at, *values),
+            ).lastrowid
+            pairs = previous[0] if candidates is None else number
+            db.execute("UPDATE run SET pairs = ? WHERE id = ?", (pairs, number))
+            if candidates is not None:
+                a, b = _ordered(ids, candidates)
+                rows = zip(a.tolist(), b.tolist(), strict=True)
+                db.executemany(f"UPDATE pair SET run = {number} WHERE a = ? AND b = ?", rows)
+            db.execute("UPDATE file SET run = ? WHERE path IN (SELECT path FROM found)", (number,))
+            db.execute("DELETE FROM unread")
+            db.execute("INSERT INTO unread SELECT * FROM refused")
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows there are of each thing."""
+        return {
+            table: self._rows(f"SELECT count(*) FROM {table}")[0][0]
+            for table in ("file", "photo", "descriptor", "pair", "run")
+        }
+
+    def forget(self, folder: str) -> tuple[int, int]:
+        """Forget a file or all files of a folder, and the photos that no file holds; return how many of each."""
+        path = os.fsencode(folder)
+        below = path.rstrip(b"/") + b"/"
+        with self._change() as db:
+            files = db.execute(
+                "DELETE FROM file WHERE path = ? OR substr(path, 1, ?) = ?", (path, len(below), below)
+            ).rowcount
+            db.execute("DELETE FROM unread WHERE path = ? OR substr(path, 1, ?) = ?", (path, len(below), below))
+            photos = db.execute(
+                "DELETE FROM photo WHERE NOT EXISTS (SELECT 1 FROM file WHERE file.photo = photo.id)"
+            ).rowcount
+        with _translated(self.path):
+            self._db.execute("VACUUM")
+        return files, photos
+
+
+def _opened(path: str, *, create: bool) -> sqlite3.Connection:
+    """Return a connection to a database of our newest version."""
+    if not create and not os.path.exists(path):
+        raise StoreUnusable(f"{path}: no such database; run 'dedup scan FOLDER' first, or name another with --db")
+    with _translated(path):
+        db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA foreign_keys = ON")
+            db.execute("PRAGMA temp_store = MEMORY")
+            _migrate(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: str) -> None:
+    """Bring the database to our version, in one transaction: two programs may open a new one at once."""
+    if db.execute("PRAGMA user_version").fetchone()[0] == len(_MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(_MIGRATIONS):
+        raise StoreUnusable(f"{path}: made by a newer version of dedup; update dedup, or choose another --db")
+    if version == 0 and db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise StoreUnusable(f"{path}: a database of another program; choose another --db")
+    for statement in (statement for migration in _MIGRATIONS[version:] for statement in migration):
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+    db.execute("COMMIT")
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    """Turn SQLite's errors into one line for a person."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        advice = {
+            "SQLITE_NOTADB": "not a dedup database; choose another --db",
+            "SQLITE_CORRUPT": "damaged; move it away and scan again",
+            "SQLITE_FULL": "the disk is full; nothing that was stored before is lost",
+            "SQLITE_CANTOPEN": "cannot be opened; check the folder and its permissions",
+            "SQLITE_READONLY": "cannot be written; check its permissions",
+            "SQLITE_PERM": "cannot be written; check its permissions",
+            "SQLITE_BUSY": "locked by another program",
+            "SQLITE_IOERR": "cannot be read or written; check the disk",
+        }
+        name = getattr(error, "sqlite_errorname", "")
+        known = next((text for prefix, text in advice.items() if name.startswith(prefix)), None)
+        if known is None:
+            raise
+        raise StoreUnusable(f"{path}: {known}") from error
+
+
+def _make_lists(db: sqlite3.Connection) -> None:
+    """Make the temporary tables of one scan: what was found, what could not be read, on what terms."""
+    for table in ("found", "refused", "terms"):
+        db.execute(f"DROP TABLE IF EXISTS temp.{table}")
+    db.execute(
+        """CREATE TEMP TABLE found (path BLOB PRIMARY KEY, device INTEGER, inode INTEGER, size INTEGER,
+           mtime_ns INTEGER, ctime_ns INTEGER) WITHOUT ROWID"""
+    )
+    db.execute("CREATE TEMP TABLE refused (path BLOB, reason TEXT, picture INTEGER)")
+    db.execute("CREATE TEMP TABLE terms (weights TEXT, reader TEXT)")
+
+
+def _file(row: Sequence[Any]) -> File:
+    path, device, inode, size, mtime_ns, ctime_ns = row
+    return File(os.fsdecode(path), size, mtime_ns, ctime_ns, device, inode)
+
+
+def _add_rejected(db: sqlite3.Connection, files: Sequence[File], result: Rejected, *, started_ns: int) -> None:
+    why = (result.skipped.reason, result.skipped.picture)
+    if result.lasting:
+        _add_files(db, files, (None, *why), started_ns=started_ns)
+        return
+    for f in files:
+        path = os.fsencode(f.path)
+        db.execute("DELETE FROM file WHERE path = ?", (path,))
+        db.execute("INSERT INTO refused VALUES (?, ?, ?)", (path, *why))
+
+
+def _add_files(db: sqlite3.Connection, files: Sequence[File], what: tuple[Any, Any, Any], *, started_ns: int) -> None:
+    for f in files:
+        settled = max(f.mtime_ns, f.ctime_ns) < started_ns - _MARGIN_NS
+        values = (os.fsencode(f.path), f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, settled, *what)
+        db.execute("REPLACE INTO file SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, reader, NULL FROM terms", values)
+
+
+def _add_photo(db: sqlite3.Connection, reading: Reading, described: Iterator[tuple[Any, Any]]) -> int:
+    """Return the database number of the photo, which is added if it is new."""
+    picture = reading.picture
+    if picture is not None:
+        p = picture
+        db.execute(
+            """INSERT INTO photo (sha256, size, width, height, format, taken_at, camera)
+               VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING""",
+            (reading.sha256, reading.size, p.width, p.height, p.format, p.taken_at, p.camera),
+        )
+    (number,) = db.execute("SELECT id FROM photo WHERE sha256 = ?", (reading.sha256,)).fetchone()
+    if picture is not None:
+        vector, map_ = next(described)
+        values = (number, vector.tobytes(), map_.tobytes())
+        db.execute("REPLACE INTO descriptor SELECT ?, weights, ?, ? FROM terms", values)
+    assert isinstance(number, int)
+    return number
+
+
+def _ordered(ids: Indices, pairs: Candidates) -> tuple[Indices, Indices]:
+    """Return the database numbers of both photos of each pair, the smaller first."""
+    left, right = ids[pairs.left], ids[pairs.right]
+    return np.minimum(left, right), np.maximum(left, right)
+
+
+def _settings(text: str) -> Settings:
+    values = json.loads(text)
+    return Settings(**{**values, "protect": tuple(values["protect"])})
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
