@@ -1,0 +1,191 @@
+"""Report -> rows -> CSV or JSON. Knows nothing of how the result was found.
+
+CSV is RFC 4180, UTF-8, a header first. Two things are written so that they can be read back: bytes of a path that are
+not UTF-8, as \\udcXX, and cells that a spreadsheet would run as a formula, with an apostrophe before them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import numpy as np
+
+from dedup.errors import BadUsage, DedupError
+from dedup.group import best_file
+from dedup.pipeline import Match, Report
+from dedup.types import File, Group, Relation
+
+Row = dict[str, Any]
+
+GROUPS = "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256".split(",")
+PAIRS = "path_a,path_b,relation,probability,similarity".split(",")
+PHOTOS = "path,width,height,bytes,format,taken_at,camera,sha256".split(",")
+SKIPPED = "path,reason".split(",")
+MATCHES = "query,path,relation,probability,similarity".split(",")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def group_rows(report: Report) -> Iterator[Row]:
+    """Yield a row a file, the keeper first in each group; groups in the order of their keepers' paths."""
+    settings, photos = report.run.settings, report.photos.photos
+
+    def files(i: int) -> list[File]:
+        return sorted(photos[i].files, key=lambda f: best_file(f, settings))
+
+    def path(group: Group) -> str:
+        return files(group.keeper)[0].path
+
+    for number, group in enumerate(sorted(report.groups, key=path), 1):
+        keeper, *copies = files(group.keeper)
+        members: list[tuple[File, int, str, float | None, str]] = [(keeper, group.keeper, "", None, "")]
+        members += [(f, group.keeper, Relation.EXACT.word, 1.0, "same bytes") for f in copies]
+        for d in group.duplicates:
+            members += [(f, d.photo, d.relation.word, d.probability, d.reason) for f in files(d.photo)]
+        for n, (file, i, relation, probability, reason) in enumerate(members):
+            photo = photos[i]
+            yield {
+                "group": number,
+                "role": "duplicate" if n else "keep",
+                "path": file.path,
+                "relation": relation,
+                "probability": probability,
+                "keeper": keeper.path,
+                "width": photo.width,
+                "height": photo.height,
+                "bytes": photo.size,
+                "format": photo.format,
+                "taken_at": photo.taken_at or "",
+                "sha256": photo.sha256,
+                "reason": f"kept: {reason}" if reason else "",
+            }
+
+
+def pair_rows(report: Report) -> Iterator[Row]:
+    """Yield a row a pair that was compared, the surest first, then in the order of the photos' SHA-256.
+
+    A photo stands there with the path that sorts first; its other files follow, each as exact to that one.
+    """
+    photos, verdicts = report.photos.photos, report.verdicts
+    for photo in photos:
+        for other in photo.files[1:]:
+            yield dict(zip(PAIRS, (photo.files[0].path, other.path, Relation.EXACT.word, 1.0, 1.0), strict=True))
+    for row in np.lexsort((verdicts.right, verdicts.left, -verdicts.copy)).tolist():
+        paths = sorted(photos[int(side[row])].files[0].path for side in (verdicts.left, verdicts.right))
+        relation = Relation(int(verdicts.relation[row])).word
+        values = (*paths, relation, float(verdicts.copy[row]), float(verdicts.similarity[row]))
+        yield dict(zip(PAIRS, values, strict=True))
+
+
+def photo_rows(report: Report) -> Iterator[Row]:
+    """Yield a row a file that is a photo, in the order of their paths."""
+    files = sorted(((f.path, photo) for photo in report.photos.photos for f in photo.files), key=lambda pair: pair[0])
+    for path, p in files:
+        values = (path, p.width, p.height, p.size, p.format, p.taken_at or "", p.camera or "", p.sha256)
+        yield dict(zip(PHOTOS, values, strict=True))
+
+
+def skipped_rows(report: Report) -> Iterator[Row]:
+    """Yield a row a file that is none, in the order of their paths."""
+    for skipped in report.skipped:
+        yield {"path": skipped.path, "reason": skipped.reason}
+
+
+def match_rows(matches: Iterable[Match]) -> Iterator[Row]:
+    """Yield a row a match, in their order."""
+    for m in matches:
+        yield dict(zip(MATCHES, (m.query, m.path, m.relation.word, m.probability, m.similarity), strict=True))
+
+
+TABLES: dict[str, tuple[list[str], Callable[[Report], Iterator[Row]]]] = {
+    "groups": (GROUPS, group_rows),
+    "pairs": (PAIRS, pair_rows),
+    "photos": (PHOTOS, photo_rows),
+    "skipped": (SKIPPED, skipped_rows),
+}
+FORMATS = ("csv", "json")
+
+
+def format_of(path: str) -> str:
+    """Return the format that the suffix of an output file stands for. Raises BadUsage if it is none of FORMATS."""
+    suffix = os.path.splitext(path)[1].lower().lstrip(".")
+    if suffix not in FORMATS:
+        raise BadUsage(f"{path}: the name of an output file must end in {' or '.join('.' + f for f in FORMATS)}")
+    return suffix
+
+
+def write(report: Report, table: str, format: str, output: str | None) -> None:
+    """Write one of TABLES to a file, all of it or nothing, or to standard output. Raises DedupError if that fails."""
+    with _stream(output) as f:
+        if format == "csv":
+            write_csv(f, *_named(report, table))
+        else:
+            _write_json(f, report, table)
+
+
+def _named(report: Report, table: str) -> tuple[list[str], Iterator[Row]]:
+    columns, rows = TABLES[table]
+    return columns, rows(report)
+
+
+def write_csv(f: IO[str], columns: list[str], rows: Iterable[Row]) -> None:
+    writer = csv.writer(f, lineterminator="\r\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(cell(row[column]) for column in columns)
+
+
+def _write_json(f: IO[str], report: Report, table: str) -> None:
+    """Write an object with what decided the result, and the rows, one on a line."""
+    settings = {name: getattr(report.run.settings, name) for name in report.run.settings.__slots__}
+    about = {"weights": report.run.weights, "recall": report.run.recall, "settings": settings}
+    f.write(json.dumps(about)[:-1] + f', "{table}": [')
+    for n, row in enumerate(_named(report, table)[1]):
+        f.write(("," if n else "") + "\n" + json.dumps(row))  # ASCII only: lone surrogates as \\udcXX
+    f.write("\n]}\n")
+
+
+def cell(value: Any) -> str:
+    """Return the text of one CSV cell; value_of() is its inverse for text."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    text = str(value).replace("\\u", "\\u005cu")
+    text = re.sub("[\udc80-\udcff]", lambda m: f"\\u{ord(m[0]):04x}", text)
+    return "'" + text if text.startswith(_FORMULA) and isinstance(value, str) else text
+
+
+def value_of(text: str) -> str:
+    """Return the text that cell() wrote."""
+    text = text.removeprefix("'")
+    return re.sub(r"\\u(005c|dc[89a-f][0-9a-f])", lambda m: chr(int(m[1], 16)), text)
+
+
+@contextmanager
+def _stream(output: str | None) -> Iterator[IO[str]]:
+    """Give a text stream: standard output, or a file that takes its name when it is whole."""
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    temporary = f"{output}.{os.getpid()}.part"
+    try:
+        try:
+            with open(temporary, "x", encoding="utf-8", newline="") as f:
+                yield f
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(temporary, output)
+        except BaseException:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise DedupError(f"{output}: cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,109 @@
+"""Which module may import which: values flow down the stages and never back."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "dedup"
+
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "types": set(),
+    "errors": set(),
+    "files": {"types", "errors"},
+    "formats": set(),
+    "metadata": set(),
+    "decode": {"types", "errors", "formats", "metadata"},
+    "read": {"types", "errors", "formats", "decode", "__init__"},
+    "runners": set(),
+    "encode": {"types"},
+    "index": {"types"},
+    "verify": {"types", "encode"},
+    "confirm": {"types"},
+    "group": {"types"},
+    "weights": {"errors", "encode", "verify"},
+    "store": {"types", "errors", "read"},
+    "pipeline": {
+        *{"types", "files", "read", "runners", "encode", "index", "verify", "confirm", "group", "store", "weights"},
+    },
+    "report": {"types", "errors", "group", "pipeline"},
+    "cli": {"types", "errors", "pipeline", "report", "store", "weights", "__init__"},
+    "training.__init__": set(),
+    "training.augment": set(),
+    "training.losses": set(),
+    "training.metrics": set(),
+    "training.data": {"encode", "index", "verify", "training.augment"},
+}
+HOMES = {  # each outside library has one home
+    "faiss": {"index"},
+    "sqlite3": {"store"},
+    "click": {"cli"},
+    "platformdirs": {"cli"},
+    "tqdm": {"cli"},
+    "filelock": {"store"},
+    "safetensors": {"weights"},
+    "pillow_heif": {"decode"},
+    "multiprocessing": {"runners"},
+    "torch": {"encode", "verify", "weights", "cli", "training.losses"},
+    "PIL": {"decode", "metadata", "training.augment", "training.data"},
+}
+
+
+def modules() -> dict[str, Path]:
+    return {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names of all imports, those inside functions among them."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own(name: str) -> str | None:
+    """Return which of our modules a dotted name is in."""
+    parts = name.split(".")
+    if parts[0] != "dedup":
+        return None
+    for end in (3, 2):
+        if ".".join(parts[1:end]) in modules():
+            return ".".join(parts[1:end])
+    return "__init__"
+
+
+def test_every_module_imports_only_what_comes_before_it() -> None:
+    found = {name: {o for n in imported(path) if (o := own(n))} for name, path in modules().items()}
+    assert found.keys() == ALLOWED.keys()
+    assert {name: sorted(uses - ALLOWED[name]) for name, uses in found.items() if uses - ALLOWED[name]} == {}
+
+
+def test_every_permission_is_used() -> None:
+    unused = {
+        name: sorted(ALLOWED[name] - {own(n) for n in imported(path)})
+        for name, path in modules().items()
+        if ALLOWED[name] - {own(n) for n in imported(path)}
+    }
+    assert unused == {}
+
+
+def test_there_is_no_circle() -> None:
+    def reach(name: str, seen: tuple[str, ...]) -> None:
+        assert name not in seen, f"circle: {' -> '.join((*seen, name))}"
+        for other in ALLOWED[name]:
+            reach(other, (*seen, name))
+
+    for name in ALLOWED:
+        reach(name, ())
+
+
+def test_each_library_has_its_home() -> None:
+    users: dict[str, set[str]] = {library: set() for library in HOMES}
+    for name, path in modules().items():
+        for library in {n.split(".")[0] for n in imported(path)} & HOMES.keys():
+            users[library].add(name)
+    assert users == HOMES

@@ -1,0 +1,293 @@
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from album import make_album, plain, scene
+from click.testing import Result
+
+from dedup import pipeline, report
+from dedup.pipeline import Machine, Report, find_duplicates, find_matches, last_report
+from dedup.store import Store
+from dedup.types import Relation, Settings
+from dedup.weights import Weights
+
+DEFAULT = Settings()
+
+
+def later() -> float:
+    """Return a time at which the files of a test are no longer too young to be known by their times."""
+    return time.time() + 60
+
+
+class Scan:
+    """Runs scans of one folder over one database, and counts the work."""
+
+    def __init__(self, weights: Weights, db: Path) -> None:
+        self.weights, self.db, self.read = weights, str(db), 0
+
+    def __call__(
+        self, *roots: Path, settings: Settings = DEFAULT, workers: int = 1, exclude: tuple[str, ...] = ()
+    ) -> Report:
+        self.steps: dict[str, int] = {}
+
+        def progress(stage: str, done: int, of: int) -> None:
+            self.steps[stage] = done
+
+        with Store(self.db, scanning=True) as store:
+            return find_duplicates(
+                [str(r) for r in roots],
+                exclude=exclude,
+                store=store,
+                weights=self.weights,
+                settings=settings,
+                machine=Machine(workers, "cpu", progress, clock=later),
+            )
+
+
+@pytest.fixture
+def scan(weights: Weights, tmp_path: Path) -> Scan:
+    return Scan(weights, tmp_path / "scan.db")
+
+
+def groups(result: Report, root: Path) -> dict[str, dict[str, str]]:
+    """Return {keeper: {duplicate: relation}} by names relative to the root."""
+    found: dict[str, dict[str, str]] = {}
+    for row in report.group_rows(result):
+        star = found.setdefault(os.path.relpath(row["keeper"], root), {})
+        if row["role"] == "duplicate":
+            star[os.path.relpath(row["path"], root)] = row["relation"]
+    return found
+
+
+ANSWER = {
+    "Trip [2019]/harbour.jpg": {
+        "harbour (1).jpg": "exact",
+        "harbour small.jpg": "copy",
+        "harbour grey.webp": "copy",
+    },
+    "Trip [2019]/tower.jpg": {"Trip [2019]/tower cropped.jpg": "copy", "Trip [2019]/tower mirrored.png": "copy"},
+    "garden.tif": {"garden.png": "identical"},
+}
+
+
+def csv_of(result: Report, path: Path) -> bytes:
+    for table in report.TABLES:
+        report.write(result, table, "csv", str(path / f"{table}.csv"))
+    return b"".join((path / f"{table}.csv").read_bytes() for table in report.TABLES)
+
+
+def test_album_gives_the_known_answer(scan: Scan, album: Path) -> None:
+    found = groups(scan(album), album)
+    flipped = {"garden.png": {"garden.tif": "identical"}}  # which of the two is larger is the codec's business
+    assert found in (ANSWER, {k: v for k, v in ANSWER.items() if "garden" not in k} | flipped)
+
+
+def test_second_scan_reads_and_compares_nothing(scan: Scan, album: Path, tmp_path: Path) -> None:
+    first = csv_of(scan(album), tmp_path)
+    assert scan.steps["reading"] == 13
+    second = csv_of(scan(album), tmp_path)
+    assert not {"reading", "comparing", "confirming"} & scan.steps.keys()
+    assert first == second
+
+
+def test_moved_file_costs_a_hash(scan: Scan, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan(album)
+    (album / "elsewhere").mkdir()
+    (album / "alone 10.jpg").rename(album / "elsewhere" / "renamed.jpg")
+    encoded: list[int] = []
+    real = pipeline.encode.encode
+
+    def counted(encoder: object, pixels: list[np.ndarray], **more: str) -> object:
+        encoded.append(len(pixels))
+        return real(encoder, pixels, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline.encode, "encode", counted)
+    result = scan(album)
+    assert (scan.steps["reading"], sum(encoded)) == (1, 0)
+    assert "elsewhere/renamed.jpg" in {os.path.relpath(r["path"], album) for r in report.photo_rows(result)}
+
+
+def test_one_new_photo_is_compared_and_nothing_else_is_done_again(scan: Scan, album: Path, tmp_path: Path) -> None:
+    scan(album)
+    scene(2).resize((300, 400)).save(album / "new.jpg")
+    grown = scan(album)
+    assert scan.steps["reading"] == 1
+    fresh = Scan(scan.weights, tmp_path / "fresh.db")(album)
+    assert csv_of(grown, tmp_path) == csv_of(fresh, tmp_path)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_order_and_number_of_workers_do_not_change_a_byte(
+    weights: Weights, album: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = csv_of(Scan(weights, tmp_path / "plain.db")(album), tmp_path)
+    real = pipeline.files.walk
+
+    def shuffled(roots: list[str], *, exclude: tuple[str, ...] = ()) -> object:
+        found = list(real(roots, exclude=exclude))
+        random.Random(workers).shuffle(found)
+        return iter(found)
+
+    monkeypatch.setattr(pipeline.files, "walk", shuffled)
+    assert csv_of(Scan(weights, tmp_path / "shuffled.db")(album, workers=workers), tmp_path) == expected
+
+
+def test_every_file_is_a_photo_or_skipped(scan: Scan, album: Path) -> None:
+    (album / "cut.jpg").write_bytes((album / "alone 10.jpg").read_bytes()[:5000])
+    (album / "notes.txt").write_text("no picture\n" * 20)
+    os.mkfifo(album / "pipe")
+    result = scan(album)
+    photos = [r["path"] for r in report.photo_rows(result)]
+    skipped = {os.path.basename(s.path): (s.reason, s.picture) for s in result.skipped}
+    assert skipped == {
+        "cut.jpg": ("cut short: the picture data ends too early", True),
+        "notes.txt": ("not a picture (text)", False),
+        "pipe": ("not a regular file", False),
+    }
+    assert len(photos) + len(skipped) == sum(len(names) for _, _, names in os.walk(album))
+
+
+def test_odd_names_reach_the_report(scan: Scan, tmp_path: Path) -> None:
+    root = tmp_path / "odd [x]"
+    root.mkdir()
+    names = ['say "cheese"\n.jpg', "=1+1.jpg", "📷.jpg", os.fsdecode(b"caf\xe9.jpg"), "a,b;c.jpg", "x" * 200 + ".jpg"]
+    for n, name in enumerate(names):
+        scene(n).save(root / "tmp.jpg")
+        (root / "tmp.jpg").rename(root / name)
+    result = scan(root)
+    assert {os.path.basename(r["path"]) for r in report.photo_rows(result)} == set(names)
+    csv_of(result, tmp_path)
+
+
+def test_identical_plain_pictures_are_one_group_and_others_are_not(scan: Scan, tmp_path: Path) -> None:
+    root = tmp_path / "plain"
+    root.mkdir()
+    plain((255, 255, 255)).save(root / "white.png")
+    plain((255, 255, 255)).save(root / "white.bmp")
+    plain((0, 0, 255)).save(root / "blue.png")
+    plain((0, 0, 0), (10, 20)).save(root / "black high.png")
+    plain((0, 0, 0), (20, 10)).save(root / "black wide.png")
+    found = groups(scan(root), root)
+    assert found == {"white.bmp": {"white.png": "identical"}}
+
+
+def test_more_copies_than_neighbours_are_one_group(scan: Scan, tmp_path: Path) -> None:
+    root = tmp_path / "many"
+    root.mkdir()
+    image = scene(7)
+    for n in range(12):
+        image.resize((640 - 20 * n, 480 - 15 * n)).save(root / f"{n:02}.jpg", quality=80)
+    found = groups(scan(root, settings=Settings(neighbours=5)), root)
+    assert {k: len(v) for k, v in found.items()} == {"00.jpg": 11}
+
+
+def test_hard_links_are_read_once_and_both_reported(scan: Scan, tmp_path: Path) -> None:
+    root = tmp_path / "links"
+    root.mkdir()
+    scene(1).save(root / "a.jpg")
+    os.link(root / "a.jpg", root / "b.jpg")
+    result = scan(root)
+    assert scan.steps["reading"] == 1
+    assert groups(result, root) == {"a.jpg": {"b.jpg": "exact"}}
+
+
+def test_excluded_files_are_not_found(scan: Scan, album: Path) -> None:
+    result = scan(album, exclude=("Trip*", "*.png"))
+    assert {os.path.relpath(r["path"], album) for r in report.photo_rows(result)} == {
+        *("alone 10.jpg", "alone 11.jpg", "alone 12.jpg", "alone 13.jpg", "garden.tif"),
+        *("harbour (1).jpg", "harbour grey.webp", "harbour small.jpg"),
+    }
+
+
+def test_report_of_the_last_scan_is_the_report_of_the_scan(scan: Scan, album: Path, tmp_path: Path) -> None:
+    expected = csv_of(scan(album), tmp_path)
+    with Store(scan.db) as store:
+        assert csv_of(last_report(store), tmp_path) == expected
+
+
+def test_settings_of_another_scan_are_used_at_once(scan: Scan, album: Path) -> None:
+    scan(album)
+    protected = scan(album, settings=Settings(protect=(str(album / "harbour small.jpg"),)))
+    assert "harbour small.jpg" in groups(protected, album)
+    assert "comparing" not in scan.steps
+
+
+def test_find_tells_which_photos_match(scan: Scan, album: Path, tmp_path: Path) -> None:
+    scan(album)
+    scene(2).convert("L").save(tmp_path / "query.png")
+    shutil.copyfile(album / "alone 10.jpg", tmp_path / "same.jpg")
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    with Store(scan.db) as store:
+        matches, skipped = find_matches(
+            [str(tmp_path / n) for n in ("query.png", "same.jpg", "bad.jpg")],
+            store=store,
+            weights=scan.weights,
+            settings=Settings(),
+            machine=Machine(1, "cpu", lambda stage, done, of: None, clock=later),
+        )
+    found = [(Path(m.query).name, Path(m.path).name, m.relation) for m in matches]
+    assert sorted(found) == [
+        ("query.png", "tower cropped.jpg", Relation.COPY),
+        ("query.png", "tower mirrored.png", Relation.COPY),
+        ("query.png", "tower.jpg", Relation.COPY),
+        ("same.jpg", "alone 10.jpg", Relation.EXACT),
+    ]
+    assert [Path(s.path).name for s in skipped] == ["bad.jpg"]
+
+
+@pytest.mark.slow
+def test_killed_scan_resumes_and_ends_with_the_same_report(
+    weights: Weights, tmp_path: Path, dedup: Callable[..., Result]
+) -> None:
+    root = make_album(tmp_path / "Photos")
+    for n in range(100, 220):
+        scene(n, (1600, 1200)).save(root / f"{n}.jpg")
+    expected = csv_of(Scan(weights, tmp_path / "fresh.db")(root), tmp_path)
+    db = tmp_path / "killed.db"
+    command = [sys.executable, "-m", "dedup", "scan", str(root), "--db", str(db), "--workers", "1"]
+    stored = 0
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        for _ in range(600):
+            time.sleep(0.05)
+            if db.exists() and process.poll() is None:
+                with Store(str(db)) as store:
+                    if store.counts()["photo"] > stored:
+                        break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with Store(str(db)) as store:
+            stored = store.counts()["photo"]
+    assert stored > 0
+    resumed = Scan(weights, db)
+    assert csv_of(resumed(root), tmp_path) == expected
+    assert resumed.steps.get("reading", 0) < 133
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_eight_orientations_of_a_photo_are_one_group(scan: Scan, shared: Path) -> None:
+    folder = shared / "data" / "formats" / "exif"
+    result = scan(folder)
+    found = groups(result, folder)
+    names = {keeper: {keeper, *star} for keeper, star in found.items()}
+    print(names)
+    for stem in {n.rsplit("_", 1)[0] for n in os.listdir(folder) if n.rsplit("_", 1)[-1].startswith(tuple("12345678"))}:
+        versions = {n for n in os.listdir(folder) if n.rsplit("_", 1)[0] == stem}
+        assert any(versions <= members for members in names.values()), (stem, versions)
+
+
+def test_picture_larger_than_the_network_sees_is_described_from_a_reduced_decode(scan: Scan, tmp_path: Path) -> None:
+    root = tmp_path / "big"
+    root.mkdir()
+    scene(1, (4000, 3000)).save(root / "big.jpg", quality=80)
+    scene(1, (400, 300)).save(root / "small.png")
+    assert groups(scan(root), root) == {"big.jpg": {"small.png": "copy"}}

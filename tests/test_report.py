@@ -1,0 +1,143 @@
+import csv
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dedup.errors import BadUsage, DedupError
+from dedup.pipeline import Report
+from dedup.report import cell, format_of, group_rows, pair_rows, photo_rows, skipped_rows, value_of, write
+from dedup.store import Photos, Run
+from dedup.types import Duplicate, File, Group, Photo, Relation, Settings, Skipped, Verdicts
+
+
+def photo(digest: str, *paths: str, width: int = 10) -> Photo:
+    files = tuple(File(path, 100, n, 0, 1, n) for n, path in enumerate(paths))
+    return Photo(digest * 64, 100, width, 20, "JPEG", "2019-07-01T12:00:00", None, files)
+
+
+@pytest.fixture
+def report() -> Report:
+    """Photo 0 has two files; photo 1 is kept over it; photo 2 is alone."""
+    photos = [
+        photo("a", "/p/z small.jpg", "/p/small again.jpg"),
+        photo("b", "/p/big.jpg", width=30),
+        photo("c", "/p/c"),
+    ]
+    verdicts = Verdicts(
+        np.array([0, 0]),
+        np.array([1, 2]),
+        np.float32([0.75, 0.3]),
+        np.float32([0.998712345, 0.001]),
+        np.float32([0, 0]),
+        np.int8([Relation.COPY, Relation.UNRELATED]),
+    )
+    duplicate = Duplicate(0, Relation.COPY, 0.9987, 0.75, "30x20 over 10x20")
+    run = Run(0, 1, ("/p",), Settings(), "w", 1.0, b"")
+    skipped = [Skipped("/p/broken.jpg", "cut short"), Skipped("/p/film.mp4", "not a picture (MPEG-4 video)", False)]
+    return Report(run, Photos(photos, np.arange(3)), skipped, verdicts, [Group(1, (duplicate,))])
+
+
+def table(report: Report, name: str, format: str, path: Path) -> str:
+    write(report, name, format, str(path))
+    return path.read_bytes().decode()
+
+
+def test_groups_csv_is_as_promised(report: Report, tmp_path: Path) -> None:
+    line = "30,20,100,JPEG,2019-07-01T12:00:00," + "b" * 64
+    small = "10,20,100,JPEG,2019-07-01T12:00:00," + "a" * 64
+    assert table(report, "groups", "csv", tmp_path / "g.csv") == (
+        "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256\r\n"
+        f"1,keep,/p/big.jpg,,,/p/big.jpg,{line}\r\n"
+        f"1,duplicate,/p/z small.jpg,copy,0.9987,/p/big.jpg,{small}\r\n"
+        f"1,duplicate,/p/small again.jpg,copy,0.9987,/p/big.jpg,{small}\r\n"
+    )
+
+
+def test_pairs_csv_holds_refused_pairs_too_the_surest_first(report: Report, tmp_path: Path) -> None:
+    assert table(report, "pairs", "csv", tmp_path / "p.csv").splitlines() == [
+        "path_a,path_b,relation,probability,similarity",
+        "/p/z small.jpg,/p/small again.jpg,exact,1,1",
+        "/p/big.jpg,/p/z small.jpg,copy,0.998712361,0.75",
+        "/p/c,/p/z small.jpg,unrelated,0.00100000005,0.300000012",
+    ]
+
+
+def test_photos_and_skipped_csv_hold_every_file_once(report: Report) -> None:
+    photos, skipped = [r["path"] for r in photo_rows(report)], [r["path"] for r in skipped_rows(report)]
+    assert photos == ["/p/big.jpg", "/p/c", "/p/small again.jpg", "/p/z small.jpg"]
+    assert skipped == ["/p/broken.jpg", "/p/film.mp4"]
+
+
+def test_json_says_the_same_and_on_what_terms(report: Report, tmp_path: Path) -> None:
+    said = json.loads(table(report, "groups", "json", tmp_path / "g.json"))
+    assert (said["weights"], said["recall"], said["settings"]["min_probability"]) == ("w", 1.0, 0.5)
+    assert said["groups"] == list(group_rows(report))
+    assert said["groups"][1]["reason"] == "kept: 30x20 over 10x20"
+    assert json.loads(table(report, "pairs", "json", tmp_path / "p.json"))["pairs"] == list(pair_rows(report))
+
+
+ODD = [
+    *("=cmd|' /C calc'!A0", "+1", "-1", "@x", "'quoted", "''", "\t=1"),
+    *(
+        "plain",
+        'a "quoted" name',
+        "two\nlines",
+        "comma, here",
+        "📷",
+        "caf\udce9",
+        r"\udce9",
+        r"\u005cudce9",
+        "\\",
+        r"a\u",
+    ),
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_any_text_comes_back_from_a_cell(text: str) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerow([cell(text)])
+    buffer.getvalue().encode("utf-8")  # no lone surrogates
+    (row,) = csv.reader(io.StringIO(buffer.getvalue()))
+    assert value_of(row[0]) == text
+
+
+@pytest.mark.parametrize("text", [t for t in ODD if t[0] in "=+-@\t"])
+def test_no_cell_is_a_formula(text: str) -> None:
+    assert cell(text).startswith("'")
+
+
+def test_number_is_not_taken_for_a_formula() -> None:
+    assert cell(-0.25) == "-0.25"
+
+
+def test_names_that_are_not_utf8_reach_csv_and_json_in_one_form(report: Report, tmp_path: Path) -> None:
+    odd = replace(report, skipped=[Skipped("/p/caf\udce9", "cut short")])
+    assert table(odd, "skipped", "csv", tmp_path / "s.csv").splitlines()[1] == r"/p/caf\udce9,cut short"
+    assert r'"/p/caf\udce9"' in table(odd, "skipped", "json", tmp_path / "s.json")
+
+
+def test_output_file_is_whole_or_not_there(report: Report, tmp_path: Path) -> None:
+    output = tmp_path / "g.csv"
+    output.write_text("from yesterday")
+    broken = replace(report, groups=[Group(99, ())])
+    with pytest.raises(IndexError):
+        write(broken, "groups", "csv", str(output))
+    assert output.read_text() == "from yesterday"
+    assert os.listdir(tmp_path) == ["g.csv"]
+
+
+def test_output_that_cannot_be_written_is_one_line(report: Report, tmp_path: Path) -> None:
+    with pytest.raises(DedupError, match=r"g\.csv: cannot be written \(No such file or directory\)"):
+        write(report, "groups", "csv", str(tmp_path / "nowhere" / "g.csv"))
+
+
+def test_suffix_decides_the_format() -> None:
+    assert (format_of("a.csv"), format_of("A.JSON")) == ("csv", "json")
+    with pytest.raises(BadUsage, match=r"must end in \.csv or \.json"):
+        format_of("photo.jpg")
