@@ -1,0 +1,311 @@
+"""The command line: words in, one call, words out. torch and faiss are imported inside the commands that need them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+from platformdirs import user_config_dir, user_data_dir
+
+from dedup import __version__
+from dedup.errors import BadUsage, DedupError
+
+if TYPE_CHECKING:
+    from dedup.pipeline import Report
+
+_SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
+
+
+class Commands(click.Group):
+    """Turn any DedupError into one line and its exit code. Other exceptions are bugs: they show."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DedupError as error:
+            click.echo(f"Error: {printable(str(error))}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters and undecodable bytes escaped, for a terminal or a log line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Make the options of a TOML file the defaults of this command: [scan] for `scan`, the top for all."""
+    path = value or os.path.join(user_config_dir("dedup"), "config.toml")
+    if value is None and not os.path.exists(path):
+        return
+    try:
+        with open(path, "rb") as f:
+            config = tomllib.load(f)
+    except OSError as error:
+        raise BadUsage(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadUsage(f"{path}: not TOML: {error}") from error
+    options = {name: {p.name for p in command.params} for name, command in main.commands.items()}
+    ctx.default_map, unknown = {}, []
+    for key, value in config.items():
+        if isinstance(value, dict):  # [scan]: options of one command; anything else: of every command that has it
+            unknown += [f"{key}.{k}" for k in value if k.replace("-", "_") not in options.get(key, set())]
+        elif not any(key.replace("-", "_") in names for names in options.values()):
+            unknown.append(key)
+    if unknown:
+        raise BadUsage(f"{path}: no such option: {', '.join(unknown)}")
+    mine = config.get(ctx.info_name or "", {})
+    for key, value in (config | mine).items():
+        if key.replace("-", "_") in options.get(ctx.info_name or "", set()):
+            ctx.default_map[key.replace("-", "_")] = value
+
+
+def database(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --db and --config."""
+    default = os.path.join(user_data_dir("dedup"), "dedup.db")
+    db = click.option("--db", metavar="FILE", envvar="DEDUP_DB", default=default, show_default=True, help="Database.")
+    config = click.option("--config", metavar="FILE", envvar="DEDUP_CONFIG", is_eager=True, expose_value=False,
+                          callback=read_config, help="Options as TOML.")  # fmt: skip
+    return config(db(command))
+
+
+@click.group(cls=Commands, context_settings={"auto_envvar_prefix": "DEDUP", "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Find near-duplicate photos. A scan changes no photo.
+
+    \b
+    Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some files were skipped;
+    4 another run holds this database; 10 duplicates were found (scan --fail-if-found).
+    """
+
+
+@main.command()
+@click.argument("path", nargs=-1, required=True, metavar="PATH...")
+@click.option("--output", "-o", multiple=True, metavar="FILE", help="Write the groups to FILE (.csv or .json).")
+@click.option("--include", type=click.Choice(["similar"]), help="Report other shots of one scene too.")
+@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="P",
+              help="How sure a copy must be.")  # fmt: skip
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders of this name or path.")
+@click.option("--protect", multiple=True, metavar="DIR", help="Keep the photos of this folder first.")
+@click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Decoding processes.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--fail-if-found", is_flag=True, help="Exit with 10 if there are duplicates.")
+@click.option("--json-log", is_flag=True, help="Write what happens to stderr, one JSON object a line.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
+@database
+def scan(
+    path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
+    exclude: tuple[str, ...], protect: tuple[str, ...], workers: int, device: str, fail_if_found: bool,
+    json_log: bool, quiet: bool, db: str,
+) -> None:  # fmt: skip
+    """Find the near-duplicate photos under PATH, and remember what was seen."""
+    from dedup import report
+    from dedup.pipeline import Machine, find_duplicates
+    from dedup.store import Store
+    from dedup.types import Settings
+    from dedup.weights import load_shipped
+
+    formats = [report.format_of(file) for file in output]
+    roots = [folder(p) for p in path]
+    settings = Settings(
+        min_probability=min_probability,
+        include_similar=include == "similar",
+        protect=tuple(os.path.abspath(folder) for folder in protect),
+    )
+    log = Log(json_lines=json_log, quiet=quiet)
+    with Store(os.path.abspath(db), scanning=True) as store:
+        log.event("started", roots=roots)
+        machine = Machine(workers, chosen_device(device), log.progress, time.time)
+        result = find_duplicates(
+            roots, exclude=exclude, store=store, weights=load_shipped(device=machine.device),
+            settings=settings, machine=machine,
+        )  # fmt: skip
+    log.close()
+    for file, format in zip(output, formats, strict=True):
+        report.write(result, "groups", format, file)
+    log.event("finished", **totals(result))
+    if not quiet and not json_log:
+        click.echo(summary(result))
+    sys.exit(exit_code(result, fail_if_found=fail_if_found))
+
+
+def folder(path: str) -> str:
+    """Return the absolute path of a folder to scan. Raises BadUsage if it is a file."""
+    if os.path.isfile(path):
+        raise BadUsage(f"{path}: a file, not a folder; scan its folder, or ask with 'dedup find' what matches it")
+    return os.path.abspath(path)
+
+
+def chosen_device(device: str) -> str:
+    """Return the torch device; auto is the GPU where there is one."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadUsage("--device cuda: torch sees no GPU here; use --device auto")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def totals(result: Report) -> dict[str, Any]:
+    """Return the figures of a scan that a person or a script asks for first."""
+    photos = result.photos.photos
+    duplicates = [(len(photos[g.keeper].files) - 1, g.keeper) for g in result.groups]
+    duplicates += [(len(photos[d.photo].files), d.photo) for g in result.groups for d in g.duplicates]
+    return {
+        "files": sum(len(p.files) for p in photos) + len(result.skipped),
+        "photos": sum(len(p.files) for p in photos),
+        "groups": len(result.groups),
+        "duplicates": sum(n for n, _ in duplicates),
+        "bytes": sum(n * photos[i].size for n, i in duplicates),
+        "skipped": sum(s.picture for s in result.skipped),
+        "other": sum(not s.picture for s in result.skipped),
+        "recall": round(result.run.recall, 4),
+        "seconds": round(result.run.ended_at - result.run.started_at, 1),
+    }
+
+
+def summary(result: Report) -> str:
+    """Return what a person reads in five seconds."""
+    t = totals(result)
+    if not t["files"]:
+        return "No files found."
+    lines = [
+        f"{t['photos']:>9,} photos in {human_time(t['seconds'])}",
+        f"{t['groups']:>9,} groups with {t['duplicates']:,} duplicates, {human_bytes(t['bytes'])} to win back",
+        f"{t['skipped']:>9,} skipped (dedup export skipped says why)" if t["skipped"] else "",
+        f"{t['other']:>9,} other files, no pictures" if t["other"] else "",
+        f"{t['recall']:>9.2%} of the neighbours found by the index" if t["recall"] < 1 else "",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def human_bytes(size: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def human_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def exit_code(result: Report, *, fail_if_found: bool) -> int:
+    if fail_if_found and result.groups:
+        return _FOUND
+    return _SKIPPED if any(s.picture for s in result.skipped) else 0
+
+
+class Log:
+    """Tells a person at a terminal, or a program that reads lines, how far a run is. Silent for anybody else."""
+
+    def __init__(self, *, json_lines: bool, quiet: bool) -> None:
+        self.json_lines, self.stage, self.told = json_lines, "", 0.0
+        self.bar: Any = None
+        self.bars = not json_lines and not quiet and sys.stderr.isatty()
+
+    def event(self, name: str, **what: Any) -> None:
+        if self.json_lines:
+            click.echo(json.dumps({"time": round(time.time(), 3), "event": name, **what}), err=True)
+
+    def progress(self, stage: str, done: int, of: int) -> None:
+        if self.json_lines and (done == of or time.monotonic() - self.told > 5):
+            self.told = time.monotonic()
+            self.event("progress", stage=stage, done=done, of=of)
+        if self.bars:
+            self._draw(stage, done, of)
+
+    def _draw(self, stage: str, done: int, of: int) -> None:
+        from tqdm import tqdm
+
+        if stage != self.stage or self.bar is None:
+            self.close()
+            self.stage = stage
+            self.bar = tqdm(total=of, desc=stage.capitalize(), unit="", leave=False, dynamic_ncols=True)
+        self.bar.total = of
+        self.bar.update(done - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+@main.command()
+@click.argument("table", type=click.Choice(["groups", "pairs", "photos", "skipped"]), default="groups")
+@click.option("--format", "format_", type=click.Choice(["csv", "json"]), help="Default: by the suffix of FILE, or csv.")
+@click.option("--output", "-o", metavar="FILE", help="Default: standard output.")
+@database
+def export(table: str, format_: str | None, output: str | None, db: str) -> None:
+    """Write what the last scan found: groups, the pairs that were compared, photos, or the files skipped."""
+    from dedup import report
+    from dedup.pipeline import last_report
+    from dedup.store import Store
+
+    format_ = format_ or (report.format_of(output) if output else "csv")
+    with Store(os.path.abspath(db)) as store:
+        report.write(last_report(store), table, format_, output)
+
+
+@main.command()
+@click.argument("image", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="P")
+@database
+def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
+    """Print which photos of the last scan match IMAGE, as CSV."""
+    from dedup import report
+    from dedup.pipeline import Machine, find_matches
+    from dedup.store import Store
+    from dedup.types import Settings
+    from dedup.weights import load_shipped
+
+    settings = Settings(min_probability=min_probability)
+    with Store(os.path.abspath(db)) as store:
+        machine = Machine(min(len(image), os.cpu_count() or 1), "cpu", lambda stage, done, of: None, time.time)
+        matches, skipped = find_matches(
+            [os.path.abspath(i) for i in image], store=store, weights=load_shipped(), settings=settings, machine=machine
+        )
+    report.write_csv(sys.stdout, report.MATCHES, report.match_rows(matches))
+    for s in skipped:
+        click.echo(printable(f"{s.path}: skipped: {s.reason}"), err=True)
+    sys.exit(_SKIPPED if skipped else 0)
+
+
+@main.command()
+@database
+def status(db: str) -> None:
+    """Print what the database holds, how big it is and how fresh."""
+    from dedup.store import Store
+
+    with Store(os.path.abspath(db)) as store:
+        counts, last = store.counts(), store.last_run()
+    click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(os.path.getsize(db))}")
+    click.echo(f"{counts['file']:,} files, {counts['photo']:,} photos, {counts['pair']:,} pairs compared")
+    if last is None:
+        click.echo("no finished scan")
+    else:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last.ended_at))
+        click.echo(f"last scan finished {when}: {printable(', '.join(last.roots))}, with {last.weights}")
+
+
+@main.command()
+@click.argument("path", nargs=-1, required=True, metavar="PATH...")
+@database
+def forget(path: tuple[str, ...], db: str) -> None:
+    """Remove files and folders from the database. The files themselves stay."""
+    from dedup.store import Store
+
+    with Store(os.path.abspath(db), scanning=True) as store:
+        for folder in path:
+            files, photos = store.forget(os.path.abspath(folder))
+            click.echo(printable(f"{folder}: {files:,} files and {photos:,} photos forgotten"))

@@ -1,0 +1,263 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from album import scene
+from click.testing import Result
+
+from dedup.cli import human_bytes, human_time, main, printable
+
+Dedup = Callable[..., Result]
+
+
+def process(*words: object, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload,no-any-return]
+
+
+def error_of(result: Result) -> str:
+    """Return the one line that went to stderr; nothing may have gone to stdout."""
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_help_loads_neither_torch_nor_faiss_nor_pillow() -> None:
+    code = (
+        "import sys, dedup, dedup.cli; print(sorted({'torch', 'faiss', 'PIL', 'numpy', 'sqlite3'} & set(sys.modules)))"
+    )
+    assert process("-c", code).stdout.strip() == "[]"
+    done = process("-X", "importtime", "-m", "dedup", "--help")
+    assert done.returncode == 0
+    assert "Find near-duplicate photos" in done.stdout
+    assert "torch" not in done.stderr
+
+
+def test_every_command_and_option_has_help() -> None:
+    for name, command in main.commands.items():
+        assert command.help, name
+        for param in command.params:
+            if param.param_type_name == "option":
+                assert param.name in {"device", "min_probability"} or param.help, (name, param.name)  # type: ignore[attr-defined]
+
+
+def test_scan_prints_what_a_person_reads_in_five_seconds(dedup: Dedup, album: Path) -> None:
+    result = dedup("scan", album)
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0].strip().startswith("13 photos in ")
+    assert lines[1].strip().startswith("3 groups with 6 duplicates, ")
+    assert len(lines) == 2
+
+
+def test_scan_writes_groups_by_the_suffix(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "-o", tmp_path / "g.csv", "--output", tmp_path / "g.json")
+    assert (tmp_path / "g.csv").read_text().count(",keep,") == 3
+    assert len(json.loads((tmp_path / "g.json").read_text())["groups"]) == 9
+    assert dedup("export", "groups").stdout_bytes == (tmp_path / "g.csv").read_bytes()
+    assert dedup("export", "--format", "json").stdout == (tmp_path / "g.json").read_text()
+    dedup("export", "photos", "-o", tmp_path / "p.json")
+    assert len(json.loads((tmp_path / "p.json").read_text())["photos"]) == 13
+
+
+def test_skipped_files_end_with_exit_code_3_and_are_listed(dedup: Dedup, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    (tmp_path / "in" / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")
+    result = dedup("scan", tmp_path / "in", code=3)
+    assert "1 skipped (dedup export skipped says why)" in result.stdout
+    assert "1 other files, no pictures" in result.stdout
+    assert dedup("export", "skipped").stdout.splitlines()[1].startswith(f"{tmp_path}/in/bad.jpg,")
+
+
+def test_films_and_letters_alone_are_no_failure(dedup: Dedup, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")
+    dedup("scan", tmp_path / "in")
+
+
+def test_empty_folder_is_no_failure(dedup: Dedup, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    assert dedup("scan", tmp_path / "in").stdout == "No files found.\n"
+    assert dedup("export").stdout.splitlines() == [
+        "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256"
+    ]
+
+
+def test_duplicates_found_can_be_an_exit_code(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "--fail-if-found", code=10)
+    (tmp_path / "single").mkdir()
+    shutil.copy(album / "alone 10.jpg", tmp_path / "single")
+    dedup("scan", tmp_path / "single", "--fail-if-found")
+
+
+def test_folder_that_is_not_there_is_one_line(dedup: Dedup, tmp_path: Path) -> None:
+    assert "nowhere" in error_of(dedup("scan", tmp_path / "nowhere", code=2))
+
+
+def test_file_instead_of_a_folder_is_one_line(dedup: Dedup, album: Path) -> None:
+    assert "a file, not a folder" in error_of(dedup("scan", album / "alone 10.jpg", code=2))
+
+
+def test_output_of_no_known_format_is_refused_before_any_work(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    assert "must end in .csv or .json" in error_of(dedup("scan", album, "-o", album / "alone 10.jpg", code=2))
+    assert not (tmp_path / "test.db").exists()
+
+
+def test_output_that_cannot_be_written_is_one_line(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    result = dedup("scan", album, "-q", "-o", tmp_path / "nowhere" / "g.csv", code=1)
+    assert "cannot be written (No such file or directory)" in error_of(result)
+
+
+def test_export_before_any_scan_is_one_line(dedup: Dedup) -> None:
+    for command in (["export"], ["status"], ["find", __file__], ["export", "skipped"]):
+        assert "no such database; run 'dedup scan FOLDER' first" in error_of(dedup(*command, code=1))
+
+
+def test_database_that_is_none_is_one_line(dedup: Dedup, album: Path) -> None:
+    assert "not a dedup database" in error_of(dedup("scan", album, "--db", album / "alone 10.jpg", code=1))
+    assert "not a dedup database" in error_of(dedup("status", "--db", album / "alone 10.jpg", code=1))
+    scene(10).save(album / "again.jpg", quality=88)
+    assert (album / "again.jpg").read_bytes() == (album / "alone 10.jpg").read_bytes()
+
+
+def test_two_scans_of_one_database_are_refused_with_exit_code_4(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    from dedup.store import Store
+
+    with Store(str(tmp_path / "test.db"), scanning=True):
+        assert "another run is using this database" in error_of(dedup("scan", album, code=4))
+    dedup("scan", album)
+
+
+def test_json_log_is_one_object_a_line(dedup: Dedup, album: Path) -> None:
+    result = dedup("scan", album, "--json-log")
+    assert result.stdout == ""
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert [events[0]["event"], events[-1]["event"]] == ["started", "finished"]
+    assert {e["stage"] for e in events if e["event"] == "progress"} >= {"reading", "searching", "comparing"}
+    last = events[-1]
+    assert (last["files"], last["photos"], last["groups"], last["duplicates"], last["skipped"]) == (13, 13, 3, 6, 0)
+
+
+def test_quiet_scan_says_nothing(dedup: Dedup, album: Path) -> None:
+    assert dedup("scan", album, "--quiet").output == ""
+
+
+def test_min_probability_include_exclude_and_protect_are_heard(dedup: Dedup, album: Path) -> None:
+    dedup("scan", album, "--min-probability", 1, "--exclude", "garden*")
+    assert {line.split(",")[3] for line in dedup("export").stdout.splitlines()[1:]} <= {"", "exact", "copy"}
+    assert "garden" not in dedup("export", "photos").stdout
+    dedup("scan", album, "--protect", album / "harbour small.jpg")
+    assert f",keep,{album}/harbour small.jpg," in dedup("export").stdout
+    assert "similar" not in dedup("export").stdout
+    dedup("scan", album, "--include", "similar")
+
+
+def test_options_come_from_command_line_then_environment_then_file(
+    dedup: Dedup, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "dedup.toml"
+    config.write_text(
+        f'db = "{tmp_path}/from file.db"\n[scan]\nexclude = ["*.jpg"]\nmin-probability = 0.9\nquiet = true\n'
+    )
+    assert dedup("scan", album, "--config", config).output == ""
+    assert ".jpg" not in dedup("export", "photos").stdout
+    monkeypatch.setenv("DEDUP_SCAN_EXCLUDE", "*.png")
+    dedup("scan", album, "--config", config)
+    assert "alone 10.jpg" in dedup("export", "photos").stdout
+    dedup("scan", album, "--config", config, "--exclude", "alone*")
+    assert "garden.png" in dedup("export", "photos").stdout
+    monkeypatch.delenv("DEDUP_DB")
+    dedup("scan", album, "--config", config)
+    assert (tmp_path / "from file.db").exists()
+    monkeypatch.setenv("DEDUP_CONFIG", str(config))
+    assert "from file.db" in dedup("status").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[scan]\nexlude = ['a']", "no such option: scan.exlude"),
+        ("[scann]\nquiet = true", "no such option: scann.quiet"),
+        ("min_probabilty = 1", "no such option: min_probabilty"),
+        ("this is no toml", "not TOML"),
+    ],
+)
+def test_config_file_that_is_wrong_is_one_line(dedup: Dedup, album: Path, tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    assert says in error_of(dedup("scan", album, "--config", tmp_path / "c.toml", code=2))
+
+
+def test_config_file_that_is_not_there_is_one_line(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    assert "cannot be read" in error_of(dedup("scan", album, "--config", tmp_path / "none.toml", code=2))
+
+
+def test_find_prints_csv(dedup: Dedup, album: Path) -> None:
+    dedup("scan", album)
+    lines = dedup("find", album / "harbour grey.webp").stdout.splitlines()
+    assert lines[0] == "query,path,relation,probability,similarity"
+    assert lines[1].startswith(f"{album}/harbour grey.webp,{album}/harbour grey.webp,exact,1,")
+    assert len(lines) == 5
+
+
+def test_find_says_what_it_cannot_read(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album)
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    result = dedup("find", tmp_path / "bad.jpg", code=3)
+    assert result.stdout.count("\n") == 1
+    assert result.stderr.startswith(f"{tmp_path}/bad.jpg: skipped: ")
+
+
+def test_status_and_forget_tell_what_is_stored(dedup: Dedup, album: Path) -> None:
+    dedup("scan", album)
+    lines = dedup("status").stdout.splitlines()
+    assert lines[1].startswith("13 files, 12 photos, ")
+    assert lines[2].startswith("last scan finished ")
+    assert f"{album}: 13 files and 12 photos forgotten" in dedup("forget", album).stdout
+    assert dedup("status").stdout.splitlines()[1].startswith("0 files, 0 photos, 0 pairs")
+    assert len(list(album.rglob("*.*"))) == 13
+
+
+def test_names_cannot_write_to_the_terminal(dedup: Dedup, tmp_path: Path) -> None:
+    evil = tmp_path / "\x1b[31mred\nline"
+    error = error_of(dedup("scan", evil, code=2))
+    assert "\x1b" not in error
+    assert r"\x1b[31mred\nline" in error
+    assert printable("caf\udce9 é 📷") == r"caf\udce9 é 📷"
+
+
+def test_scan_leaves_every_file_as_it_was(dedup: Dedup, album: Path) -> None:
+    def seen() -> dict[str, tuple[bytes, int]]:
+        return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in album.rglob("*.*") if p.is_file()}
+
+    before = seen()
+    dedup("scan", album)
+    dedup("export", "pairs")
+    assert seen() == before
+
+
+def test_terminal_gets_a_bar_and_a_pipe_does_not(album: Path, tmp_path: Path) -> None:
+    db = tmp_path / "bar.db"
+    piped = process("-m", "dedup", "scan", album, "--db", db)
+    assert piped.stderr == ""
+    script = shutil.which("script")
+    if script is None:
+        pytest.skip("script(1) is not here to make a terminal")
+    os.unlink(db)
+    command = f"stty rows 24 cols 80; {sys.executable} -m dedup scan '{album}' --db '{db}'"
+    seen = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, text=True, check=True).stdout
+    assert "Reading: 100%" in seen
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 KB"), (3.2e12, "3.2 TB")])
+def test_bytes_for_people(size: float, text: str) -> None:
+    assert human_bytes(size) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.84, "0.8 s"), (61, "1 min 1 s"), (7322, "2 h 2 min")])
+def test_times_for_people(seconds: float, text: str) -> None:
+    assert human_time(seconds) == text
