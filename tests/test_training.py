@@ -1,0 +1,162 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+from album import scene
+from PIL import Image
+
+from dedup.encode import SIDE
+from dedup.training.augment import STRONG, WEAK, edited
+from dedup.training.data import (
+    PLAIN,
+    STRONG_FROM,
+    Corpus,
+    Described,
+    PairSampler,
+    Views,
+    ViewsOfOne,
+    draw_photos,
+    load,
+    lookalikes,
+)
+from dedup.training.losses import entropy, info_nce, place_similarity
+from dedup.training.metrics import average_precision, recall_at
+from dedup.verify import COPY, SIMILAR, UNRELATED
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Forty photos in two pools, one of them there twice, and two scenes of three shots."""
+    root = tmp_path_factory.mktemp("corpus")
+    for n in range(40):
+        folder = root / "photos" / ("one" if n % 2 else "two")
+        folder.mkdir(parents=True, exist_ok=True)
+        scene(n, (120, 90)).save(folder / f"{n}.png")
+    scene(4, (120, 90)).resize((100, 90)).save(root / "photos" / "two" / "4 again.png")
+    (root / "hard" / "drive").mkdir(parents=True)
+    with (root / "hard" / "scenes.csv").open("w", newline="") as f:
+        rows = csv.writer(f)
+        rows.writerow(["file", "scene"])
+        for n in range(6):
+            scene(100 + n, (120, 90)).save(root / "hard" / "drive" / f"{n}.png")
+            rows.writerow([f"drive/{n}.png", f"scene {n // 3}"])
+    return load(root / "photos", root / "hard", plain=20, seed=0)
+
+
+@pytest.mark.parametrize("edit", sorted(set(WEAK + STRONG), key=lambda e: e.__name__), ids=lambda e: e.__name__)
+def test_every_edit_changes_the_picture_and_repeats_with_its_seed(edit: object) -> None:
+    assert callable(edit)
+    image, differs = scene(1, (200, 150)), 0
+    for seed in range(4):
+        first, again = (edit(image, np.random.default_rng(seed)) for _ in range(2))
+        assert isinstance(first, Image.Image)
+        assert first.mode == "RGB"
+        assert min(first.size) >= 8
+        assert first.tobytes() == again.tobytes()
+        differs += first.size != image.size or first.tobytes() != image.tobytes()
+    assert differs >= 3
+
+
+def test_chain_of_edits_stays_small_and_repeats_with_its_seed() -> None:
+    for seed in range(30):
+        first, again = (edited(scene(2, (190, 250)), np.random.default_rng(seed), strong=True) for _ in range(2))
+        assert first.tobytes() == again.tobytes()
+        assert max(first.size) <= 480
+
+
+def test_splits_hold_photos_and_whole_scenes_apart(corpus: Corpus) -> None:
+    assert len(corpus.encoded) == 67
+    assert sum(len(corpus.of(split)) for split in ("train", "choose", "calibrate")) == 67
+    for scene_name in {"scene 0", "scene 1"}:
+        assert len({str(s) for s, name in zip(corpus.splits, corpus.scenes, strict=True) if name == scene_name}) == 1
+
+
+def test_drawn_photos_are_different_and_only_of_those_to_learn_from(corpus: Corpus) -> None:
+    for seed in range(10):
+        drawn = draw_photos(corpus, np.random.default_rng(seed), count=16).tolist()
+        assert len(set(drawn)) == 16
+        assert set(drawn) <= set(corpus.of("train").tolist())
+        assert PLAIN not in {corpus.pools[i] for i in drawn}
+
+
+def test_batches_repeat_with_their_seed_and_step(corpus: Corpus) -> None:
+    views = Views(corpus, batch=4, steps=3, seed=1)
+    assert views[1].shape == (2, 4, SIDE, SIDE, 3)
+    assert (views[1] == views[1]).all()
+    assert (views[1] != views[2]).any()
+
+
+def test_view_of_a_photo_does_not_depend_on_which_others_are_asked_for(corpus: Corpus) -> None:
+    some = ViewsOfOne(corpus, np.array([3, 5]), views=4, seed=1)
+    other = ViewsOfOne(corpus, np.array([5]), views=4, seed=1)
+    assert (some[1] == other[0]).all()
+
+
+def test_unlabelled_copies_are_found(corpus: Corpus) -> None:
+    names = {frozenset(pair) for pair in lookalikes(corpus)}
+    fours = [i for i, data in enumerate(corpus.encoded) if corpus.image(i).size in {(100, 90)}]
+    assert len(names) == 1
+    assert fours[0] in next(iter(names))
+
+
+def test_sampler_draws_what_it_says(corpus: Corpus) -> None:
+    rng = np.random.default_rng(0)
+    photos = np.arange(47)
+    vectors = rng.standard_normal((47, 6, 16)).astype(np.float16)
+    described = Described(photos, vectors, np.zeros((47, 6, 4, 2), np.int8), np.full((47, 6), 50, np.float32))
+    unsure = {(0, 1)}
+    pairs = PairSampler(corpus, described, unsure, neighbours=20).draw(rng, count=4000)
+    a, b = pairs.views.T // 6
+    u, v = pairs.views.T % 6
+    scenes = np.array(corpus.scenes)
+    copies, similar, far = (pairs.classes == c for c in (COPY, SIMILAR, UNRELATED))
+    assert (a == b)[copies].all()
+    assert ((u != v) & (np.minimum(u, v) < STRONG_FROM))[copies].all()
+    assert ((a != b) & (scenes[a] == scenes[b]) & (scenes[a] != ""))[similar].all()
+    assert ((a != b) & ((scenes[a] != scenes[b]) | (scenes[a] == "")))[far].all()
+    assert not ((np.minimum(a, b) == 0) & (np.maximum(a, b) == 1))[far].any()
+    assert copies.sum() == 1800
+    assert similar.sum() == 480
+
+
+def test_plain_views_teach_no_copies(corpus: Corpus) -> None:
+    contrast = np.full((47, 6), 50, np.float32)
+    contrast[:20] = 2
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((47, 6, 16)).astype(np.float16)
+    described = Described(np.arange(47), vectors, np.zeros((47, 6, 4, 2), np.int8), contrast)
+    pairs = PairSampler(corpus, described, set(), neighbours=20).draw(rng, count=1000)
+    assert (pairs.views[pairs.classes == COPY] // 6 >= 20).all()
+
+
+def test_info_nce_is_small_where_the_diagonal_is_the_nearest() -> None:
+    good = torch.eye(8)
+    assert info_nce(good, temperature=0.05) < 1e-3
+    assert info_nce(good.roll(1, 0), temperature=0.05) > 10
+    assert info_nce(torch.zeros(8, 8), temperature=0.05).item() == pytest.approx(np.log(8))
+
+
+def test_entropy_is_smaller_where_vectors_are_spread_and_ignores_versions_of_one_photo() -> None:
+    photos = torch.tensor([0, 0, 1, 1])
+    spread = torch.tensor([[1.0, 0], [1, 0], [-1, 0], [-1, 0]])
+    bunched = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [1, 0.1], [1, 0.2], [1, 0.3]]), dim=1)
+    assert entropy(spread, photos).item() == pytest.approx(-np.log(2))
+    assert entropy(bunched, photos) > entropy(spread, photos)
+
+
+def test_place_similarity_finds_the_same_places_wherever_they_are() -> None:
+    maps = torch.nn.functional.normalize(torch.randn(3, 9, 16, generator=torch.Generator().manual_seed(0)), dim=2)
+    shuffled = maps[:, torch.randperm(9)]
+    similarity = place_similarity(maps, shuffled)
+    assert (similarity.argmax(1) == torch.arange(3)).all()
+    torch.testing.assert_close(similarity.diagonal(), place_similarity(maps, maps).diagonal())
+
+
+def test_metrics_by_hand() -> None:
+    scores, true = np.float32([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])
+    assert average_precision(scores, true, positives=4) == pytest.approx((1 + 2 / 3) / 4)
+    assert recall_at(scores, true, positives=4, precision=0.66) == 0.5
+    assert recall_at(scores, true, positives=4, precision=0.99) == 0.25
+    tied = np.float32([0.5, 0.5])
+    assert average_precision(tied, np.array([True, False]), positives=1) == 0.5  # the false one counts first
