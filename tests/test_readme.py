@@ -1,0 +1,63 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import Result
+
+from dedup.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_two_commands_stand_in_the_readme_and_ci_runs_them() -> None:
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    blocks = [line.strip() for line in README.splitlines() if line.startswith("    pip install")]
+    assert blocks == [
+        "pip install -c constraints.txt . && dedup scan ~/Photos",
+        "pip install -c constraints.txt '.[test]' && pytest",
+    ]
+    for install in (
+        "pip install -q -c constraints.txt .\n",
+        "pip install -q -c constraints.txt '.[test]'\n",
+        " pytest\n",
+    ):
+        assert install in ci
+    assert 'dedup scan "$HOME/Photos"' in ci
+
+
+def test_map_names_every_module() -> None:
+    named = set(re.findall(r"^      (\w+\.py|\w+/) +#", README, re.MULTILINE))
+    package = ROOT / "dedup"
+    modules = {p.name for p in package.glob("*.py") if not p.name.startswith("__")}
+    folders = {f"{p.name}/" for p in package.iterdir() if p.is_dir() and not p.name.startswith("__")}
+    assert named == modules | folders
+
+
+def test_every_command_and_option_is_named() -> None:
+    for name, command in main.commands.items():
+        assert f"dedup {name} " in README, name
+        for param in command.params:
+            if param.param_type_name == "option":
+                assert max(param.opts, key=len) in README, (name, param.name)
+
+
+def test_every_name_of_an_option_in_the_readme_exists() -> None:
+    known = {opt for command in main.commands.values() for p in command.params for opt in p.opts}
+    assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known
+
+
+def test_example_of_a_config_file_is_accepted(dedup: Callable[..., Result], album: Path, tmp_path: Path) -> None:
+    lines = README.splitlines()
+    start = lines.index('    db = "/var/lib/dedup/photos.db"')
+    text = "\n".join(line.strip() for line in lines[start : start + 4])
+    (tmp_path / "c.toml").write_text(text.replace("/var/lib/dedup", str(tmp_path)))
+    dedup("scan", album, "--config", tmp_path / "c.toml")
+
+
+def test_relations_and_columns_are_those_of_the_code() -> None:
+    from dedup.report import GROUPS
+    from dedup.types import Relation
+
+    assert ",".join(GROUPS) in README
+    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == [r.word for r in Relation]
