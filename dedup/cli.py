@@ -289,7 +289,8 @@ def status(db: str) -> None:
 
     with Store(os.path.abspath(db)) as store:
         counts, last = store.counts(), store.last_run()
-    click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(os.path.getsize(db))}")
+        size = sum(os.path.getsize(db + end) for end in ("", "-wal") if os.path.exists(db + end))
+    click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(size)}")
     click.echo(f"{counts['file']:,} files, {counts['photo']:,} photos, {counts['pair']:,} pairs compared")
     if last is None:
         click.echo("no finished scan")

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 # The allocator gives memory back and asks for it again at every step, which costs half of the speed.
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
@@ -37,7 +38,18 @@ from torch.utils.data import DataLoader
 
 from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, unit
 from dedup.index import nearest_pairs
-from dedup.training.data import SPLITS, Corpus, Described, Pairs, PairSampler, Views, ViewsOfOne, load, lookalikes
+from dedup.training.data import (
+    SPLITS,
+    Corpus,
+    Described,
+    Pairs,
+    PairSampler,
+    Views,
+    ViewsOfOne,
+    golden_pictures,
+    load,
+    lookalikes,
+)
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
 from dedup.types import Settings
@@ -276,6 +288,22 @@ def calibrated(head: PairHead, described: Described, corpus: Corpus, unsure: set
 # What ships
 
 
+def golden(encoder: Encoder, head: PairHead, calibration: Calibration) -> dict[str, Any]:
+    """Return what the networks say of the golden pictures."""
+    folded = Encoder().eval()
+    folded.load_state_dict(encoder.state_dict())
+    vectors, maps = encode(folded.fold().to(memory_format=torch.channels_last), list(golden_pictures()))
+    similarity = unit(vectors).prod(0).sum(keepdims=True)
+    copy, similar = calibration.probabilities(pair_logits(head, maps[:1], maps[1:], similarity))
+    return {
+        "vector": vectors[0, :8].tolist(),
+        "map": maps[0, 44, :8].tolist(),
+        "similarity": similarity.item(),
+        "copy": copy.item(),
+        "similar": similar.item(),
+    }
+
+
 def export(encoder: Encoder, head: PairHead, calibration: Calibration, corpus: Corpus, output: Path) -> None:
     """Write the tensors and their card."""
     tensors = {}
@@ -291,6 +319,7 @@ def export(encoder: Encoder, head: PairHead, calibration: Calibration, corpus: C
         "bytes": len(data),
         "calibration": {"slope": calibration.slope, "offset": calibration.offset},
         "seed": SEED,
+        "golden": golden(encoder, head, calibration),
         "photos": {pool: corpus.pools.count(pool) for pool in sorted(set(corpus.pools))},
     }
     output.mkdir(parents=True, exist_ok=True)

@@ -272,19 +272,6 @@ def test_killed_scan_resumes_and_ends_with_the_same_report(
     assert resumed.steps.get("reading", 0) < 133
 
 
-@pytest.mark.shared
-@pytest.mark.slow
-def test_eight_orientations_of_a_photo_are_one_group(scan: Scan, shared: Path) -> None:
-    folder = shared / "data" / "formats" / "exif"
-    result = scan(folder)
-    found = groups(result, folder)
-    names = {keeper: {keeper, *star} for keeper, star in found.items()}
-    print(names)
-    for stem in {n.rsplit("_", 1)[0] for n in os.listdir(folder) if n.rsplit("_", 1)[-1].startswith(tuple("12345678"))}:
-        versions = {n for n in os.listdir(folder) if n.rsplit("_", 1)[0] == stem}
-        assert any(versions <= members for members in names.values()), (stem, versions)
-
-
 def test_picture_larger_than_the_network_sees_is_described_from_a_reduced_decode(scan: Scan, tmp_path: Path) -> None:
     root = tmp_path / "big"
     root.mkdir()

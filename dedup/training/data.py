@@ -101,6 +101,17 @@ def _rgb(values: NDArray[np.int64]) -> tuple[int, int, int]:
     return r, g, b
 
 
+def golden_pictures() -> NDArray[np.uint8]:
+    """Return (2, SIDE, SIDE, 3), two versions of a picture made of waves, the same on every machine.
+
+    What the networks say of them stands on the card of the weights, so that a test can tell whether they still do.
+    """
+    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
+    waves = [np.sin(a * x + b * y + 9 * x * y) for a, b in ((11, 4), (-7, 19), (23, -13))]
+    picture = np.stack([127 + 120 * w * np.cos(6 * x - 5 * y) for w in waves], axis=2)
+    return np.stack([picture, picture[:, ::-1] * 0.8 + 20]).round().astype(np.uint8)
+
+
 def squashed(image: Image.Image) -> NDArray[np.uint8]:
     """Return (SIDE, SIDE, 3) uint8, as decode.py makes it."""
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
