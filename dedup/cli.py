@@ -175,13 +175,18 @@ def summary(result: Report) -> str:
     if not t["files"]:
         return "No files found."
     lines = [
-        f"{t['photos']:>9,} photos in {human_time(t['seconds'])}",
-        f"{t['groups']:>9,} groups with {t['duplicates']:,} duplicates, {human_bytes(t['bytes'])} to win back",
+        f"{t['photos']:>9,} {plural('photo', t['photos'])} in {human_time(t['seconds'])}",
+        f"{t['groups']:>9,} {plural('group', t['groups'])} with {t['duplicates']:,} "
+        f"{plural('duplicate', t['duplicates'])}, {human_bytes(t['bytes'])} to win back",
         f"{t['skipped']:>9,} skipped (dedup export skipped says why)" if t["skipped"] else "",
-        f"{t['other']:>9,} other files, no pictures" if t["other"] else "",
+        f"{t['other']:>9,} other {plural('file', t['other'])}, no pictures" if t["other"] else "",
         f"{t['recall']:>9.2%} of the neighbours found by the index" if t["recall"] < 1 else "",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def plural(word: str, count: int) -> str:
+    return word if count == 1 else word + "s"
 
 
 def human_bytes(size: float) -> str:
@@ -291,7 +296,8 @@ def status(db: str) -> None:
         counts, last = store.counts(), store.last_run()
         size = sum(os.path.getsize(db + end) for end in ("", "-wal") if os.path.exists(db + end))
     click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(size)}")
-    click.echo(f"{counts['file']:,} files, {counts['photo']:,} photos, {counts['pair']:,} pairs compared")
+    figures = [f"{counts[table]:,} {plural(table, counts[table])}" for table in ("file", "photo", "pair")]
+    click.echo(f"{', '.join(figures)} compared")
     if last is None:
         click.echo("no finished scan")
     else:
@@ -309,4 +315,5 @@ def forget(path: tuple[str, ...], db: str) -> None:
     with Store(os.path.abspath(db), scanning=True) as store:
         for folder in path:
             files, photos = store.forget(os.path.abspath(folder))
-            click.echo(printable(f"{folder}: {files:,} files and {photos:,} photos forgotten"))
+            gone = f"{files:,} {plural('file', files)} and {photos:,} {plural('photo', photos)}"
+            click.echo(printable(f"{folder}: {gone} forgotten"))

@@ -87,7 +87,8 @@ def last_report(store: Store) -> Report:
     assert last is not None
     photos = store.photos()
     verdicts = verify.decide(store.candidates(photos.ids), last.settings)
-    pixels = dict(enumerate(store.pixels(photos.ids)))
+    wanted = confirm.perhaps_identical(photos.photos, verdicts)
+    pixels = dict(zip(wanted.tolist(), store.pixels(photos.ids[wanted]), strict=True))
     verdicts = confirm.confirm(photos.photos, verdicts, pixels)
     return Report(last, photos, store.skipped(), verdicts, group(photos.photos, verdicts, last.settings))
 

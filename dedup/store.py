@@ -102,6 +102,7 @@ class Store:
     def _acquire(self) -> None:
         try:
             os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
+            os.close(os.open(self._lock.lock_file, os.O_RDWR | os.O_CREAT, 0o644))  # filelock would wait for permission
             self._lock.acquire(timeout=0)
         except Timeout:
             message = f"{self.path}: another run is using this database; wait for it, or choose another --db"

@@ -70,7 +70,7 @@ def test_skipped_files_end_with_exit_code_3_and_are_listed(dedup: Dedup, tmp_pat
     (tmp_path / "in" / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")
     result = dedup("scan", tmp_path / "in", code=3)
     assert "1 skipped (dedup export skipped says why)" in result.stdout
-    assert "1 other files, no pictures" in result.stdout
+    assert "1 other file, no pictures" in result.stdout
     assert dedup("export", "skipped").stdout.splitlines()[1].startswith(f"{tmp_path}/in/bad.jpg,")
 
 

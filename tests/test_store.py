@@ -211,6 +211,11 @@ def test_second_scan_of_one_database_is_refused(path: str) -> None:
         assert reader.last_run() is None
 
 
+def test_database_where_nobody_may_write_is_refused() -> None:
+    with pytest.raises(StoreUnusable, match="cannot be written"):
+        Store("/proc/dedup.db", scanning=True)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [(b"not a database at all, but long enough to be one" * 20, "not a dedup database"), (b"", "no such")],
