@@ -68,9 +68,10 @@ def read_config(ctx: click.Context, param: click.Parameter, value: str | None) -
 def database(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --db and --config."""
     default = os.path.join(user_data_dir("dedup"), "dedup.db")
-    db = click.option("--db", metavar="FILE", envvar="DEDUP_DB", default=default, show_default=True, help="Database.")
+    db = click.option("--db", metavar="FILE", envvar="DEDUP_DB", default=default, show_default=True,
+                      help="Where to remember what was seen.")  # fmt: skip
     config = click.option("--config", metavar="FILE", envvar="DEDUP_CONFIG", is_eager=True, expose_value=False,
-                          callback=read_config, help="Options as TOML.")  # fmt: skip
+                          callback=read_config, help="Read options from a TOML file.")  # fmt: skip
     return config(db(command))
 
 
@@ -94,9 +95,10 @@ def main() -> None:
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders of this name or path.")
 @click.option("--protect", multiple=True, metavar="DIR", help="Keep the photos of this folder first.")
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Decoding processes.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+              help="Where the networks run.")  # fmt: skip
 @click.option("--fail-if-found", is_flag=True, help="Exit with 10 if there are duplicates.")
-@click.option("--json-log", is_flag=True, help="Write what happens to stderr, one JSON object a line.")
+@click.option("--json-log", is_flag=True, help="Tell stderr what happens, as JSON lines.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 @database
 def scan(
@@ -264,7 +266,8 @@ def export(table: str, format_: str | None, output: str | None, db: str) -> None
 
 @main.command()
 @click.argument("image", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="P")
+@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="P",
+              help="How sure a copy must be.")  # fmt: skip
 @database
 def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
     """Print which photos of the last scan match IMAGE, as CSV."""
