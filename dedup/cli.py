@@ -90,7 +90,7 @@ def main() -> None:
 @click.argument("path", nargs=-1, required=True, metavar="PATH...")
 @click.option("--output", "-o", multiple=True, metavar="FILE", help="Write the groups to FILE (.csv or .json).")
 @click.option("--include", type=click.Choice(["similar"]), help="Report other shots of one scene too.")
-@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="P",
+@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.9, show_default=True, metavar="P",
               help="How sure a copy must be.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders of this name or path.")
 @click.option("--protect", multiple=True, metavar="DIR", help="Keep the photos of this folder first.")
@@ -266,7 +266,7 @@ def export(table: str, format_: str | None, output: str | None, db: str) -> None
 
 @main.command()
 @click.argument("image", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.5, show_default=True, metavar="P",
+@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.9, show_default=True, metavar="P",
               help="How sure a copy must be.")  # fmt: skip
 @database
 def find(image: tuple[str, ...], min_probability: float, db: str) -> None:

@@ -104,8 +104,9 @@ class _Compared:
 
 def _edges(verdicts: Verdicts, settings: Settings) -> _Compared:
     edges = _Compared()
-    limit = Relation.SIMILAR if settings.include_similar else Relation.COPY
-    matches = np.flatnonzero(verdicts.relation <= limit)
+    sure = (verdicts.relation <= Relation.COPY) & (verdicts.copy >= settings.min_probability)
+    shots = (verdicts.relation <= Relation.SIMILAR) & settings.include_similar  # unsure copies among them
+    matches = np.flatnonzero(sure | shots)
     left, right = verdicts.left[matches], verdicts.right[matches]
     for row, a, b in zip(matches.tolist(), left.tolist(), right.tolist(), strict=True):
         edges.matched[a][b] = edges.matched[b][a] = row
@@ -149,10 +150,12 @@ def _components(matched: _Edges, members: set[int]) -> Iterator[set[int]]:
 def _duplicate(
     photos: Sequence[Photo], keeper: int, i: int, row: int, verdicts: Verdicts, settings: Settings
 ) -> Duplicate:
+    probability, relation = float(verdicts.copy[row]), Relation(int(verdicts.relation[row]))
+    unsure = relation == Relation.COPY and probability < settings.min_probability
     return Duplicate(
         i,
-        Relation(int(verdicts.relation[row])),
-        float(verdicts.copy[row]),
+        Relation.SIMILAR if unsure else relation,
+        probability,
         float(verdicts.similarity[row]),
         keep_reason(photos[keeper], photos[i], settings),
     )

@@ -86,7 +86,7 @@ def last_report(store: Store) -> Report:
     last = store.last_run()
     assert last is not None
     photos = store.photos()
-    verdicts = verify.decide(store.candidates(photos.ids), last.settings)
+    verdicts = verify.decide(store.candidates(photos.ids))
     wanted = confirm.perhaps_identical(photos.photos, verdicts)
     pixels = dict(zip(wanted.tolist(), store.pixels(photos.ids[wanted]), strict=True))
     verdicts = confirm.confirm(photos.photos, verdicts, pixels)
@@ -116,14 +116,14 @@ def find_matches(
     scores = verify.verify(
         Candidates(left, right + Q, similarity), all_maps, weights.head, weights.calibration, device=machine.device
     )
-    verdicts = verify.decide(scores, settings)
+    verdicts = verify.decide(scores)
     matches = []
     for q, i, relation, copy, s in zip(left, right, verdicts.relation, verdicts.copy, similarity, strict=True):
         path, reading = queries[q]
         photo = photos.photos[i]
         if reading.sha256.hex() == photo.sha256:
             relation, copy = Relation.EXACT, 1.0
-        if relation <= Relation.COPY:
+        if relation <= Relation.COPY and copy >= settings.min_probability:
             matches += [Match(path, f.path, Relation(int(relation)), float(copy), float(s)) for f in photo.files]
     return sorted(matches, key=lambda m: (m.query, m.relation, -m.probability, m.path)), skipped
 
@@ -198,7 +198,7 @@ def compare(
     """
     last = store.last_run()
     if last is not None and (last.contents, last.weights, last.settings) == (store.contents(), weights.name, settings):
-        verdicts = second_look(verify.decide(store.candidates(photos.ids), settings), photos, store, machine)
+        verdicts = second_look(verify.decide(store.candidates(photos.ids)), photos, store, machine)
         if not len(missing_pairs(photos.photos, verdicts, settings)):
             return verdicts, last.recall, False
     machine.progress("searching", 0, 1)
@@ -207,7 +207,7 @@ def compare(
     machine.progress("searching", 1, 1)
     while True:  # until grouping needs no pair that nobody proposed
         scores = judge(candidates, photos, store, weights, machine)
-        verdicts = second_look(verify.decide(scores, settings), photos, store, machine)
+        verdicts = second_look(verify.decide(scores), photos, store, machine)
         missing = missing_pairs(photos.photos, verdicts, settings)
         if not len(missing):
             return verdicts, recall, True

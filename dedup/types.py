@@ -7,7 +7,7 @@ Terms, one each:
   candidate   two photos whose vectors are near each other
   score       what the pairwise head says of a candidate
   verdict     a candidate whose relation is decided
-  match       a verdict that is reported: exact, identical or copy, and similar if asked for
+  match       a verdict sure enough to be reported, and of a relation that is asked for
   group       one photo to keep (the keeper) and those that match it (the duplicates)
 
 Symbols in shape comments, everywhere in this package:
@@ -172,6 +172,6 @@ class Settings:
 
     neighbours: int = 40  # K: candidates a photo
     min_similarity: float = 0.2  # cosine below which a pair is no candidate
-    min_probability: float = 0.5  # of a copy, for a pair to be reported
+    min_probability: float = 0.9  # of a copy, for it to be reported: 5 in 1,000 were wrong on photos held apart
     include_similar: bool = False  # report other shots of a scene too
     protect: tuple[str, ...] = ()  # absolute folders whose photos are kept first

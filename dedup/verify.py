@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dedup.encode import CHANNELS, GRID, MAP_SCALE
-from dedup.types import Candidates, Floats, Indices, Maps, Relation, Scores, Settings, Verdicts
+from dedup.types import Candidates, Floats, Indices, Maps, Relation, Scores, Verdicts
 
 BATCH = 64  # pairs a forward pass; always this many, see encode.encode()
 UNRELATED, SIMILAR, COPY = range(3)  # the columns of the logits
@@ -192,9 +192,9 @@ def verify(
     return Scores(candidates.left, candidates.right, candidates.similarity, copy, similar)
 
 
-def decide(scores: Scores, settings: Settings) -> Verdicts:
-    """Return the scores with the relation that each pair is taken for."""
+def decide(scores: Scores) -> Verdicts:
+    """Return the scores with the relation that is likelier than all others together, or UNRELATED."""
     relation = np.full(len(scores), Relation.UNRELATED, np.int8)
     relation[scores.similar >= 0.5] = Relation.SIMILAR
-    relation[scores.copy >= settings.min_probability] = Relation.COPY
+    relation[scores.copy >= 0.5] = Relation.COPY
     return Verdicts(scores.left, scores.right, scores.similarity, scores.copy, scores.similar, relation)

@@ -39,6 +39,7 @@ from torch.utils.data import DataLoader
 from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, unit
 from dedup.index import nearest_pairs
 from dedup.training.data import (
+    PLAIN,
     SPLITS,
     Corpus,
     Described,
@@ -246,8 +247,14 @@ def copy_odds(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def collection_of(described: Described, corpus: Corpus) -> tuple[NDArray[np.float16], NDArray[np.int8], list[int]]:
-    """Return vectors, maps and photo numbers of a collection such as people have: a fifth has edited versions."""
-    rows = [(m, v) for m in range(len(described.photos)) for v in (range(5) if m % 5 == 0 else range(1))]
+    """Return vectors, maps and photo numbers of a collection such as people have: a fifth has edited versions.
+
+    Plain pictures are in it once each, since nobody could tell their versions.
+    """
+    rows = []
+    for m, photo in enumerate(described.photos):
+        versions = 5 if m % 5 == 0 and corpus.pools[photo] != PLAIN else 1
+        rows += [(m, v) for v in range(versions)]
     m, v = np.array(rows).T
     return described.vectors[m, v], described.maps[m, v], described.photos[m].tolist()
 
@@ -277,6 +284,9 @@ def calibrated(head: PairHead, described: Described, corpus: Corpus, unsure: set
     optimiser.step(closure)
     slope, offset = curve.tolist()
     probability = torch.sigmoid(slope * z + offset)
+    for threshold in (0.5, 0.7, 0.8, 0.9, 0.95, 0.99):
+        reported = true[probability >= threshold]
+        print(f"  at {threshold}: precision {reported.mean():.4f}, recall {reported.sum() / wanted:.4f}", flush=True)
     for low_edge, high_edge in ((0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 0.99), (0.99, 1.01)):
         bin_ = (probability >= low_edge) & (probability < high_edge)
         if bin_.any():

@@ -22,7 +22,7 @@ def photo(name: str, *, width: int = 100, size: int = 1000, files: int = 1, mtim
 
 def verdicts(*pairs: tuple[int, int, Relation]) -> Verdicts:
     left, right, relation = (np.array(column) for column in zip(*pairs, strict=True))
-    copy = np.where(relation <= Relation.COPY, 0.9, 0.1).astype(np.float32)
+    copy = np.where(relation <= Relation.COPY, 0.95, 0.1).astype(np.float32)
     return Verdicts(left, right, copy, copy, 1 - copy, relation.astype(np.int8))
 
 
@@ -78,6 +78,15 @@ def test_similar_photos_are_grouped_only_if_asked_for() -> None:
     found = verdicts((0, 1, SIMILAR))
     assert stars(photos, found) == []
     (only,) = group(photos, found, Settings(include_similar=True))
+    assert only.duplicates[0].relation == SIMILAR
+
+
+def test_unsure_copy_is_no_match_and_only_similar_if_that_is_asked_for() -> None:
+    photos = [photo("a"), photo("b")]
+    found = verdicts((0, 1, COPY))
+    sure, unsure = Settings(min_probability=0.9), Settings(min_probability=0.99)
+    assert (stars(photos, found, sure), stars(photos, found, unsure)) == ([(0, [1])], [])
+    (only,) = group(photos, found, Settings(min_probability=0.99, include_similar=True))
     assert only.duplicates[0].relation == SIMILAR
 
 

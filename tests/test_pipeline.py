@@ -222,7 +222,7 @@ def test_settings_of_another_scan_are_used_at_once(scan: Scan, album: Path) -> N
 
 def test_find_tells_which_photos_match(scan: Scan, album: Path, tmp_path: Path) -> None:
     scan(album)
-    scene(2).convert("L").save(tmp_path / "query.png")
+    scene(2).resize((300, 400)).save(tmp_path / "query.png")
     shutil.copyfile(album / "alone 10.jpg", tmp_path / "same.jpg")
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     with Store(scan.db) as store:

@@ -75,7 +75,7 @@ def test_photos_and_skipped_csv_hold_every_file_once(report: Report) -> None:
 
 def test_json_says_the_same_and_on_what_terms(report: Report, tmp_path: Path) -> None:
     said = json.loads(table(report, "groups", "json", tmp_path / "g.json"))
-    assert (said["weights"], said["recall"], said["settings"]["min_probability"]) == ("w", 1.0, 0.5)
+    assert (said["weights"], said["recall"], said["settings"]["min_probability"]) == ("w", 1.0, 0.9)
     assert said["groups"] == list(group_rows(report))
     assert said["groups"][1]["reason"] == "kept: 30x20 over 10x20"
     assert json.loads(table(report, "pairs", "json", tmp_path / "p.json"))["pairs"] == list(pair_rows(report))
