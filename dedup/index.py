@@ -51,7 +51,7 @@ def cosines(vectors: Vectors, left: Indices, right: Indices) -> Floats:
     for start in range(0, len(left), 1 << 18):
         part = slice(start, start + (1 << 18))
         similarity[part] = np.einsum("pd,pd->p", vectors[left[part]], vectors[right[part]])
-    return similarity
+    return similarity.clip(-1, 1)  # rounding may go beyond
 
 
 def _flat(vectors: Vectors) -> faiss.Index:

@@ -71,6 +71,12 @@ def test_nearest_returns_the_photos_of_each_query() -> None:
     assert (query.tolist(), found.tolist()) == ([0, 1], [3, 7])
 
 
+def test_cosine_of_equal_vectors_is_not_above_one() -> None:
+    vectors = clustered(300)
+    same = np.arange(300)
+    assert cosines(vectors, same, same).max() <= 1
+
+
 def test_cosine_of_a_pair_does_not_depend_on_its_row() -> None:
     vectors = clustered(50)
     a, b = np.arange(0, 40), np.arange(10, 50)
