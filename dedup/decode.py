@@ -184,7 +184,7 @@ def _open_raw(data: bytes, *, side: int | None) -> _Opened:
                 pixels = raw.postprocess(half_size=side is not None, use_camera_wb=True)
                 preview = _Opened(Image.fromarray(pixels), width, height, 1, "RAW", Image.Exif())
     except rawpy.LibRawError as error:
-        raise UnreadablePhoto(f"damaged or unsupported camera RAW: {_line(error)}") from error
+        raise UnreadablePhoto(f"damaged or unsupported camera RAW: {_line(str(error))}") from error
     exif = exif_of_tiff(data) or preview.exif
     return _Opened(preview.image, width, height, preview.orientation, "RAW", exif)
 
