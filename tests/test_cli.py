@@ -3,7 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,28 @@ def test_database_that_is_none_is_one_line(dedup: Dedup, album: Path) -> None:
     assert "not a dedup database" in error_of(dedup("status", "--db", album / "alone 10.jpg", code=1))
     scene(10).save(album / "again.jpg", quality=88)
     assert (album / "again.jpg").read_bytes() == (album / "alone 10.jpg").read_bytes()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 KB, where this user may mount one."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    words = [str(mount), "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if mount is None or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("this user may mount no file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_is_one_line_and_the_next_scan_goes_on(dedup: Dedup, album: Path, tiny_disk: Path) -> None:
+    for n in range(100, 170):
+        scene(n, (96, 72)).save(album / f"{n}.png")
+    says = error_of(dedup("scan", album, "--db", tiny_disk / "a.db", code=1))
+    assert "the disk is full; nothing that was stored before is lost" in says
+    subprocess.run(["mount", "-o", "remount,size=20m", str(tiny_disk)], check=True)
+    assert "83 photos" in dedup("scan", album, "--db", tiny_disk / "a.db").stdout
 
 
 def test_two_scans_of_one_database_are_refused_with_exit_code_4(dedup: Dedup, album: Path, tmp_path: Path) -> None:
