@@ -75,6 +75,20 @@ def database(command: Callable[..., Any]) -> Callable[..., Any]:
     return config(db(command))
 
 
+def keep_words(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Return the words of --keep, those of the default order without it."""
+    from dedup.types import KEEP
+
+    if value is None:
+        return KEEP
+    words = [word.strip() for word in value.split(",")]
+    unknown = [word for word in words if word not in KEEP]
+    if unknown or not words or len(set(words)) < len(words):
+        what = f"'{unknown[0]}' is none of them" if unknown else "each once, one at least"
+        raise BadUsage(f"--keep takes words of {', '.join(KEEP)}; {what}")
+    return tuple(words)
+
+
 @click.group(cls=Commands, context_settings={"auto_envvar_prefix": "DEDUP", "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
@@ -94,6 +108,11 @@ def main() -> None:
               help="How sure a copy must be.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders of this name or path.")
 @click.option("--protect", multiple=True, metavar="DIR", help="Keep the photos of this folder first.")
+@click.option("--keep", metavar="WORD,...", callback=keep_words,
+              help="What decides who is kept, the first word first. Default: protected,preferred,pixels,original,"
+                   "bytes,metadata,oldest,path.")  # fmt: skip
+@click.option("--prefer", multiple=True, metavar="GLOB", help="Keep files and folders of this name or path.")
+@click.option("--avoid", multiple=True, metavar="GLOB", help="Keep anything rather than these files and folders.")
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Decoding processes.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the networks run.")  # fmt: skip
@@ -103,8 +122,8 @@ def main() -> None:
 @database
 def scan(
     path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
-    exclude: tuple[str, ...], protect: tuple[str, ...], workers: int, device: str, fail_if_found: bool,
-    json_log: bool, quiet: bool, db: str,
+    exclude: tuple[str, ...], protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
+    avoid: tuple[str, ...], workers: int, device: str, fail_if_found: bool, json_log: bool, quiet: bool, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH, and remember what was seen."""
     from dedup import report
@@ -119,6 +138,9 @@ def scan(
         min_probability=min_probability,
         include_similar=include == "similar",
         protect=tuple(os.path.abspath(folder) for folder in protect),
+        keep=keep,
+        prefer=prefer,
+        avoid=avoid,
     )
     log = Log(json_lines=json_log, quiet=quiet)
     with Store(os.path.abspath(db), scanning=True) as store:

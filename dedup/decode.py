@@ -26,7 +26,7 @@ from pillow_heif import register_heif_opener
 
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, is_camera_raw, is_jpeg_xl, missing_bytes, sniff
-from dedup.metadata import camera, exif_of, exif_of_tiff, orientation, taken_at
+from dedup.metadata import camera, exif_of, exif_of_tiff, has_place, is_screenshot, orientation, rating, taken_at
 from dedup.types import Picture
 
 MAX_PIXELS = 300_000_000  # a panorama of 200 megapixels passes; four bytes a pixel are 1.2 GB
@@ -105,6 +105,9 @@ def decode(data: bytes, *, side: int) -> Picture:
             format=opened.format,
             taken_at=taken_at(opened.exif),
             camera=camera(opened.exif),
+            gps=has_place(opened.exif),
+            rating=rating(opened.exif, opened.image.info.get("xmp")),
+            screenshot=is_screenshot(opened.exif, opened.image.info.get("Software")),
         )
 
 

@@ -1,4 +1,4 @@
-"""EXIF -> what the rest of the program wants of it. Broken EXIF reads as absent: it must not cost a photo."""
+"""EXIF and XMP -> what the rest of the program wants of it. Broken EXIF reads as absent: it must not cost a photo."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import struct
 from datetime import datetime
 
 from PIL import Image
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import GPS, IFD, Base
 
 _MAX_CAMERA = 100  # characters
+_RATING = 0x4746  # Windows and cameras; Pillow has no name for it
 
 # What Pillow raised on damaged EXIF blocks.
 _FAILURES = (OSError, ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, AttributeError, struct.error)
@@ -60,11 +61,36 @@ def camera(exif: Image.Exif) -> str | None:
     return name.strip()[:_MAX_CAMERA].rstrip() or None
 
 
+def has_place(exif: Image.Exif) -> bool:
+    """Return whether latitude and longitude are there."""
+    try:
+        place = exif.get_ifd(IFD.GPSInfo)
+    except _FAILURES:
+        return False
+    return bool(place.get(GPS.GPSLatitude)) and bool(place.get(GPS.GPSLongitude))
+
+
+def rating(exif: Image.Exif, xmp: object) -> int | None:
+    """Return 1 to 5 stars, of the XMP packet or else of EXIF; None where there is no rating, or a rejection."""
+    written = re.search(rb"xmp:Rating(?:=[\"']|>)([1-5])(?:\.0+)?[\"'<]", xmp) if isinstance(xmp, bytes) else None
+    stars = int(written[1]) if written else _value(exif, _RATING)
+    return stars if isinstance(stars, int) and 1 <= stars <= 5 else None
+
+
+def is_screenshot(exif: Image.Exif, software: object) -> bool:
+    """Return whether the file says so itself: iOS in a comment, others in the name of the program.
+
+    software: what a PNG has in its text chunk of that name, if anything.
+    """
+    said = (_text(exif, Base.UserComment), _text(exif, Base.Software), str(software or ""))
+    return any("screenshot" in text.lower() for text in said)
+
+
 def _text(exif: Image.Exif, tag: int) -> str:
     """Return a tag as one clean line, empty where it is absent."""
     value = _value(exif, tag)
-    if isinstance(value, bytes):
-        value = value.decode("latin-1")
+    if isinstance(value, bytes):  # a comment has its character code before it
+        value = value.removeprefix(b"ASCII\x00\x00\x00").decode("latin-1")
     if not isinstance(value, str):
         return ""
     value = value.split("\x00")[0]  # what follows the end is rubbish from the camera's memory

@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from dedup.errors import BadUsage, DedupError
-from dedup.group import best_file
+from dedup.group import best_files
 from dedup.pipeline import Match, Report
 from dedup.types import File, Group, Relation
 
@@ -37,7 +37,7 @@ def group_rows(report: Report) -> Iterator[Row]:
     settings, photos = report.run.settings, report.photos.photos
 
     def files(i: int) -> list[File]:
-        return sorted(photos[i].files, key=lambda f: best_file(f, settings))
+        return best_files(photos[i], settings)
 
     def path(group: Group) -> str:
         return files(group.keeper)[0].path

@@ -58,6 +58,12 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             run INTEGER, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID""",
         "CREATE INDEX pair_b ON pair (b)",
     ),
+    (
+        # what the photo says of itself; unknown of photos that were read before
+        "ALTER TABLE photo ADD COLUMN gps INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE photo ADD COLUMN rating INTEGER",
+        "ALTER TABLE photo ADD COLUMN screenshot INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 _MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
 _PRESENT = "found JOIN file USING (path) JOIN photo ON photo.id = file.photo"
@@ -208,15 +214,16 @@ class Store:
     def photos(self) -> Photos:
         """Return the photos found, each with its files, in the order of their SHA-256."""
         rows = self._rows(
-            f"""SELECT photo.id, sha256, photo.size, width, height, format, taken_at, camera,
+            f"""SELECT photo.id, sha256, photo.size, width, height, format, taken_at, camera, gps, rating, screenshot,
                 found.path, found.device, found.inode, found.size, found.mtime_ns, found.ctime_ns
                 FROM {_PRESENT} ORDER BY sha256, found.path"""
         )
         photos, ids = [], []
-        for (number, digest, *what), same in groupby(rows, key=lambda row: row[:8]):
-            size, width, height, format, taken_at, camera = what
-            files = tuple(_file(row[8:]) for row in same)
-            photos.append(Photo(digest.hex(), size, width, height, format, taken_at, camera, files))
+        for (number, digest, *what), same in groupby(rows, key=lambda row: row[:11]):
+            size, width, height, format, taken_at, camera, gps, rating, screenshot = what
+            files = tuple(_file(row[11:]) for row in same)
+            facts = (digest.hex(), size, width, height, format, taken_at, camera)
+            photos.append(Photo(*facts, files, bool(gps), rating, bool(screenshot)))
             ids.append(number)
         return Photos(photos, np.array(ids, np.int64))
 
@@ -451,9 +458,21 @@ def _add_photo(db: sqlite3.Connection, reading: Reading, described: Iterator[tup
     if picture is not None:
         p = picture
         db.execute(
-            """INSERT INTO photo (sha256, size, width, height, format, taken_at, camera)
-               VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING""",
-            (reading.sha256, reading.size, p.width, p.height, p.format, p.taken_at, p.camera),
+            """INSERT INTO photo (sha256, size, width, height, format, taken_at, camera, gps, rating, screenshot)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE
+               SET gps = excluded.gps, rating = excluded.rating, screenshot = excluded.screenshot""",
+            (
+                reading.sha256,
+                reading.size,
+                p.width,
+                p.height,
+                p.format,
+                p.taken_at,
+                p.camera,
+                p.gps,
+                p.rating,
+                p.screenshot,
+            ),
         )
     (number,) = db.execute("SELECT id FROM photo WHERE sha256 = ?", (reading.sha256,)).fetchone()
     if picture is not None:
@@ -471,8 +490,8 @@ def _ordered(ids: Indices, pairs: Candidates) -> tuple[Indices, Indices]:
 
 
 def _settings(text: str) -> Settings:
-    values = json.loads(text)
-    return Settings(**{**values, "protect": tuple(values["protect"])})
+    values: dict[str, Any] = json.loads(text)
+    return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _quoted(text: str) -> str:

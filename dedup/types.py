@@ -82,6 +82,9 @@ class Picture:
     format: str  # Pillow's word: JPEG, PNG, HEIF, ...
     taken_at: str | None  # ISO 8601, local time of the camera
     camera: str | None  # make and model
+    gps: bool = False  # says where it was taken
+    rating: int | None = None  # 1 to 5 stars
+    screenshot: bool = False  # says that it is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,9 @@ class Photo:
     taken_at: str | None
     camera: str | None
     files: tuple[File, ...]  # one or more, in the order of their paths; two or more are exact copies
+    gps: bool = False
+    rating: int | None = None
+    screenshot: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,10 @@ class Group:
     duplicates: tuple[Duplicate, ...]
 
 
+# What decides who is kept, the first word first; group.py knows each of them.
+KEEP = ("protected", "preferred", "pixels", "original", "bytes", "metadata", "oldest", "path")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What decides the result, besides the photos and the weights. Written into every report."""
@@ -174,4 +184,7 @@ class Settings:
     min_similarity: float = 0.2  # cosine below which a pair is no candidate
     min_probability: float = 0.9  # of a copy, for it to be reported: 5 in 1,000 were wrong on photos held apart
     include_similar: bool = False  # report other shots of a scene too
-    protect: tuple[str, ...] = ()  # absolute folders whose photos are kept first
+    protect: tuple[str, ...] = ()  # absolute folders whose photos are kept first and never removed
+    keep: tuple[str, ...] = KEEP  # what decides who is kept
+    prefer: tuple[str, ...] = ()  # globs of files and folders to keep rather than others
+    avoid: tuple[str, ...] = ()  # globs of files and folders to keep only if there is nothing else

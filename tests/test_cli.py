@@ -218,6 +218,17 @@ def test_config_file_that_is_not_there_is_one_line(dedup: Dedup, album: Path, tm
     assert "cannot be read" in error_of(dedup("scan", album, "--config", tmp_path / "none.toml", code=2))
 
 
+def test_words_of_keep_are_checked_and_decide(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    from dedup.types import KEEP
+
+    assert "'biggest' is none of them" in error_of(dedup("scan", album, "--keep", "pixels,biggest", code=2))
+    assert ",".join(KEEP) in "".join(dedup("scan", "--help").stdout.split()).replace("-", "")
+    (tmp_path / "c.toml").write_text('[scan]\nkeep = "path, pixels"\n')
+    dedup("scan", album, "-q", "--config", tmp_path / "c.toml", "-o", tmp_path / "g.json")
+    rows = json.loads((tmp_path / "g.json").read_text())["groups"]
+    assert "kept: shorter path" in {row["reason"] for row in rows}
+
+
 def test_find_prints_csv(dedup: Dedup, album: Path) -> None:
     dedup("scan", album)
     lines = dedup("find", album / "harbour grey.webp").stdout.splitlines()

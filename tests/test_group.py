@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 
-from dedup.group import group, keep_reason, missing_pairs
-from dedup.types import File, Photo, Relation, Settings, Verdicts
+from dedup.group import _RULES, best_files, best_photo, group, keep_reason, missing_pairs
+from dedup.types import KEEP, File, Photo, Relation, Settings, Verdicts
 
 SETTINGS = Settings()
 
@@ -16,6 +18,8 @@ def photo(name: str, *, width: int = 100, size: int = 1000, files: int = 1, mtim
         format="JPEG",
         taken_at=more.get("taken_at"),
         camera=more.get("camera"),
+        gps=bool(more.get("gps")),
+        screenshot=bool(more.get("screenshot")),
         files=tuple(File(path, size, mtime + n, 0, 1, n) for n, path in enumerate(paths)),
     )
 
@@ -59,6 +63,51 @@ def test_every_criterion_decides_where_the_ones_before_it_are_equal() -> None:
     for reason, winner in better.items():
         assert keep_reason(winner, base, SETTINGS) == reason
         assert stars([base, winner], verdicts((0, 1, COPY))) == [(1, [0])]
+
+
+def test_screenshot_is_kept_last_whoever_says_that_it_is_one() -> None:
+    plain = photo("plain", size=10)
+    told = photo("told", size=500, screenshot="yes")
+    named = photo("Screenshot_2019", size=500)
+    screen = replace(photo("x", size=500, width=1080), height=1920, format="PNG")
+    for shot in (told, named, replace(plain, screenshot=True)):
+        assert keep_reason(plain, shot, SETTINGS) in ("no screenshot", "same in every respect")
+        assert best_photo(plain, SETTINGS) < best_photo(shot, SETTINGS)
+    assert keep_reason(replace(screen, camera="Canon"), screen, SETTINGS) == "has camera data"
+    assert keep_reason(replace(screen, format="JPEG", size=10), screen, SETTINGS) == "no screenshot"
+
+
+def test_order_of_the_words_decides() -> None:
+    old, big = photo("old", mtime=1), photo("big", width=200, mtime=2)
+    assert keep_reason(big, old, SETTINGS) == "200x100 over 100x100"
+    settings = Settings(keep=("oldest", "pixels"))
+    (only,) = group([old, big], verdicts((0, 1, COPY)), settings)
+    assert (only.keeper, only.duplicates[0].reason) == (0, "older file")
+    assert set(KEEP) == set(_RULES)
+
+
+def test_preferred_folder_is_kept_and_one_to_avoid_is_not() -> None:
+    big, small = photo("b/Trip/big.jpg", width=200), photo("a/Album/small.jpg")
+    for settings in (
+        Settings(prefer=("Album",)),
+        Settings(prefer=("/photos/a",)),
+        Settings(avoid=("Trip",)),
+        Settings(avoid=("*/Trip/*.jpg",)),
+    ):
+        (only,) = group([big, small], verdicts((0, 1, COPY)), settings)
+        assert (only.keeper, only.duplicates[0].reason) == (1, "in a folder preferred over the other")
+    assert stars([big, small], verdicts((0, 1, COPY)), Settings(prefer=("Al",))) == [(0, [1])]
+
+
+def test_richer_metadata_says_what_it_has() -> None:
+    more, less = photo("m", taken_at="2019-01-01T00:00:00", gps="yes"), photo("l")
+    assert keep_reason(more, less, SETTINGS) == "has a capture time and a place"
+
+
+def test_best_file_of_a_photo_follows_the_words() -> None:
+    several = photo("a", files=3)
+    assert best_files(several, SETTINGS)[0].path == "/photos/a"
+    assert best_files(several, Settings(avoid=("a",)))[0].path == "/photos/copy 1 of a"
 
 
 def test_protected_folder_is_kept_before_everything_else() -> None:

@@ -1,4 +1,5 @@
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from dedup.errors import StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
-from dedup.store import Run, Store
+from dedup.store import _MIGRATIONS, Run, Store
 from dedup.types import Candidates, File, Picture, Scores, Settings, Skipped
 
 NOW = 2_000_000_000 * 10**9
@@ -33,7 +34,15 @@ NOTHING = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, n
 
 
 def finish(store: Store, candidates: Candidates | None = NOTHING) -> None:
-    run = Run(1.0, 2.0, ("/photos",), Settings(protect=("/p",)), "w", 1.0, store.contents())
+    run = Run(
+        1.0,
+        2.0,
+        ("/photos",),
+        Settings(protect=("/p",), keep=("oldest", "path"), prefer=("a",)),
+        "w",
+        1.0,
+        store.contents(),
+    )
     store.finish(run, candidates, store.photos().ids)
 
 
@@ -162,7 +171,38 @@ def test_last_run_is_recollected_without_what_it_did_not_find(path: str) -> None
         assert [p.files[0].path for p in store.photos().photos] == ["/photos/b"]
         last = store.last_run()
         assert last is not None
-        assert (last.roots, last.settings) == (("/photos",), Settings(protect=("/p",)))
+        assert (last.roots, last.settings) == (
+            ("/photos",),
+            Settings(protect=("/p",), keep=("oldest", "path"), prefer=("a",)),
+        )
+
+
+def test_database_of_the_first_version_is_brought_up_and_nothing_is_read_again(path: str) -> None:
+    db = sqlite3.connect(path)
+    for statement in _MIGRATIONS[0]:
+        db.execute(statement)
+    db.execute("PRAGMA user_version = 1")
+    x = b"x".ljust(32, b"0")
+    db.execute("INSERT INTO photo VALUES (1, ?, 10, 40, 30, 'JPEG', NULL, NULL, NULL)", (x,))
+    db.execute("INSERT INTO descriptor VALUES (1, 'w', x'00', x'00')")
+    db.execute("INSERT INTO file VALUES (?, 1, 1, 10, ?, ?, 1, 1, NULL, NULL, 'r', NULL)", (b"/photos/a", OLD, OLD))
+    db.commit()
+    db.close()
+    with Store(path, scanning=True) as store:
+        store.begin([file("a")], **TERMS)
+        assert store.unknown() == []
+        (only,) = store.photos().photos
+        assert (only.gps, only.rating, only.screenshot) == (False, None, False)
+
+
+def test_what_a_photo_says_of_itself_comes_back(path: str) -> None:
+    read = reading("x")
+    assert read.picture is not None
+    with Store(path, scanning=True) as store:
+        store.begin([file("a")], **TERMS)
+        add(store, (file("a"), replace(read, picture=replace(read.picture, gps=True, rating=4, screenshot=True))))
+        (only,) = store.photos().photos
+        assert (only.gps, only.rating, only.screenshot) == (True, 4, True)
 
 
 def test_scores_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
