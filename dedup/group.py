@@ -14,7 +14,19 @@ from functools import lru_cache
 
 import numpy as np
 
-from dedup.types import Candidates, Duplicate, File, Group, Photo, Relation, Settings, Verdicts
+from dedup.types import (
+    NOTHING_DECIDED,
+    Candidates,
+    Decisions,
+    Duplicate,
+    File,
+    Group,
+    Photo,
+    Relation,
+    Settings,
+    Verdicts,
+)
+from dedup.units import one_unit
 
 _Edges = dict[int, dict[int, int]]  # photo -> {photo it was compared with: row of the verdict}
 
@@ -107,34 +119,38 @@ def keep_reason(keeper: Photo, other: Photo, settings: Settings) -> str:
     return _RULES[settings.keep[first]][1](keeper, other)
 
 
-def group(photos: Sequence[Photo], verdicts: Verdicts, settings: Settings) -> list[Group]:
+def group(
+    photos: Sequence[Photo], verdicts: Verdicts, settings: Settings, decisions: Decisions = NOTHING_DECIDED
+) -> list[Group]:
     """Take the best photo not yet taken, give it its matches not yet taken, repeat.
 
     Also a group: a photo without matches that several files hold. In the order of the keepers' photo numbers.
     """
-    edges = _edges(verdicts, settings)
+    edges = _edges(photos, verdicts, settings, decisions)
     members = sorted(edges.matched.keys() | {i for i, photo in enumerate(photos) if len(photo.files) > 1})
     groups = []
-    for keeper, star in _stars(photos, members, edges, settings):
+    for keeper, star in _stars(photos, members, edges, settings, decisions):
         if star or len(photos[keeper].files) > 1:
             matched = edges.matched[keeper] if star else {}
-            duplicates = (_duplicate(photos, keeper, i, matched[i], verdicts, settings) for i in star)
+            duplicates = (_duplicate(photos, keeper, i, matched[i], verdicts, settings, decisions) for i in star)
             groups.append(Group(keeper, tuple(duplicates)))
     return sorted(groups, key=lambda g: g.keeper)
 
 
-def missing_pairs(photos: Sequence[Photo], verdicts: Verdicts, settings: Settings) -> Candidates:
+def missing_pairs(
+    photos: Sequence[Photo], verdicts: Verdicts, settings: Settings, decisions: Decisions = NOTHING_DECIDED
+) -> Candidates:
     """Return the pairs that grouping needs and nobody looked at, with similarity 0 for want of one.
 
     The best photo of a connected set should be compared with all of the set, so that fifty versions of one photo are
     one group even if the index proposed only forty neighbours. Asked again after they are verified, until none is left.
     """
-    edges = _edges(verdicts, settings)
+    edges = _edges(photos, verdicts, settings, decisions)
     pairs: set[tuple[int, int]] = set()
     left = list(_components(edges.matched, set(edges.matched)))
     while left:
         members = left.pop()
-        keeper = min(members, key=lambda i: best_photo(photos[i], settings))
+        keeper = min(members, key=lambda i: _first(photos[i], settings, decisions))
         unseen = members - edges.seen[keeper] - {keeper}
         if unseen:  # one keeper at a time: its new matches decide who the next one is
             pairs.update((min(keeper, i), max(keeper, i)) for i in unseen)
@@ -152,14 +168,39 @@ class _Compared:
         self.seen: dict[int, set[int]] = defaultdict(set)
 
 
-def _edges(verdicts: Verdicts, settings: Settings) -> _Compared:
+def matches(
+    photos: Sequence[Photo], verdicts: Verdicts, settings: Settings, decisions: Decisions
+) -> dict[int, dict[int, int]]:
+    """Return, for each photo, those that match it, with the row of their verdict; both ways."""
+    return _edges(photos, verdicts, settings, decisions).matched
+
+
+def reported(verdicts: Verdicts, row: int, settings: Settings) -> Relation:
+    """Return the relation that a match is reported with: a copy that is not sure enough passes as similar only."""
+    relation = Relation(int(verdicts.relation[row]))
+    unsure = relation is Relation.COPY and verdicts.copy[row] < settings.min_probability
+    return Relation.SIMILAR if unsure else relation
+
+
+def _first(photo: Photo, settings: Settings, decisions: Decisions) -> tuple[object, ...]:
+    return photo.sha256 not in decisions.kept, *best_photo(photo, settings)
+
+
+def _apart(one: Photo, other: Photo, decisions: Decisions) -> bool:
+    """Return whether two photos are no duplicates of each other whatever they show."""
+    first, second = sorted((one.sha256, other.sha256))
+    return (first, second) in decisions.apart or any(one_unit(a.path, b.path) for a in one.files for b in other.files)
+
+
+def _edges(photos: Sequence[Photo], verdicts: Verdicts, settings: Settings, decisions: Decisions) -> _Compared:
     edges = _Compared()
     sure = (verdicts.relation <= Relation.COPY) & (verdicts.copy >= settings.min_probability)
     shots = (verdicts.relation <= Relation.SIMILAR) & settings.include_similar  # unsure copies among them
     matches = np.flatnonzero(sure | shots)
     left, right = verdicts.left[matches], verdicts.right[matches]
     for row, a, b in zip(matches.tolist(), left.tolist(), right.tolist(), strict=True):
-        edges.matched[a][b] = edges.matched[b][a] = row
+        if not _apart(photos[a], photos[b], decisions):
+            edges.matched[a][b] = edges.matched[b][a] = row
     touched = np.zeros(int(verdicts.right.max(initial=-1)) + 1, bool)
     touched[left] = touched[right] = True
     both = np.flatnonzero(touched[verdicts.left] & touched[verdicts.right])
@@ -170,10 +211,10 @@ def _edges(verdicts: Verdicts, settings: Settings) -> _Compared:
 
 
 def _stars(
-    photos: Sequence[Photo], members: Sequence[int], edges: _Compared, settings: Settings
+    photos: Sequence[Photo], members: Sequence[int], edges: _Compared, settings: Settings, decisions: Decisions
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield each keeper with its duplicates, the best first in both."""
-    best = {i: best_photo(photos[i], settings) for i in members}
+    best = {i: _first(photos[i], settings, decisions) for i in members}
     taken: set[int] = set()
     for keeper in sorted(members, key=best.__getitem__):
         if keeper not in taken:
@@ -198,14 +239,19 @@ def _components(matched: _Edges, members: set[int]) -> Iterator[set[int]]:
 
 
 def _duplicate(
-    photos: Sequence[Photo], keeper: int, i: int, row: int, verdicts: Verdicts, settings: Settings
+    photos: Sequence[Photo],
+    keeper: int,
+    i: int,
+    row: int,
+    verdicts: Verdicts,
+    settings: Settings,
+    decisions: Decisions,
 ) -> Duplicate:
-    probability, relation = float(verdicts.copy[row]), Relation(int(verdicts.relation[row]))
-    unsure = relation == Relation.COPY and probability < settings.min_probability
+    marked = "marked to be kept"
     return Duplicate(
         i,
-        Relation.SIMILAR if unsure else relation,
-        probability,
+        reported(verdicts, row, settings),
+        float(verdicts.copy[row]),
         float(verdicts.similarity[row]),
-        keep_reason(photos[keeper], photos[i], settings),
+        marked if photos[keeper].sha256 in decisions.kept else keep_reason(photos[keeper], photos[i], settings),
     )

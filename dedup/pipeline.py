@@ -15,7 +15,20 @@ from dedup.group import group, missing_pairs
 from dedup.read import Reading, Rejected, Task, decoders, read_photo, read_pixels
 from dedup.runners import Failure, run
 from dedup.store import Photos, Run, Store
-from dedup.types import Candidates, File, Group, Indices, Maps, Relation, Scores, Settings, Skipped, Verdicts
+from dedup.types import (
+    NOTHING_DECIDED,
+    Candidates,
+    Decisions,
+    File,
+    Group,
+    Indices,
+    Maps,
+    Relation,
+    Scores,
+    Settings,
+    Skipped,
+    Verdicts,
+)
 from dedup.weights import Weights
 
 _SHARD = 4 * encode.BATCH  # photos encoded and stored at once: what a crash costs
@@ -33,6 +46,7 @@ class Report:
     skipped: list[Skipped]
     verdicts: Verdicts
     groups: list[Group]
+    decisions: Decisions = NOTHING_DECIDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +88,10 @@ def find_duplicates(
     describe(store, weights, machine, started_ns=int(started * 1e9))
     photos = store.photos()
     verdicts, recall, fresh = compare(photos, store, weights, settings, machine)
-    groups = group(photos.photos, verdicts, settings)
+    groups = group(photos.photos, verdicts, settings, store.decisions())
     done = Run(started, machine.clock(), tuple(roots), settings, weights.name, recall, store.contents())
     store.finish(done, verdicts if fresh else None, photos.ids)
-    return Report(done, photos, store.skipped(), verdicts, groups)
+    return Report(done, photos, store.skipped(), verdicts, groups, store.decisions())
 
 
 def last_report(store: Store) -> Report:
@@ -90,7 +104,9 @@ def last_report(store: Store) -> Report:
     wanted = confirm.perhaps_identical(photos.photos, verdicts)
     pixels = dict(zip(wanted.tolist(), store.pixels(photos.ids[wanted]), strict=True))
     verdicts = confirm.confirm(photos.photos, verdicts, pixels)
-    return Report(last, photos, store.skipped(), verdicts, group(photos.photos, verdicts, last.settings))
+    decisions = store.decisions()
+    groups = group(photos.photos, verdicts, last.settings, decisions)
+    return Report(last, photos, store.skipped(), verdicts, groups, decisions)
 
 
 def find_matches(
@@ -199,7 +215,7 @@ def compare(
     last = store.last_run()
     if last is not None and (last.contents, last.weights, last.settings) == (store.contents(), weights.name, settings):
         verdicts = second_look(verify.decide(store.candidates(photos.ids)), photos, store, machine)
-        if not len(missing_pairs(photos.photos, verdicts, settings)):
+        if not len(missing_pairs(photos.photos, verdicts, settings, store.decisions())):
             return verdicts, last.recall, False
     machine.progress("searching", 0, 1)
     vectors = encode.unit(store.vectors(photos.ids))
@@ -208,7 +224,7 @@ def compare(
     while True:  # until grouping needs no pair that nobody proposed
         scores = judge(candidates, photos, store, weights, machine)
         verdicts = second_look(verify.decide(scores), photos, store, machine)
-        missing = missing_pairs(photos.photos, verdicts, settings)
+        missing = missing_pairs(photos.photos, verdicts, settings, store.decisions())
         if not len(missing):
             return verdicts, recall, True
         similarity = index.cosines(vectors, missing.left, missing.right)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dedup.errors import StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
-from dedup.types import Candidates, File, Indices, Maps, Photo, Scores, Settings, Skipped
+from dedup.types import Candidates, Decisions, File, Indices, Maps, Photo, Scores, Settings, Skipped
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -63,6 +63,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE photo ADD COLUMN gps INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE photo ADD COLUMN rating INTEGER",
         "ALTER TABLE photo ADD COLUMN screenshot INTEGER NOT NULL DEFAULT 0",
+        # what the user decided, by content: a < b are no duplicates; with an empty b, a is to be kept
+        "CREATE TABLE decision (a BLOB NOT NULL, b BLOB NOT NULL, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID",
     ),
 )
 _MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
@@ -303,6 +305,29 @@ class Store:
         with self._change() as db:
             db.execute("UPDATE photo SET pixels_sha256 = ? WHERE id = ?", (digest, number))
 
+    # What the user decided
+
+    def decisions(self) -> Decisions:
+        """Return all that the user ever decided of photos, those that are gone among them."""
+        rows = [(a.hex(), b.hex()) for a, b in self._rows("SELECT a, b FROM decision")]
+        return Decisions(frozenset((a, b) for a, b in rows if b), frozenset(a for a, b in rows if not b))
+
+    def decide(self, decisions: Decisions) -> None:
+        """Add decisions to those that are there."""
+        rows = [*decisions.apart, *((digest, "") for digest in decisions.kept)]
+        with self._change() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO decision VALUES (?, ?)", [(bytes.fromhex(a), bytes.fromhex(b)) for a, b in rows]
+            )
+
+    def undecide(self, sha256s: Sequence[str]) -> int:
+        """Take back all that was decided of these photos; return how many decisions that were."""
+        with self._change() as db:
+            return sum(
+                db.execute("DELETE FROM decision WHERE a = ?1 OR b = ?1", (bytes.fromhex(digest),)).rowcount
+                for digest in sha256s
+            )
+
     # Runs
 
     def last_run(self) -> Run | None:
@@ -490,8 +515,9 @@ def _ordered(ids: Indices, pairs: Candidates) -> tuple[Indices, Indices]:
 
 
 def _settings(text: str) -> Settings:
-    values: dict[str, Any] = json.loads(text)
-    return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values = json.loads(text)
+    lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Settings(**{**values, **lists})
 
 
 def _quoted(text: str) -> str:

@@ -172,6 +172,57 @@ class Group:
     duplicates: tuple[Duplicate, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What the user decided of photos, by their SHA-256, so that it outlives any name.
+
+    apart: pairs that are no duplicates, the smaller digest first. kept: photos that are to be kept.
+    """
+
+    apart: frozenset[tuple[str, str]] = frozenset()
+    kept: frozenset[str] = frozenset()
+
+
+NOTHING_DECIDED = Decisions()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file that a step takes away, and the file that stays in its place."""
+
+    file: File
+    sha256: str  # empty where no scan has read it: a sidecar, a film
+    spare: File | None  # None for a sidecar, which goes with its photo
+    spare_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One photo that a plan takes away, with the files that belong to it."""
+
+    parts: tuple[Part, ...]  # the photo first
+    root: str  # the scanned folder it lies in
+    relation: Relation
+    probability: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """One file that a plan leaves where it is, and why."""
+
+    path: str
+    keeper: str
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    steps: tuple[Step, ...]
+    stays: tuple[Stay, ...]
+
+
 # What decides who is kept, the first word first; group.py knows each of them.
 KEEP = ("protected", "preferred", "pixels", "original", "bytes", "metadata", "oldest", "path")
 

@@ -20,7 +20,8 @@ ALLOWED: dict[str, set[str]] = {
     "index": {"types"},
     "verify": {"types", "encode"},
     "confirm": {"types"},
-    "group": {"types"},
+    "units": {"types", "errors"},
+    "group": {"types", "units"},
     "weights": {"errors", "encode", "verify"},
     "store": {"types", "errors", "read"},
     "pipeline": {
