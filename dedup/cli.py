@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,7 @@ from dedup import __version__
 from dedup.errors import BadUsage, DedupError
 
 if TYPE_CHECKING:
+    from dedup.actions import Outcome
     from dedup.pipeline import Report
 
 _SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
@@ -271,12 +272,12 @@ class Log:
 
 
 @main.command()
-@click.argument("table", type=click.Choice(["groups", "pairs", "photos", "skipped"]), default="groups")
+@click.argument("table", type=click.Choice(["groups", "pairs", "photos", "skipped", "decisions"]), default="groups")
 @click.option("--format", "format_", type=click.Choice(["csv", "json"]), help="Default: by the suffix of FILE, or csv.")
 @click.option("--output", "-o", metavar="FILE", help="Default: standard output.")
 @database
 def export(table: str, format_: str | None, output: str | None, db: str) -> None:
-    """Write what the last scan found: groups, the pairs that were compared, photos, or the files skipped."""
+    """Write what the last scan found: groups, the pairs that were compared, photos, files skipped, or decisions."""
     from dedup import report
     from dedup.pipeline import last_report
     from dedup.store import Store
@@ -342,3 +343,148 @@ def forget(path: tuple[str, ...], db: str) -> None:
             files, photos = store.forget(os.path.abspath(folder))
             gone = f"{files:,} {plural('file', files)} and {photos:,} {plural('photo', photos)}"
             click.echo(printable(f"{folder}: {gone} forgotten"))
+
+
+@main.command()
+@click.argument("plan", required=False, metavar="[PLAN.csv]")
+@click.option("--to", default="trash", show_default=True, metavar="trash|DIR|hardlink|reflink|delete",
+              help="Where duplicates go, or what takes their place.")  # fmt: skip
+@click.option("--output", "-o", metavar="FILE", help="Write the plan to FILE (.csv), to be edited and applied.")
+@click.option("--include", type=click.Choice(["similar"]), help="Act on other shots of one scene too.")
+@click.option("--yes", is_flag=True, help="Do it. Without, the plan is printed and nothing is changed.")
+@click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be taken back.")
+@database
+def apply(
+    plan: str | None, to: str, output: str | None, include: str | None, yes: bool, really_delete: bool, db: str
+) -> None:
+    """Print what would be done about the duplicates of the last scan, or about those of PLAN.csv; do it with --yes."""
+    from functools import cache
+
+    from dedup import actions, journal, report
+    from dedup.pipeline import last_report
+    from dedup.plan import COLUMNS, plan_rows, read_plan
+    from dedup.plan import plan as planned
+    from dedup.store import Store
+    from dedup.units import files_in
+
+    if to == "delete" and yes and not really_delete:
+        raise BadUsage("--to delete cannot be taken back; add --really-delete, or move the files away with --to DIR")
+    if output and report.format_of(output) != "csv":
+        raise BadUsage(f"{output}: a plan is written as .csv")
+    db, failed = os.path.abspath(db), 0
+    with Store(db):  # so that apply never makes a database
+        pass
+    with Store(db, scanning=True) as store:
+        result = last_report(store)
+        to = to if to in actions.PLACES else quarantine(to, result.run.roots)
+        listing = cache(files_in)
+        refused: list[str] = []
+        if plan is None:
+            todo = planned(result, listing, include_similar=include == "similar")
+        else:
+            todo, refused = read_plan(plan, result, listing)
+        for line in refused:
+            click.echo(printable(line), err=True)
+        if output:
+            report.write_rows(output, COLUMNS, plan_rows(todo))
+        if not yes:
+            for row in plan_rows(todo):
+                size = human_bytes(row["bytes"])
+                click.echo(printable(f"{row['action']:<6} {row['path']}  ({size}; {row['relation']} {row['reason']})"))
+        won = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
+        count = sum(len(step.parts) for step in todo.steps)
+        click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(won)} to win back")
+        if not yes:
+            click.echo("Nothing was changed; --yes does it.")
+        elif todo.steps:
+            folder = journal.folder_of(db)
+            run = journal.new_run(folder, time.time())
+            with journal.Journal(os.path.join(folder, f"{run}.jsonl")) as lines:
+                outcomes = actions.apply(
+                    todo.steps, to=to, journal=lines, scanned_ns=int(result.run.started_at * 1e9),
+                    protect=result.run.settings.protect,
+                )  # fmt: skip
+                failed = tell(outcomes)
+            click.echo(f"'dedup undo --run {run}' takes it back." if to != "delete" else "Deleted for good.")
+    sys.exit(_SKIPPED if failed or refused else 0)
+
+
+def quarantine(folder: str, roots: tuple[str, ...]) -> str:
+    """Return the absolute path of a folder to move files to. Raises BadUsage if a scan would see them there again."""
+    path = os.path.realpath(folder)
+    for root in map(os.path.realpath, roots):
+        if os.path.commonpath([path, root]) in (path, root):
+            raise BadUsage(f"--to {folder}: inside a scanned folder, or around it; choose one beside {root}")
+    return path
+
+
+def tell(outcomes: Iterable[Outcome]) -> int:
+    """Print what became of each file; return how many were left alone though they should not have been."""
+    failed = 0
+    for outcome in outcomes:
+        failed += not outcome.done
+        click.echo(printable(f"{outcome.path}: {outcome.words}"), err=not outcome.done)
+    return failed
+
+
+@main.command()
+@click.option("--run", metavar="ID", help="Take back this run. Default: the newest that was not taken back.")
+@database
+def undo(run: str | None, db: str) -> None:
+    """Take back what an apply did, as far as it can be. Overwrites nothing, and may run twice."""
+    from dedup import actions, journal
+    from dedup.store import Store
+
+    db = os.path.abspath(db)
+    with Store(db, scanning=True):
+        folder = journal.folder_of(db)
+        run = run or journal.last_run(folder)
+        if run is None:
+            click.echo("Nothing to take back.")
+            return
+        entries = journal.read(folder, run)
+        with journal.Journal(os.path.join(folder, f"{run}.jsonl")) as lines:
+            failed = tell(actions.undo(entries, journal=lines, home_trash=os.path.join(user_data_dir(), "Trash")))
+    sys.exit(_SKIPPED if failed else 0)
+
+
+@main.command()
+@click.argument("decision", type=click.Choice(["not-duplicate", "keep", "undecided"]), required=False)
+@click.argument("path", nargs=-1, metavar="[PATH]...")
+@click.option("--group", type=click.IntRange(1), metavar="N", help="All photos of group N of 'dedup export groups'.")
+@click.option("--from", "from_", metavar="FILE", help="Take the decisions that 'dedup export decisions' wrote.")
+@database
+def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: str | None, db: str) -> None:
+    """Remember that photos are no duplicates of each other, or are to be kept, whatever they are called later."""
+    from itertools import combinations
+
+    from dedup import report
+    from dedup.pipeline import last_report
+    from dedup.store import Store
+    from dedup.types import Decisions
+
+    if bool(from_) == bool(decision):
+        raise BadUsage("say not-duplicate, keep or undecided, and which photos; or --from FILE")
+    with Store(os.path.abspath(db), scanning=True) as store:
+        if from_:
+            decisions = report.read_decisions(from_)
+            store.decide(decisions)
+            click.echo(f"{len(decisions.apart) + len(decisions.kept):,} decisions taken over")
+            return
+        result = last_report(store)
+        wanted = {os.path.abspath(p) for p in path}
+        if group:
+            wanted |= {row["path"] for row in report.group_rows(result) if row["group"] == group}
+        known = {f.path: p.sha256 for p in result.photos.photos for f in p.files}
+        unknown = sorted(wanted - known.keys())
+        if unknown or not wanted:
+            raise BadUsage(f"{unknown[0]}: not a photo of the last scan" if unknown else "which photos?")
+        photos = sorted({known[p] for p in wanted})
+        if decision == "undecided":
+            click.echo(f"{store.undecide(photos):,} decisions taken back")
+            return
+        if decision == "not-duplicate" and len(photos) < 2:
+            raise BadUsage("two different photos at least; files of the same bytes are duplicates")
+        pairs = frozenset(combinations(photos, 2))
+        store.decide(Decisions(apart=pairs) if decision == "not-duplicate" else Decisions(kept=frozenset(photos)))
+        click.echo(f"{len(pairs) if decision == 'not-duplicate' else len(photos):,} decisions remembered")

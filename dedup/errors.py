@@ -5,6 +5,7 @@ DedupError           1   something is wrong; the message says what, with what, a
   StoreBusy          4   another run holds this database
   StoreUnusable      1   the database cannot be read or written
   WeightsUnusable    1   the shipped tensors are missing or not the ones that were published
+  ActionFailed       -   one file was left alone; the rest goes on
   UnreadablePhoto    -   one file cannot be used; it becomes a Skipped and the run goes on
     NotAPicture      -   the file is plainly something else
     MissingExtra     -   the file needs an optional package
@@ -34,6 +35,10 @@ class StoreBusy(DedupError):
 
 class StoreUnusable(DedupError):
     """The database cannot be read or written."""
+
+
+class ActionFailed(DedupError):
+    """One file was left alone; str() says which and why, and the rest goes on."""
 
 
 class WeightsUnusable(DedupError):

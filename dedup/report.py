@@ -20,7 +20,7 @@ import numpy as np
 from dedup.errors import BadUsage, DedupError
 from dedup.group import best_files
 from dedup.pipeline import Match, Report
-from dedup.types import File, Group, Relation
+from dedup.types import Decisions, File, Group, Relation
 
 Row = dict[str, Any]
 
@@ -28,6 +28,7 @@ GROUPS = "group,role,path,relation,probability,keeper,width,height,bytes,format,
 PAIRS = "path_a,path_b,relation,probability,similarity".split(",")
 PHOTOS = "path,width,height,bytes,format,taken_at,camera,sha256".split(",")
 SKIPPED = "path,reason".split(",")
+DECISIONS = "decision,sha256_a,sha256_b,path_a,path_b".split(",")
 MATCHES = "query,path,relation,probability,similarity".split(",")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
@@ -97,6 +98,34 @@ def skipped_rows(report: Report) -> Iterator[Row]:
         yield {"path": skipped.path, "reason": skipped.reason}
 
 
+def decision_rows(report: Report) -> Iterator[Row]:
+    """Yield a row a decision; the paths are where the photos lay at the last scan, and nothing depends on them."""
+    paths = {photo.sha256: photo.files[0].path for photo in report.photos.photos}
+    rows = [("not-duplicate", a, b) for a, b in sorted(report.decisions.apart)]
+    rows += [("keep", digest, "") for digest in sorted(report.decisions.kept)]
+    for word, a, b in rows:
+        yield dict(zip(DECISIONS, (word, a, b, paths.get(a, ""), paths.get(b, "")), strict=True))
+
+
+def read_decisions(path: str) -> Decisions:
+    """Return the decisions of a CSV file. Raises BadUsage, with the row, if it holds anything else."""
+    apart, kept = set(), set()
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as f:
+            for n, row in enumerate(csv.DictReader(f), 2):
+                a, b = sorted((row.get("sha256_a") or "", row.get("sha256_b") or ""))
+                whole = re.fullmatch(r"[0-9a-f]{64}", b)
+                if row.get("decision") == "not-duplicate" and whole and re.fullmatch(r"[0-9a-f]{64}", a) and a != b:
+                    apart.add((a, b))
+                elif row.get("decision") == "keep" and whole and not a:
+                    kept.add(b)
+                else:
+                    raise BadUsage(f"{path}: row {n}: no decision; 'dedup export decisions' shows how they are written")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadUsage(f"{path}: cannot be read ({error})") from error
+    return Decisions(frozenset(apart), frozenset(kept))
+
+
 def match_rows(matches: Iterable[Match]) -> Iterator[Row]:
     """Yield a row a match, in their order."""
     for m in matches:
@@ -108,6 +137,7 @@ TABLES: dict[str, tuple[list[str], Callable[[Report], Iterator[Row]]]] = {
     "pairs": (PAIRS, pair_rows),
     "photos": (PHOTOS, photo_rows),
     "skipped": (SKIPPED, skipped_rows),
+    "decisions": (DECISIONS, decision_rows),
 }
 FORMATS = ("csv", "json")
 
@@ -132,6 +162,12 @@ def write(report: Report, table: str, format: str, output: str | None) -> None:
 def _named(report: Report, table: str) -> tuple[list[str], Iterator[Row]]:
     columns, rows = TABLES[table]
     return columns, rows(report)
+
+
+def write_rows(output: str, columns: list[str], rows: Iterable[Row]) -> None:
+    """Write rows to a CSV file, all of it or nothing. Raises DedupError if that fails."""
+    with _stream(output) as f:
+        write_csv(f, columns, rows)
 
 
 def write_csv(f: IO[str], columns: list[str], rows: Iterable[Row]) -> None:

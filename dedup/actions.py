@@ -1,0 +1,214 @@
+"""Plan -> disk, with a journal, and back. Every file is looked at again right before it is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dedup import disk, trash
+from dedup.errors import ActionFailed
+from dedup.journal import Entry, Journal
+from dedup.types import File, Part, Relation, Step
+
+PLACES = ("trash", "hardlink", "reflink", "delete")
+_YOUNG_NS = 3_000_000_000  # a file this young when the scan began may have changed within the grain of its times
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file. done: False if it was left alone though it should not have been."""
+
+    path: str
+    done: bool
+    words: str
+
+
+def apply(
+    steps: Sequence[Step], *, to: str, journal: Journal, scanned_ns: int, protect: Sequence[str] = ()
+) -> Iterator[Outcome]:
+    """Yield what became of each file, as it happens. A file that fails is left alone, and the rest goes on.
+
+    to: one of PLACES or a folder. scanned_ns: when the last scan began.
+    """
+    number = 0
+    for step in steps:
+        parts = step.parts[:1] if to in ("hardlink", "reflink") else step.parts  # the name stays, so do its sidecars
+        path = parts[0].file.path
+        try:
+            words = _nothing_to_do(parts[0])
+            if words:
+                yield Outcome(path, True, words)
+                continue
+            shas = [_checked(part, to, step.relation, scanned_ns, protect) for part in parts]
+            targets = _targets(parts, to, step.root) if to not in PLACES else [""] * len(parts)
+            for part, sha, target in zip(parts, shas, targets, strict=True):
+                path, number = part.file.path, number + 1
+                temporary = _temporary(target or path, os.path.basename(journal.path), number)
+                mode = os.lstat(path).st_mode & 0o7777
+                journal.write(
+                    do=number, to=to if to in PLACES else "folder", path=path, target=target, sha256=sha, mode=mode,
+                    mtime_ns=part.file.mtime_ns, temporary=temporary, keeper=part.spare.path if part.spare else "",
+                )  # fmt: skip
+                _act(part, to, target, sha, temporary)
+                journal.write(done=number)
+                yield Outcome(path, True, f"-> {target or to}")
+        except ActionFailed as error:
+            yield Outcome(path, False, str(error))
+        except OSError as error:
+            yield Outcome(path, False, f"{path}: {error.strerror or error}; it was left alone")
+
+
+def _nothing_to_do(part: Part) -> str:
+    now = disk.seen(part.file.path)
+    if now is None:
+        return "already gone"
+    assert part.spare is not None
+    spare = disk.seen(part.spare.path)
+    if spare and (spare.device, spare.inode) == (now.device, now.inode):
+        return "the same file as its keeper under another name; nothing to win back"
+    return ""
+
+
+def _checked(part: Part, to: str, relation: Relation, scanned_ns: int, protect: Sequence[str]) -> str:
+    """Return the SHA-256 of a file that may be taken away. Raises ActionFailed if it may not."""
+    path = part.file.path
+    folder = os.path.realpath(os.path.dirname(path))
+    if any(os.path.commonpath([folder, os.path.realpath(p)]) == os.path.realpath(p) for p in protect):
+        raise ActionFailed(f"{path}: in a protected folder; it was left alone")
+    if to in ("hardlink", "reflink") and relation is not Relation.EXACT:
+        raise ActionFailed(f"{path}: not the same bytes as its keeper; a {to} would lose its own")
+    surely = to in ("hardlink", "reflink", "delete")
+    sha = _unchanged(part.file, part.sha256, surely, scanned_ns)
+    if part.spare is not None:
+        other = _unchanged(part.spare, part.spare_sha256, surely or not part.spare_sha256, scanned_ns)
+        if not part.sha256 and sha != other:
+            raise ActionFailed(f"{path}: not the same as {part.spare.path}; nothing of this photo was touched")
+    return sha
+
+
+def _unchanged(file: File, sha256: str, surely: bool, scanned_ns: int) -> str:
+    """Return the SHA-256 of a file that is the one that was scanned; read again if its times leave a doubt."""
+    now = disk.seen(file.path)
+    if now is None:
+        raise ActionFailed(f"{file.path}: gone since the scan; nothing was done")
+    if (now.size, now.mtime_ns, now.device, now.inode) != (file.size, file.mtime_ns, file.device, file.inode):
+        raise ActionFailed(f"{file.path}: changed after the scan; nothing was done. Scan again")
+    doubt = now.ctime_ns != file.ctime_ns or max(now.mtime_ns, now.ctime_ns) > scanned_ns - _YOUNG_NS
+    if sha256 and not surely and not doubt:
+        return sha256
+    found = disk.digest(file.path)
+    if sha256 and found != sha256:
+        raise ActionFailed(f"{file.path}: other bytes than at the scan; nothing was done. Scan again")
+    return found
+
+
+def _targets(parts: Sequence[Part], folder: str, root: str) -> list[str]:
+    """Return free names in the quarantine, below the same folders as under the root; one number for the whole unit."""
+    n = 1
+    while True:
+        names = [os.path.join(folder, os.path.relpath(part.file.path, root)) for part in parts]
+        if n > 1:
+            names = [f"{stem} ({n}){suffix}" for stem, suffix in map(os.path.splitext, names)]
+        if not any(map(os.path.lexists, names)):
+            return names
+        n += 1
+
+
+def _temporary(path: str, run: str, number: int) -> str:
+    return os.path.join(os.path.dirname(path), f".dedup-{run}-{number}.part")
+
+
+def _act(part: Part, to: str, target: str, sha: str, temporary: str) -> None:
+    path = part.file.path
+    if to == "trash":
+        trash.send(path)
+    elif to == "delete":
+        os.unlink(path)
+    elif to in ("hardlink", "reflink"):
+        assert part.spare is not None
+        was = os.lstat(path)
+        try:
+            if to == "hardlink":
+                os.link(part.spare.path, temporary, follow_symlinks=False)
+            else:
+                disk.clone(part.spare.path, temporary)
+                os.chmod(temporary, was.st_mode & 0o7777)
+                os.utime(temporary, ns=(was.st_atime_ns, was.st_mtime_ns))
+            os.replace(temporary, path)  # never a moment without the file
+        except OSError:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        disk.move(path, target, sha=sha, temporary=temporary)
+
+
+def undo(entries: Sequence[Entry], *, journal: Journal, home_trash: str) -> Iterator[Outcome]:
+    """Yield what became of each file of a run, the last first. Looks at the disk, so it may run twice; overwrites
+    nothing. The run counts as undone when nothing is left that could still be taken back."""
+    complete = True
+    done = {entry["done"] for entry in entries if "done" in entry}
+    for entry in reversed([entry for entry in entries if "do" in entry]):
+        try:
+            outcome = Outcome(entry["path"], *_undone(entry, entry["do"] in done, home_trash))
+        except (ActionFailed, OSError) as error:
+            outcome = Outcome(entry["path"], False, str(error))
+        complete &= outcome.done or entry["to"] == "delete"
+        yield outcome
+    if complete:
+        journal.write(undone=True)
+
+
+def _undone(entry: Entry, done: bool, home_trash: str) -> tuple[bool, str]:
+    """Return whether a file is as it was, and in words."""
+    path, sha, to = entry["path"], entry["sha256"], entry["to"]
+    if os.path.lexists(path):  # a crash may have left half of a step beside it
+        _clear(entry, done)
+    if to == "hardlink":
+        return _unlinked(entry)
+    if os.path.lexists(path):
+        same = disk.seen(path) is not None and disk.digest(path) == sha
+        return same, "in its place" if same else "something else lies there now; it was not overwritten"
+    if to in ("delete", "reflink"):
+        return False, "deleted for good" if to == "delete" else "gone since then"
+    places = [(entry["target"], "")] if to == "folder" else list(trash.find(path, home_trash=home_trash))
+    for place, note in places:
+        if disk.seen(place) is not None and disk.digest(place) == sha:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with suppress(FileNotFoundError):  # of an undo that was killed
+                os.unlink(_temporary(path, "undo", entry["do"]))
+            disk.move(place, path, sha=sha, temporary=_temporary(path, "undo", entry["do"]))
+            if note:
+                os.unlink(note)
+            return True, f"brought back from {place}"
+    return False, f"not found any more in {entry['target'] or 'the trash'}"
+
+
+def _clear(entry: Entry, done: bool) -> None:
+    """Remove what a crash left: a copy that was not finished, or one that was while the source still stood."""
+    with suppress(FileNotFoundError):
+        os.unlink(entry["temporary"])
+    target = entry["target"]
+    if not done and target and disk.seen(target) is not None and disk.seen(entry["path"]) is not None:
+        apart = not os.path.samefile(target, entry["path"])
+        if apart and disk.digest(target) == entry["sha256"] == disk.digest(entry["path"]):
+            os.unlink(target)
+
+
+def _unlinked(entry: Entry) -> tuple[bool, str]:
+    """Give a hard link bytes of its own again."""
+    path, keeper, sha, temporary = entry["path"], entry["keeper"], entry["sha256"], entry["temporary"]
+    if disk.seen(path) is None:
+        return False, "gone since then"
+    if disk.digest(path) != sha:
+        return False, "changed since then; it was left alone"
+    if not os.path.lexists(keeper) or not os.path.samefile(path, keeper):
+        return True, "in its place"
+    disk.copy(path, temporary, sha=sha)
+    os.chmod(temporary, entry["mode"])
+    os.utime(temporary, ns=(entry["mtime_ns"], entry["mtime_ns"]))
+    os.replace(temporary, path)
+    return True, f"a file of its own again, no longer a link to {keeper}"

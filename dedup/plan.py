@@ -1,0 +1,203 @@
+"""Report -> Plan: which files would go, which stay, and why; and plans as CSV, edited or not. Changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from dedup.errors import BadUsage
+from dedup.group import best_files, matches, protected, reported
+from dedup.pipeline import Report
+from dedup.report import Row, value_of
+from dedup.types import File, Part, Photo, Plan, Relation, Stay, Step
+from dedup.units import Kind, companions, kind
+
+COLUMNS = "action,path,keeper,relation,probability,bytes,reason".split(",")
+
+Listing = Callable[[str], Iterable[File]]
+
+
+def plan(report: Report, listing: Listing, *, include_similar: bool = False) -> Plan:
+    """Return what would be done about the groups of a report.
+
+    listing: folder -> the files in it now. Similar photos, protected folders and photos marked to be kept stay.
+    """
+    photos, settings = report.photos.photos, report.run.settings
+    steps: list[Step] = []
+    stays: list[Stay] = []
+    for group in report.groups:
+        keeper, *copies = best_files(photos[group.keeper], settings)
+        kept = photos[group.keeper]
+        stays.append(Stay(keeper.path, keeper.path, keeper.size, "kept"))
+        rows = [(f, kept, Relation.EXACT, 1.0, "same bytes") for f in copies]
+        for d in group.duplicates:
+            rows += [
+                (f, photos[d.photo], d.relation, d.probability, f"kept: {d.reason}") for f in photos[d.photo].files
+            ]
+        for file, photo, relation, probability, reason in rows:
+            why = _why_it_stays(report, file, photo, relation, include_similar, listing)
+            if why:
+                stays.append(Stay(file.path, keeper.path, file.size, why))
+            else:
+                part = Part(file, photo.sha256, keeper, kept.sha256)
+                steps.append(Step((part,), _root(report, file.path), relation, probability, reason))
+    return _with_companions(steps, stays, listing)
+
+
+def _why_it_stays(
+    report: Report, file: File, photo: Photo, relation: Relation, include_similar: bool, listing: Listing
+) -> str:
+    if protected(file.path, report.run.settings):
+        return "in a protected folder"
+    if relation is Relation.SIMILAR and not include_similar:
+        return "similar only; --include similar would take it too"
+    if relation is not Relation.EXACT and photo.sha256 in report.decisions.kept:
+        return "marked to be kept"
+    if all(f.path != file.path for f in listing(os.path.dirname(file.path))):
+        return "already gone"
+    return ""
+
+
+def _root(report: Report, path: str) -> str:
+    """Return the longest scanned folder above a path. Raises BadUsage if there is none."""
+    above = [r for r in report.run.roots if path.startswith(r.rstrip("/") + "/")]
+    if not above:
+        raise BadUsage(f"{path}: outside the folders that were scanned")
+    return max(above, key=len)
+
+
+def _with_companions(steps: Sequence[Step], stays: Sequence[Stay], listing: Listing) -> Plan:
+    """Return the plan with what belongs to each photo; one whose RAW or film has no twin beside the keeper stays."""
+    going = {step.parts[0].file.path for step in steps}
+    keepers = {part.spare.path for step in steps for part in step.parts if part.spare}
+    whole, left = [], list(stays)
+    taken: set[str] = set()
+    for step in steps:
+        photo = step.parts[0]
+        assert photo.spare is not None
+        beside = list(listing(os.path.dirname(photo.file.path)))
+        twins = {_suffix(f.path): f for f in companions(photo.spare.path, listing(os.path.dirname(photo.spare.path)))}
+        parts, lacks = [photo], ""
+        for f in companions(photo.file.path, beside):
+            hosts = [h.path for h in beside if h.path != f.path and kind(h.path) in (Kind.SHOT, Kind.RAW)]
+            shared = any(h not in going and any(c.path == f.path for c in companions(h, [f])) for h in hosts)
+            twin = twins.get(_suffix(f.path))
+            if f.path in going or f.path in taken:
+                continue
+            if f.path in keepers:
+                lacks = lacks or f.path
+            elif kind(f.path) is Kind.SIDECAR:
+                parts += [] if shared else [Part(f, "", None, "")]
+            elif kind(f.path) is Kind.FILM and shared:
+                continue
+            elif twin is None or twin.size != f.size or twin.path in going or twin.path == f.path:
+                lacks = lacks or f.path
+            else:
+                parts.append(Part(f, "", twin, ""))
+        if lacks:
+            why = f"{os.path.basename(lacks)} belongs to it and has no copy beside the keeper"
+            left.append(Stay(photo.file.path, photo.spare.path, photo.file.size, why))
+        else:
+            taken.update(part.file.path for part in parts)
+            whole.append(replace(step, parts=tuple(parts)))
+    return Plan(tuple(whole), tuple(left))
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def plan_rows(plan: Plan) -> Iterator[Row]:
+    """Yield a row a file, each group's together, those that stay first."""
+    rows: list[tuple[str, int, Row]] = []
+    for stay in plan.stays:
+        values: tuple[object, ...] = ("keep", stay.path, stay.keeper, "", None, stay.size, stay.reason)
+        rows.append((stay.keeper, 0, dict(zip(COLUMNS, values, strict=True))))
+    for step in plan.steps:
+        photo = step.parts[0]
+        assert photo.spare is not None
+        for part in step.parts:
+            reason = step.reason if part is photo else f"belongs to {os.path.basename(photo.file.path)}"
+            relation, probability = (step.relation.word, step.probability) if part is photo else ("", None)
+            values = ("remove", part.file.path, photo.spare.path, relation, probability, part.file.size, reason)
+            rows.append((photo.spare.path, 1, dict(zip(COLUMNS, values, strict=True))))
+    return (row for _, _, row in sorted(rows, key=lambda r: r[:2]))
+
+
+def read_plan(path: str, report: Report, listing: Listing) -> tuple[Plan, list[str]]:
+    """Return what a plan file asks for, and a line for each of its rows that is refused.
+
+    A row counts only if the last scan found its file and a match between it and one that stays. Raises BadUsage.
+    """
+    rows = _read_rows(path)
+    photos, settings = report.photos.photos, report.run.settings
+    number_of = {f.path: i for i, photo in enumerate(photos) for f in photo.files}
+    file_of = {f.path: f for photo in photos for f in photo.files}
+    matched = matches(photos, report.verdicts, replace(settings, include_similar=True), report.decisions)
+    going = {row["path"] for _, row in rows if row["action"] == "remove"}
+    steps: list[Step] = []
+    refused = []
+    for line, row in rows:
+        name, said = row["path"], row["keeper"]
+        if row["action"] != "remove" or (name not in number_of and not row["relation"]):
+            continue  # a companion: it goes with its photo, if that goes
+        try:
+            if name not in number_of:
+                raise BadUsage("not a photo of the last scan")
+            if protected(name, settings):
+                raise BadUsage("in a protected folder")
+            stay = [said] + [r["path"] for _, r in rows if r["keeper"] == said and r["action"] == "keep"]
+            pairs = [(k, number_of[k]) for k in stay if k in number_of and k not in going]
+            i = number_of[name]
+            good = [(k, j) for k, j in pairs if j == i or j in matched.get(i, {})]
+            if not good:
+                raise BadUsage("no file that stays was found to match it")
+            keeper, j = good[0]
+            at = None if i == j else matched[i][j]
+            relation = Relation.EXACT if at is None else reported(report.verdicts, at, settings)
+            probability = 1.0 if at is None else float(report.verdicts.copy[at])
+            if relation is Relation.SIMILAR and row["relation"] != Relation.SIMILAR.word:
+                raise BadUsage("similar only")
+            part = Part(file_of[name], photos[i].sha256, file_of[keeper], photos[j].sha256)
+            if all(f.path != name for f in listing(os.path.dirname(name))):
+                continue  # already gone
+            steps.append(Step((part,), _root(report, name), relation, probability, row["reason"]))
+        except BadUsage as error:
+            refused.append(f"{path}: row {line}: {name}: refused: {error}")
+    asked = _with_companions(steps, [], listing)
+    refused += [f"{path}: {stay.path}: left: {stay.reason}" for stay in asked.stays]
+    whole = []
+    for step in asked.steps:  # a companion goes only if the plan names it
+        missing = [p for p in step.parts[1:] if p.file.path not in going and p.spare is not None]
+        if missing:
+            refused.append(f"{path}: {step.parts[0].file.path}: left: {missing[0].file.path} belongs to it and stays")
+        else:
+            parts = (step.parts[0], *(p for p in step.parts[1:] if p.file.path in going))
+            whole.append(replace(step, parts=parts))
+    return Plan(tuple(whole), ()), refused
+
+
+def _read_rows(path: str) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows of a plan with the numbers that a spreadsheet gives them."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as f:
+            text = f.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadUsage(f"{path}: cannot be read as a plan ({error})") from error
+    head = text.split("\n", 1)[0]
+    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=";" if head.count(";") > head.count(",") else ",")
+    lacking = [c for c in ("action", "path", "keeper", "relation") if c not in (reader.fieldnames or ())]
+    if lacking:
+        raise BadUsage(f"{path}: no plan: the column {lacking[0]} is missing; 'dedup apply --output' writes one")
+    rows = [(n, {k: value_of(row.get(k) or "") for k in COLUMNS}) for n, row in enumerate(reader, 2)]
+    for n, row in rows:
+        if row["action"] not in ("keep", "remove"):
+            raise BadUsage(f"{path}: row {n}: the action must be keep or remove, not '{row['action']}'")
+    seen: set[str] = set()
+    for n, row in rows:
+        if row["path"] in seen:
+            raise BadUsage(f"{path}: row {n}: {row['path']} is there twice")
+        seen.add(row["path"])
+    return rows
