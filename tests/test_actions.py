@@ -1,0 +1,286 @@
+"""Acting on files: hostile changes between scan and step, crashes, and the way back."""
+
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from dedup import disk, trash
+from dedup.actions import Outcome, apply, undo
+from dedup.journal import Journal, last_run, new_run, read
+from dedup.types import File, Part, Relation, Step
+
+LATER = 4_000_000_000 * 10**9  # the scan began long after all files were written: nothing is young
+
+
+def seen(path: Path) -> File:
+    file = disk.seen(str(path))
+    assert file is not None
+    return file
+
+
+def digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def step(keeper: Path, *files: Path, relation: Relation = Relation.EXACT, root: Path | None = None) -> Step:
+    photo = Part(seen(files[0]), digest(files[0]), seen(keeper), digest(keeper))
+    rest = tuple(Part(seen(f), "", None, "") for f in files[1:])
+    return Step((photo, *rest), str(root or files[0].parent), relation, 1.0, "")
+
+
+def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(p.relative_to(folder)): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()
+    }
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two groups: a with two copies, one of them with a sidecar, and b with one of other bytes."""
+    folder = tmp_path / "Photos"
+    (folder / "sub").mkdir(parents=True)
+    contents = {"a.jpg": b"A" * 999, "sub/a.jpg": b"A" * 999, "a2.jpg": b"A" * 999, "sub/a.xmp": b"<x/>",
+                "b.jpg": b"B" * 999, "b small\n.jpg": b"b" * 99, "other.jpg": b"o"}  # fmt: skip
+    for n, (name, data) in enumerate(contents.items()):
+        (folder / name).write_bytes(data)
+        os.utime(folder / name, (1_500_000_000 + n, 1_500_000_000 + n))
+    return folder
+
+
+def steps_of(p: Path) -> list[Step]:
+    return [
+        step(p / "a.jpg", p / "sub/a.jpg", p / "sub/a.xmp", root=p),
+        step(p / "a.jpg", p / "a2.jpg"),
+        step(p / "b.jpg", p / "b small\n.jpg", relation=Relation.COPY),
+    ]
+
+
+def act(
+    steps: list[Step], to: object, runs: Path, *, scanned_ns: int = LATER, protect: tuple[str, ...] = ()
+) -> list[Outcome]:
+    run = new_run(str(runs), 0)
+    with Journal(str(runs / f"{run}.jsonl")) as lines:
+        return list(apply(steps, to=str(to), journal=lines, scanned_ns=scanned_ns, protect=protect))
+
+
+def take_back(runs: Path, home: Path, run: str | None = None) -> list[Outcome]:
+    run = run or last_run(str(runs))
+    assert run is not None
+    entries = read(str(runs), run)
+    with Journal(str(runs / f"{run}.jsonl")) as lines:
+        return list(undo(entries, journal=lines, home_trash=str(home)))
+
+
+def failures(outcomes: list[Outcome]) -> list[str]:
+    return [o.words for o in outcomes if not o.done]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "x.db.journal"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A trash of the test's own; send2trash reads the environment only when it is imported."""
+    from send2trash import plat_other
+
+    monkeypatch.setattr(plat_other, "HOMETRASH_B", os.fsencode(tmp_path / "xdg/Trash"))
+    monkeypatch.setattr(plat_other, "XDG_DATA_HOME", os.fsencode(tmp_path / "xdg"))
+    monkeypatch.setattr(trash, "send2trash", plat_other.send2trash)
+    return tmp_path / "xdg/Trash"
+
+
+@pytest.mark.parametrize("to", ["trash", "folder", "hardlink"])
+def test_undo_gives_back_every_byte_and_time_and_may_run_twice(
+    photos: Path, runs: Path, home: Path, tmp_path: Path, to: str
+) -> None:
+    before = tree(photos)
+    outcomes = act(steps_of(photos), tmp_path / "Away" if to == "folder" else to, runs)
+    assert len(failures(outcomes)) == (1 if to == "hardlink" else 0)
+    if to == "hardlink":
+        assert (photos / "a2.jpg").samefile(photos / "a.jpg")
+        assert len(tree(photos)) == len(before)
+    else:
+        assert sorted(tree(photos)) == ["a.jpg", "b.jpg", "other.jpg"]
+    run = last_run(str(runs))
+    assert failures(take_back(runs, home)) == []
+    assert tree(photos) == before
+    assert not (photos / "a2.jpg").samefile(photos / "a.jpg")
+    assert last_run(str(runs)) is None
+    assert failures(take_back(runs, home, run)) == []
+    assert tree(photos) == before
+
+
+def test_applying_twice_is_the_same_as_once(photos: Path, runs: Path, tmp_path: Path) -> None:
+    steps = steps_of(photos)
+    act(steps, tmp_path / "Away", runs)
+    once = tree(tmp_path / "Away"), tree(photos)
+    assert {o.words for o in act(steps, tmp_path / "Away", runs)} == {"already gone"}
+    assert (tree(tmp_path / "Away"), tree(photos)) == once
+
+
+def test_quarantine_keeps_the_tree_and_numbers_a_unit_rather_than_overwrite(
+    photos: Path, runs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "Away/sub").mkdir(parents=True)
+    (tmp_path / "Away/sub/a.xmp").write_bytes(b"mine")
+    act(steps_of(photos), tmp_path / "Away", runs)
+    assert sorted(tree(tmp_path / "Away")) == ["a2.jpg", "b small\n.jpg", "sub/a (2).jpg", "sub/a (2).xmp", "sub/a.xmp"]
+    assert (tmp_path / "Away/sub/a.xmp").read_bytes() == b"mine"
+
+
+def gone(p: Path) -> None:
+    (p / "b.jpg").unlink()
+
+
+def linked(p: Path) -> None:
+    (p / "b small\n.jpg").unlink()
+    (p / "b small\n.jpg").symlink_to(p / "b.jpg")
+
+
+def folder(p: Path) -> None:
+    (p / "b small\n.jpg").unlink()
+    (p / "b small\n.jpg").mkdir()
+
+
+def edited(p: Path) -> None:
+    (p / "b small\n.jpg").write_bytes(b"new")
+
+
+def edited_behind_its_times(p: Path) -> None:
+    was = (p / "b.jpg").stat()
+    with open(p / "b.jpg", "r+b") as f:
+        f.write(b"X")
+    os.utime(p / "b.jpg", ns=(was.st_atime_ns, was.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [gone, linked, folder, edited, edited_behind_its_times])
+@pytest.mark.parametrize("to", ["trash", "folder", "delete"])
+def test_file_or_keeper_that_changed_is_left_alone_and_the_rest_goes_on(
+    photos: Path, runs: Path, home: Path, tmp_path: Path, to: str, change: object
+) -> None:
+    steps = steps_of(photos)
+    change(photos)  # type: ignore[operator]
+    outcomes = act(steps, tmp_path / "Away" if to == "folder" else to, runs)
+    assert len(failures(outcomes)) == 1
+    assert os.path.lexists(photos / "b small\n.jpg")
+    assert not (photos / "a2.jpg").exists()
+
+
+def test_hard_link_of_the_keeper_is_nothing_to_do(photos: Path, runs: Path) -> None:
+    (photos / "a2.jpg").unlink()
+    os.link(photos / "a.jpg", photos / "a2.jpg")
+    (outcome,) = act([step(photos / "a.jpg", photos / "a2.jpg")], "delete", runs)
+    assert outcome.done
+    assert (photos / "a2.jpg").exists()
+
+
+def test_only_same_bytes_become_links_and_protected_folders_stay(photos: Path, runs: Path, tmp_path: Path) -> None:
+    before = tree(photos)
+    assert "not the same bytes" in failures(act(steps_of(photos)[2:], "hardlink", runs))[0]
+    (tmp_path / "door").symlink_to(photos)
+    assert len(failures(act(steps_of(photos), "delete", runs, protect=(str(tmp_path / "door"),)))) == 3
+    assert tree(photos) == before
+
+
+def test_undo_overwrites_nothing_and_says_what_is_lost(photos: Path, runs: Path, home: Path, tmp_path: Path) -> None:
+    act(steps_of(photos)[1:2], tmp_path / "Away", runs)
+    (photos / "a2.jpg").write_bytes(b"new")
+    assert failures(take_back(runs, home)) == ["something else lies there now; it was not overwritten"]
+    assert (photos / "a2.jpg").read_bytes() == b"new"
+    assert (tmp_path / "Away/a2.jpg").exists()
+    act(steps_of(photos)[2:], "delete", runs)
+    assert failures(take_back(runs, home)) == ["deleted for good"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of its own, 64 KB large."""
+    (tmp_path / "disk").mkdir()
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path / "disk"], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("only root can mount")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", tmp_path / "disk"], check=True)
+
+
+def test_move_to_another_filesystem_and_back(photos: Path, runs: Path, home: Path, small_disk: Path) -> None:
+    before = tree(photos)
+    assert failures(act(steps_of(photos), small_disk / "Away", runs)) == []
+    assert tree(small_disk)["Away/a2.jpg"] == before["a2.jpg"]
+    assert failures(take_back(runs, home)) == []
+    assert tree(photos) == before
+
+
+def test_full_disk_costs_nothing(photos: Path, runs: Path, small_disk: Path) -> None:
+    (small_disk / "full").write_bytes(bytes(60_000))
+    for name in ("a.jpg", "a2.jpg"):
+        (photos / name).write_bytes(b"A" * 99_999)
+    before = tree(photos)
+    assert "No space left" in failures(act([step(photos / "a.jpg", photos / "a2.jpg")], small_disk / "Away", runs))[0]
+    assert tree(photos) == before
+    assert list((small_disk / "Away").iterdir()) == []
+
+
+CHILD = """
+import os, pickle, signal, sys
+from dedup.actions import apply
+from dedup.journal import Journal
+steps, to, journal, after = pickle.load(sys.stdin.buffer)
+left = after
+def count(frame, event, arg):
+    global left
+    if "/dedup/" not in frame.f_code.co_filename:
+        return None
+    left -= event == "line"
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return count
+sys.settrace(count)
+with Journal(journal) as lines:
+    list(apply(steps, to=to, journal=lines, scanned_ns=4 * 10**18))
+sys.settrace(None)
+print(after - left)
+"""
+
+
+def killed(steps: list[Step], to: str, journal: Path, after: int) -> subprocess.CompletedProcess[bytes]:
+    data = pickle.dumps((steps, to, str(journal), after))
+    return subprocess.run([sys.executable, "-c", CHILD], input=data, capture_output=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["folder", "hardlink", "other disk"])
+def test_kill_at_any_line_loses_nothing_and_undo_takes_it_back(
+    photos: Path, home: Path, tmp_path: Path, to: str, request: pytest.FixtureRequest
+) -> None:
+    away = request.getfixturevalue("small_disk") if to == "other disk" else tmp_path
+    place = "hardlink" if to == "hardlink" else str(away / "Away")
+    before = tree(photos)
+    done = killed(steps_of(photos), place, tmp_path / "whole" / "r.jsonl", 10**9)
+    lines = int(done.stdout)
+    take_back(tmp_path / "whole", home, "r")
+    rng = random.Random(7)
+    for n in sorted(rng.sample(range(1, lines), 17)):
+        runs = tmp_path / f"crash {n}"
+        assert killed(steps_of(photos), place, runs / "r.jsonl", n).returncode == -9
+        contents = {data for where in (photos, away) for data, _ in tree(where).values()}
+        assert {data for data, _ in before.values()} <= contents
+        if runs.exists() and last_run(str(runs)):
+            assert failures(take_back(runs, home, "r")) == []
+        assert tree(photos) == before, n
+        assert list(photos.rglob(".dedup*")) == []
+        assert not (away / "Away").exists() or tree(away / "Away") == {}, n
