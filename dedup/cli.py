@@ -423,7 +423,8 @@ def tell(outcomes: Iterable[Outcome]) -> int:
     failed = 0
     for outcome in outcomes:
         failed += not outcome.done
-        click.echo(printable(f"{outcome.path}: {outcome.words}"), err=not outcome.done)
+        line = outcome.words if outcome.words.startswith(outcome.path) else f"{outcome.path}: {outcome.words}"
+        click.echo(printable(line), err=not outcome.done)
     return failed
 
 
