@@ -80,8 +80,9 @@ def _with_companions(steps: Sequence[Step], stays: Sequence[Stay], listing: List
         beside = list(listing(os.path.dirname(photo.file.path)))
         twins = {_suffix(f.path): f for f in companions(photo.spare.path, listing(os.path.dirname(photo.spare.path)))}
         parts, lacks = [photo], ""
-        for f in companions(photo.file.path, beside):
-            hosts = [h.path for h in beside if h.path != f.path and kind(h.path) in (Kind.SHOT, Kind.RAW)]
+        mine = companions(photo.file.path, beside)
+        for f in mine:
+            hosts = [h.path for h in beside if h not in mine and kind(h.path) in (Kind.SHOT, Kind.RAW)]
             shared = any(h not in going and any(c.path == f.path for c in companions(h, [f])) for h in hosts)
             twin = twins.get(_suffix(f.path))
             if f.path in going or f.path in taken:

@@ -1,0 +1,161 @@
+"""From the command line: plans, edited plans, marks, and the way back."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from album import scene
+from click.testing import Result
+
+Dedup = Callable[..., Result]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """One picture three times (twice the same bytes, once with other metadata), and another."""
+    folder = tmp_path / "Photos"
+    folder.mkdir()
+    scene(1, (64, 48)).save(folder / "IMG_1.png")
+    scene(2, (64, 48)).save(folder / "other.png")
+    shutil.copy(folder / "IMG_1.png", folder / "=copy\n.png")
+    scene(1, (64, 48)).save(folder / "tiny bytes.png", compress_level=1)
+    for n, path in enumerate(sorted(folder.iterdir())):
+        os.utime(path, (1_500_000_000 + n, 1_500_000_000 + n))
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_without_yes_nothing_changes_and_a_second_apply_finds_nothing(
+    dedup: Dedup, photos: Path, tmp_path: Path
+) -> None:
+    dedup("scan", photos, "-q")
+    before = tree(photos)
+    printed = dedup("apply").stdout
+    assert "2 files to remove" in printed
+    assert "\\n.png" in printed
+    assert tree(photos) == before
+    dedup("apply", "--to", tmp_path / "Away", "--yes")
+    assert len(tree(photos)) == 2
+    assert "0 files to remove" in dedup("apply", "--to", tmp_path / "Away", "--yes").stdout
+    assert "already gone" in dedup("apply").stdout
+    dedup("undo")
+    assert tree(photos) == before
+    assert dedup("undo").stdout == "Nothing to take back.\n"
+
+
+def test_plan_comes_back_from_a_spreadsheet(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    dedup("scan", photos, "-q")
+    plan = tmp_path / "plan.csv"
+    dedup("apply", "-o", plan)
+    head, *rows = plan.read_bytes().decode().split("\r\n")
+    text = "\r\n".join([head, *reversed(rows)]).replace(",", ";")
+    plan.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert "2 files to remove" in dedup("apply", plan, "--yes", "--to", tmp_path / "Away").stdout
+    assert len(tree(photos)) == 2
+
+
+def test_keeper_and_duplicate_may_change_places_and_rows_may_go(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    dedup("scan", photos, "-q")
+    keeper = next(line for line in dedup("apply").stdout.splitlines() if line.startswith("keep")).split("  (")[0][7:]
+    plan = tmp_path / "plan.csv"
+    (photos / "unseen.png").write_bytes((photos / "other.png").read_bytes())
+    other = photos / "IMG_1.png"
+    assert keeper != str(other)
+    plan.write_text(f"action,path,keeper,relation\nremove,{keeper},{keeper},\nkeep,{other},{keeper},identical\n")
+    dedup("apply", plan, "--yes", "--to", tmp_path / "Away")
+    assert not Path(keeper).exists()
+    assert len(tree(photos)) == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("remove,{p}/other.png,{p}/IMG_1.png,exact", "row 2: {p}/other.png: refused: no file that stays"),
+        ("remove,/etc/passwd,{p}/IMG_1.png,exact", "row 2: /etc/passwd: refused: not a photo of the last scan"),
+        ("remove,{p}/../Photos/IMG_1.png,{p}/other.png,exact", "refused: not a photo of the last scan"),
+        ("remove,{p}/IMG_1.png,{p}/tiny bytes.png,copy\nremove,{p}/tiny bytes.png,{p}/IMG_1.png,copy", "row 3"),
+    ],
+)
+def test_row_that_no_verdict_stands_behind_is_refused(
+    dedup: Dedup, photos: Path, tmp_path: Path, rows: str, says: str
+) -> None:
+    dedup("scan", photos, "-q")
+    before = tree(photos)
+    (tmp_path / "plan.csv").write_text("action,path,keeper,relation\n" + rows.format(p=photos) + "\n")
+    result = dedup("apply", tmp_path / "plan.csv", "--yes", "--to", "delete", "--really-delete", code=3)
+    assert says.format(p=photos) in result.stderr
+    assert tree(photos) == before
+
+
+def test_quarantine_inside_the_scanned_folder_and_deletion_by_accident_are_refused(dedup: Dedup, photos: Path) -> None:
+    dedup("scan", photos, "-q")
+    for to in (photos / "Away", photos.parent, photos):
+        assert "inside a scanned folder" in dedup("apply", "--yes", "--to", to, code=2).stderr
+    assert "--really-delete" in dedup("apply", "--yes", "--to", "delete", code=2).stderr
+    assert len(tree(photos)) == 4
+
+
+def test_apply_and_undo_wait_for_no_scan(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    from dedup.store import Store
+
+    dedup("scan", photos, "-q")
+    with Store(str(tmp_path / "test.db"), scanning=True):
+        for words in (("apply", "--yes"), ("undo",), ("mark", "keep", photos / "IMG_1.png")):
+            dedup(*words, code=4)
+
+
+def test_raw_and_film_without_a_twin_hold_their_photo_back(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    (photos / "sub").mkdir()
+    shutil.move(photos / "=copy\n.png", photos / "sub/x.png")
+    for name in ("x.CR2", "x.xmp"):
+        (photos / "sub" / name).write_bytes(b"not a picture")
+    dedup("scan", photos, "-q", "--avoid", "sub", code=3)
+    assert "x.CR2 belongs to it and has no copy beside the keeper" in dedup("apply").stdout
+    for name in ("CR2", "xmp"):
+        for stem in ("IMG_1", "tiny bytes"):
+            (photos / f"{stem}.{name}").write_bytes(b"not a picture")
+    dedup("apply", "--yes", "--to", tmp_path / "Away")
+    assert {"sub/x.png", "sub/x.CR2", "sub/x.xmp"} <= set(tree(tmp_path / "Away"))
+    dedup("undo")
+    assert (photos / "sub/x.xmp").exists()
+
+
+def test_protected_folder_is_never_removed_from(dedup: Dedup, photos: Path) -> None:
+    dedup("scan", photos, "-q", "--protect", photos)
+    assert "0 files to remove" in dedup("apply").stdout
+
+
+def test_marks_survive_renaming_and_forgetting_and_a_fourth_photo_is_compared(
+    dedup: Dedup, photos: Path, tmp_path: Path
+) -> None:
+    dedup("scan", photos, "-q")
+    dedup("mark", "not-duplicate", photos / "IMG_1.png", photos / "tiny bytes.png")
+    dedup("export", "decisions", "-o", tmp_path / "d.csv")
+    (photos / "tiny bytes.png").rename(photos / "renamed.png")
+    dedup("forget", photos)
+    dedup("scan", photos, "-q")
+    assert "renamed" not in dedup("export").stdout
+    scene(1, (64, 48)).save(photos / "fourth.png", compress_level=3)
+    dedup("scan", photos, "-q")
+    assert "fourth" in dedup("export").stdout
+    assert "1 decisions taken back" in dedup("mark", "undecided", photos / "renamed.png").stdout
+    dedup("scan", photos, "-q")
+    assert "renamed" in dedup("export").stdout
+    dedup("mark", "--from", tmp_path / "d.csv")
+    assert dedup("export", "decisions").stdout.count("not-duplicate") == 1
+    (tmp_path / "d.csv").write_text("decision,sha256_a,sha256_b\nkeep,zz,\n")
+    assert "row 2" in dedup("mark", "--from", tmp_path / "d.csv", code=2).stderr
+
+
+def test_photo_marked_to_be_kept_is_kept(dedup: Dedup, photos: Path) -> None:
+    dedup("scan", photos, "-q")
+    keepers = [p for p in ("IMG_1.png", "tiny bytes.png") if f",keep,{photos}/{p}," not in dedup("export").stdout]
+    dedup("mark", "keep", photos / keepers[-1])
+    assert "marked to be kept" in dedup("export", "--format", "json").stdout
+    dedup("mark", "not-duplicate", "--group", 1)
+    assert "tiny" not in dedup("export").stdout
