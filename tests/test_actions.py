@@ -284,3 +284,12 @@ def test_kill_at_any_line_loses_nothing_and_undo_takes_it_back(
         assert tree(photos) == before, n
         assert list(photos.rglob(".dedup*")) == []
         assert not (away / "Away").exists() or tree(away / "Away") == {}, n
+
+
+def test_reflink_shares_bytes_or_leaves_the_file_alone_where_the_filesystem_cannot(photos: Path, runs: Path) -> None:
+    before = tree(photos)
+    (outcome,) = act([step(photos / "a.jpg", photos / "a2.jpg")], "reflink", runs)
+    assert tree(photos) == before
+    assert not list(photos.rglob(".dedup-*"))
+    assert not (photos / "a2.jpg").samefile(photos / "a.jpg")
+    assert outcome.done or outcome.words.endswith("it was left alone")
