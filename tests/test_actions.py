@@ -235,6 +235,18 @@ def test_full_disk_costs_nothing(photos: Path, runs: Path, small_disk: Path) -> 
     assert list((small_disk / "Away").iterdir()) == []
 
 
+@pytest.mark.parametrize("to", ["folder", "hardlink", "delete"])
+def test_disk_that_may_only_be_read_is_left_alone(small_disk: Path, runs: Path, tmp_path: Path, to: str) -> None:
+    for name in ("a.jpg", "a2.jpg"):
+        (small_disk / name).write_bytes(b"A" * 999)
+    before = tree(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    place = tmp_path / "Away" if to == "folder" else to
+    (words,) = failures(act([step(small_disk / "a.jpg", small_disk / "a2.jpg")], place, runs))
+    assert "Read-only file system" in words
+    assert tree(small_disk) == before
+
+
 CHILD = """
 import os, pickle, signal, sys
 from dedup.actions import apply
