@@ -169,6 +169,12 @@ def read_plan(path: str, report: Report, listing: Listing) -> tuple[Plan, list[s
             refused.append(f"{path}: row {line}: {name}: refused: {error}")
     asked = _with_companions(steps, [], listing)
     refused += [f"{path}: {stay.path}: left: {stay.reason}" for stay in asked.stays]
+    beside = {part.file.path for step in asked.steps for part in step.parts}
+    for line, row in rows:
+        name = row["path"]
+        stray = row["action"] == "remove" and name not in number_of and not row["relation"] and name not in beside
+        if stray and any(f.path == name for f in listing(os.path.dirname(name))):
+            refused.append(f"{path}: row {line}: {name}: refused: it belongs to no photo that goes")
     whole = []
     for step in asked.steps:  # a companion goes only if the plan names it
         missing = [p for p in step.parts[1:] if p.file.path not in going and p.spare is not None]

@@ -77,6 +77,7 @@ def test_keeper_and_duplicate_may_change_places_and_rows_may_go(dedup: Dedup, ph
     [
         ("remove,{p}/other.png,{p}/IMG_1.png,exact", "row 2: {p}/other.png: refused: no file that stays"),
         ("remove,/etc/passwd,{p}/IMG_1.png,exact", "row 2: /etc/passwd: refused: not a photo of the last scan"),
+        ("remove,/etc/passwd,{p}/IMG_1.png,", "row 2: /etc/passwd: refused: it belongs to no photo that goes"),
         ("remove,{p}/../Photos/IMG_1.png,{p}/other.png,exact", "refused: not a photo of the last scan"),
         ("remove,{p}/IMG_1.png,{p}/tiny bytes.png,copy\nremove,{p}/tiny bytes.png,{p}/IMG_1.png,copy", "row 3"),
     ],
