@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -55,7 +56,7 @@ def _why_it_stays(
         return "similar only; --include similar would take it too"
     if relation is not Relation.EXACT and photo.sha256 in report.decisions.kept:
         return "marked to be kept"
-    if all(f.path != file.path for f in listing(os.path.dirname(file.path))):
+    if not _is_there(file.path, listing):
         return "already gone"
     return ""
 
@@ -133,47 +134,28 @@ def read_plan(path: str, report: Report, listing: Listing) -> tuple[Plan, list[s
     A row counts only if the last scan found its file and a match between it and one that stays. Raises BadUsage.
     """
     rows = _read_rows(path)
-    photos, settings = report.photos.photos, report.run.settings
-    number_of = {f.path: i for i, photo in enumerate(photos) for f in photo.files}
-    file_of = {f.path: f for photo in photos for f in photo.files}
-    matched = matches(photos, report.verdicts, replace(settings, include_similar=True), report.decisions)
+    known = _Known(report)
     going = {row["path"] for _, row in rows if row["action"] == "remove"}
-    steps: list[Step] = []
-    refused = []
+    staying: dict[str, list[str]] = defaultdict(list)
+    for _, row in rows:
+        if row["action"] == "keep":
+            staying[row["keeper"]].append(row["path"])
+    steps, refused = [], []
     for line, row in rows:
-        name, said = row["path"], row["keeper"]
-        if row["action"] != "remove" or (name not in number_of and not row["relation"]):
-            continue  # a companion: it goes with its photo, if that goes
-        try:
-            if name not in number_of:
-                raise BadUsage("not a photo of the last scan")
-            if protected(name, settings):
-                raise BadUsage("in a protected folder")
-            stay = [said] + [r["path"] for _, r in rows if r["keeper"] == said and r["action"] == "keep"]
-            pairs = [(k, number_of[k]) for k in stay if k in number_of and k not in going]
-            i = number_of[name]
-            good = [(k, j) for k, j in pairs if j == i or j in matched.get(i, {})]
-            if not good:
-                raise BadUsage("no file that stays was found to match it")
-            keeper, j = good[0]
-            at = None if i == j else matched[i][j]
-            relation = Relation.EXACT if at is None else reported(report.verdicts, at, settings)
-            probability = 1.0 if at is None else float(report.verdicts.copy[at])
-            if relation is Relation.SIMILAR and row["relation"] != Relation.SIMILAR.word:
-                raise BadUsage("similar only")
-            part = Part(file_of[name], photos[i].sha256, file_of[keeper], photos[j].sha256)
-            if all(f.path != name for f in listing(os.path.dirname(name))):
-                continue  # already gone
-            steps.append(Step((part,), _root(report, name), relation, probability, row["reason"]))
-        except BadUsage as error:
-            refused.append(f"{path}: row {line}: {name}: refused: {error}")
+        if row["action"] == "remove" and (row["path"] in known.number_of or row["relation"]):
+            try:
+                named = [row["keeper"], *staying[row["keeper"]]]
+                step = _step_of(row, [k for k in named if k not in going], known)
+                steps += [step] if _is_there(row["path"], listing) else []
+            except BadUsage as error:
+                refused.append(f"{path}: row {line}: {row['path']}: refused: {error}")
     asked = _with_companions(steps, [], listing)
     refused += [f"{path}: {stay.path}: left: {stay.reason}" for stay in asked.stays]
     beside = {part.file.path for step in asked.steps for part in step.parts}
-    for line, row in rows:
+    for line, row in rows:  # a companion has no relation; it goes with its photo, if that goes
         name = row["path"]
-        stray = row["action"] == "remove" and name not in number_of and not row["relation"] and name not in beside
-        if stray and any(f.path == name for f in listing(os.path.dirname(name))):
+        stray = row["action"] == "remove" and name not in known.number_of and not row["relation"] and name not in beside
+        if stray and _is_there(name, listing):
             refused.append(f"{path}: row {line}: {name}: refused: it belongs to no photo that goes")
     whole = []
     for step in asked.steps:  # a companion goes only if the plan names it
@@ -184,6 +166,46 @@ def read_plan(path: str, report: Report, listing: Listing) -> tuple[Plan, list[s
             parts = (step.parts[0], *(p for p in step.parts[1:] if p.file.path in going))
             whole.append(replace(step, parts=parts))
     return Plan(tuple(whole), ()), refused
+
+
+class _Known:
+    """What the last scan found, by path, and which photos match, similar ones among them."""
+
+    def __init__(self, report: Report) -> None:
+        photos = report.photos.photos
+        self.report, self.photos, self.settings = report, photos, report.run.settings
+        self.number_of = {f.path: i for i, photo in enumerate(photos) for f in photo.files}
+        self.file_of = {f.path: f for photo in photos for f in photo.files}
+        wide = replace(self.settings, include_similar=True)
+        self.matched = matches(photos, report.verdicts, wide, report.decisions)
+
+
+def _step_of(row: dict[str, str], staying: Sequence[str], known: _Known) -> Step:
+    """Return the step that a row asks for, with one of the files that stay. Raises BadUsage if no verdict allows it."""
+    name = row["path"]
+    if name not in known.number_of:
+        raise BadUsage("not a photo of the last scan")
+    if protected(name, known.settings):
+        raise BadUsage("in a protected folder")
+    i = known.number_of[name]
+    allowed = {i, *known.matched.get(i, {})}
+    good = [k for k in staying if known.number_of.get(k) in allowed]
+    if not good:
+        raise BadUsage("no file that stays was found to match it")
+    j = known.number_of[good[0]]
+    relation, probability = Relation.EXACT, 1.0
+    if i != j:
+        at = known.matched[i][j]
+        relation = reported(known.report.verdicts, at, known.settings)
+        probability = float(known.report.verdicts.copy[at])
+    if relation is Relation.SIMILAR and row["relation"] != Relation.SIMILAR.word:
+        raise BadUsage("similar only")
+    part = Part(known.file_of[name], known.photos[i].sha256, known.file_of[good[0]], known.photos[j].sha256)
+    return Step((part,), _root(known.report, name), relation, probability, row["reason"])
+
+
+def _is_there(path: str, listing: Listing) -> bool:
+    return any(f.path == path for f in listing(os.path.dirname(path)))
 
 
 def _read_rows(path: str) -> list[tuple[int, dict[str, str]]]:
