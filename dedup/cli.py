@@ -338,7 +338,7 @@ def forget(path: tuple[str, ...], db: str) -> None:
     """Remove files and folders from the database. The files themselves stay."""
     from dedup.store import Store
 
-    with Store(os.path.abspath(db), scanning=True) as store:
+    with Store(os.path.abspath(db), changing=True) as store:
         for folder in path:
             files, photos = store.forget(os.path.abspath(folder))
             gone = f"{files:,} {plural('file', files)} and {photos:,} {plural('photo', photos)}"
@@ -372,9 +372,7 @@ def apply(
     if output and report.format_of(output) != "csv":
         raise BadUsage(f"{output}: a plan is written as .csv")
     db, failed = os.path.abspath(db), 0
-    with Store(db):  # so that apply never makes a database
-        pass
-    with Store(db, scanning=True) as store:
+    with Store(db, changing=True) as store:
         result = last_report(store)
         to = to if to in actions.PLACES else quarantine(to, result.run.roots)
         listing = cache(files_in)
@@ -437,7 +435,7 @@ def undo(run: str | None, db: str) -> None:
     from dedup.store import Store
 
     db = os.path.abspath(db)
-    with Store(db, scanning=True):
+    with Store(db, changing=True):
         folder = journal.folder_of(db)
         run = run or journal.last_run(folder)
         if run is None:
@@ -466,7 +464,7 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
 
     if bool(from_) == bool(decision):
         raise BadUsage("say not-duplicate, keep or undecided, and which photos; or --from FILE")
-    with Store(os.path.abspath(db), scanning=True) as store:
+    with Store(os.path.abspath(db), changing=True) as store:
         if from_:
             decisions = report.read_decisions(from_)
             store.decide(decisions)

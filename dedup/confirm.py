@@ -17,7 +17,8 @@ _NEARLY_EQUAL = 0.98  # cosine; equal pixels decoded at two scales are nearer th
 
 def perhaps_identical(photos: Sequence[Photo], verdicts: Verdicts) -> Indices:
     """Return the photos whose pixels must be known: of the same shape as another that looks the same."""
-    return np.unique(_suspects(photos, verdicts).ravel())
+    rows = _suspect_rows(photos, verdicts)
+    return np.unique(np.concatenate([verdicts.left[rows], verdicts.right[rows]]))
 
 
 def confirm(photos: Sequence[Photo], verdicts: Verdicts, pixels: dict[int, bytes | None]) -> Verdicts:
@@ -40,8 +41,3 @@ def _suspect_rows(photos: Sequence[Photo], verdicts: Verdicts) -> Indices:
     shapes = np.array([(p.width, p.height) for p in photos], np.int64).reshape(-1, 2)
     same_shape = (shapes[verdicts.left] == shapes[verdicts.right]).all(1)
     return np.flatnonzero(same_shape & (verdicts.similarity >= _NEARLY_EQUAL))
-
-
-def _suspects(photos: Sequence[Photo], verdicts: Verdicts) -> Indices:
-    rows = _suspect_rows(photos, verdicts)
-    return np.stack([verdicts.left[rows], verdicts.right[rows]])

@@ -17,13 +17,14 @@ from dedup.decode import decode, pixels_sha256
 from dedup.errors import NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, sniff
 from dedup.types import File, Picture, Skipped
+from dedup.units import RAW_SUFFIXES
 
 _MOST = 4 << 30  # bytes; a larger file is no photo
 # A file of such a name that holds no picture has come to harm; any other is simply something else.
-_PICTURE_NAMES = tuple(
-    ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .tif .tiff .bmp .dib .heic .heif .hif .avif .jxl .jp2 .j2k .jpx .psd "
-    ".tga .dds .ico .icns .pcx .ppm .pgm .pbm .pnm .sgi .qoi .mpo "
-    ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .raw .rwl .kdc .mrw".split()
+_PICTURE_NAMES = (
+    *RAW_SUFFIXES,
+    *".jpg .jpeg .jpe .jfif .png .apng .gif .webp .tif .tiff .bmp .dib .heic .heif .hif .avif .jxl .jp2 .j2k .jpx .psd "
+    ".tga .dds .ico .icns .pcx .ppm .pgm .pbm .pnm .sgi .qoi .mpo".split(),
 )
 
 

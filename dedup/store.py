@@ -1,7 +1,7 @@
 """What is known of files, photos and pairs, in one SQLite file. The only module that speaks SQL.
 
-Features belong to content, not to a path: a photo is its SHA-256, a file points to it. Everything can be had again
-by scanning, so the file may be deleted at any time.
+Features belong to content, not to a path: a photo is its SHA-256, a file points to it. Everything but the decisions
+can be had again by scanning.
 """
 
 from __future__ import annotations
@@ -95,14 +95,19 @@ class Photos:
 class Store:
     """One database, open; a context manager. Every method raises StoreUnusable where SQLite cannot go on."""
 
-    def __init__(self, path: str, *, scanning: bool = False) -> None:
-        """Open the database, and make it if `scanning`. Raises StoreBusy if another scan has it."""
+    def __init__(self, path: str, *, scanning: bool = False, changing: bool = False) -> None:
+        """Open the database, to read it; to change it, alone; or to scan, which makes it if it is not there.
+
+        Raises StoreBusy if another run changes it or scans.
+        """
         self.path = path
         self._lock = FileLock(path + ".lock")
-        if scanning:
+        if not scanning and not os.path.exists(path):
+            raise StoreUnusable(f"{path}: no such database; run 'dedup scan FOLDER' first, or name another with --db")
+        if scanning or changing:
             self._acquire()
         try:
-            self._db = _opened(path, create=scanning)
+            self._db = _opened(path)
         except BaseException:
             self._lock.release()
             raise
@@ -268,10 +273,15 @@ class Store:
     def add_scores(self, scores: Scores, ids: Indices, *, weights: str) -> None:
         """Keep what the head said of pairs."""
         a, b = _ordered(ids, scores)
-        columns = (a, b, scores.similarity, scores.copy, scores.similar)
+        names = [weights] * len(scores)
+        columns = (
+            a.tolist(),
+            b.tolist(),
+            names,
+            *(c.tolist() for c in (scores.similarity, scores.copy, scores.similar)),
+        )
         with self._change() as db:
-            rows = zip(*(c.tolist() for c in columns), strict=True)
-            db.executemany(f"REPLACE INTO pair VALUES (?, ?, {_quoted(weights)}, ?, ?, ?, NULL)", rows)
+            db.executemany("REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, NULL)", zip(*columns, strict=True))
 
     def scores(self, ids: Indices, *, weights: str) -> Scores:
         """Return all that the head ever said of pairs of these photos, in the order of (left, right)."""
@@ -385,10 +395,8 @@ class Store:
         return files, photos
 
 
-def _opened(path: str, *, create: bool) -> sqlite3.Connection:
+def _opened(path: str) -> sqlite3.Connection:
     """Return a connection to a database of our newest version."""
-    if not create and not os.path.exists(path):
-        raise StoreUnusable(f"{path}: no such database; run 'dedup scan FOLDER' first, or name another with --db")
     with _translated(path):
         db = sqlite3.connect(path, isolation_level=None, timeout=30)
         try:
@@ -518,7 +526,3 @@ def _settings(text: str) -> Settings:
     values = json.loads(text)
     lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return Settings(**{**values, **lists})
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -13,7 +13,7 @@ from enum import Enum
 from dedup.errors import DedupError
 from dedup.types import File
 
-_RAWS = frozenset(
+RAW_SUFFIXES = frozenset(
     ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .raw .rwl .kdc .mrw".split()
 )
 _SHOTS = frozenset(".jpg .jpeg .jpe .heic .heif .hif .png .tif .tiff .webp .avif .jxl".split())
@@ -33,7 +33,7 @@ class Kind(Enum):
 def kind(path: str) -> Kind:
     """Return what the suffix says."""
     suffix = os.path.splitext(path)[1].lower()
-    kinds = {Kind.RAW: _RAWS, Kind.SHOT: _SHOTS, Kind.FILM: _FILMS, Kind.SIDECAR: _SIDECARS}
+    kinds = {Kind.RAW: RAW_SUFFIXES, Kind.SHOT: _SHOTS, Kind.FILM: _FILMS, Kind.SIDECAR: _SIDECARS}
     return next((k for k, suffixes in kinds.items() if suffix in suffixes), Kind.OTHER)
 
 

@@ -76,9 +76,8 @@ def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignmen
     content = (a * sharpness) @ b.transpose(1, 2)  # (P, S, S')
     forward = content.softmax(2)
     found = forward @ here  # (P, S, 2)
-    cycle = (
-        (forward @ (content.softmax(1).transpose(1, 2) @ here) - here).square().sum(2)
-    )  # 0 if A to B to A comes home
+    back = content.softmax(1).transpose(1, 2) @ here  # (P, S', 2)
+    cycle = (forward @ back - here).square().sum(2)  # (P, S); 0 if A to B to A comes home
     best, sure = content.amax(2) / sharpness, forward.amax(2)  # (P, S)
     with torch.no_grad():  # through the solver gradients are noise
         affine = fit_affine(here, found, sure * torch.exp(-4 * cycle) * best.clamp(min=0))

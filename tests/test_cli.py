@@ -114,7 +114,8 @@ def test_output_that_cannot_be_written_is_one_line(dedup: Dedup, album: Path, tm
 
 
 def test_export_before_any_scan_is_one_line(dedup: Dedup) -> None:
-    for command in (["export"], ["status"], ["find", __file__], ["export", "skipped"]):
+    words = (["export"], ["status"], ["find", __file__], ["export", "skipped"], ["apply"], ["undo"], ["forget", "/x"])
+    for command in (*words, ["mark", "keep", "/x"]):
         assert "no such database; run 'dedup scan FOLDER' first" in error_of(dedup(*command, code=1))
 
 

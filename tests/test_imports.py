@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "formats": set(),
     "metadata": set(),
     "decode": {"types", "errors", "formats", "metadata"},
-    "read": {"types", "errors", "formats", "decode", "__init__"},
+    "read": {"types", "errors", "formats", "decode", "units", "__init__"},
     "runners": set(),
     "encode": {"types"},
     "index": {"types"},
