@@ -114,6 +114,9 @@ def main() -> None:
                    "bytes,metadata,oldest,path.")  # fmt: skip
 @click.option("--prefer", multiple=True, metavar="GLOB", help="Keep files and folders of this name or path.")
 @click.option("--avoid", multiple=True, metavar="GLOB", help="Keep anything rather than these files and folders.")
+@click.option(
+    "--confirm/--no-confirm", default=True, help="Look at the files of likely copies once more. Default: yes."
+)
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Decoding processes.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the networks run.")  # fmt: skip
@@ -124,7 +127,8 @@ def main() -> None:
 def scan(
     path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
     exclude: tuple[str, ...], protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
-    avoid: tuple[str, ...], workers: int, device: str, fail_if_found: bool, json_log: bool, quiet: bool, db: str,
+    avoid: tuple[str, ...], confirm: bool, workers: int, device: str, fail_if_found: bool, json_log: bool, quiet: bool,
+    db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH, and remember what was seen."""
     from dedup import report
@@ -138,6 +142,7 @@ def scan(
     settings = Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
+        confirm=confirm,
         protect=tuple(os.path.abspath(folder) for folder in protect),
         keep=keep,
         prefer=prefer,
@@ -310,6 +315,32 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
     for s in skipped:
         click.echo(printable(f"{s.path}: skipped: {s.reason}"), err=True)
     sys.exit(_SKIPPED if skipped else 0)
+
+
+@main.command()
+@click.argument("left", metavar="A")
+@click.argument("right", metavar="B")
+@click.option("--figure", metavar="PNG", help="Draw why: both photos, their features, the difference, what counted.")
+def compare(left: str, right: str, figure: str | None) -> None:
+    """Print how photo A is related to photo B, how surely, and what was done to it."""
+    from dedup import figure as drawing
+    from dedup.pipeline import Machine, compare_two
+    from dedup.weights import load_shipped
+
+    if figure and not figure.lower().endswith(".png"):
+        raise BadUsage(f"--figure {figure}: the name must end in .png")
+    if figure and os.path.exists(figure):
+        raise BadUsage(f"--figure {figure}: is there already; choose another name")
+    machine = Machine(1, "cpu", lambda stage, done, of: None, time.time)
+    found = compare_two(os.path.abspath(left), os.path.abspath(right), weights=load_shipped(), machine=machine)
+    words = [found.relation.word, f"probability of a copy {found.probability:.4f}", found.change]
+    line = ", ".join(word for word in words if word)
+    if figure:
+        try:
+            drawing.draw(found, line).save(figure, "PNG")
+        except OSError as error:
+            raise DedupError(f"{figure}: cannot be written ({error.strerror or error})") from error
+    click.echo(line)
 
 
 @main.command()

@@ -20,6 +20,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.ExifTags import Base
 from pillow_heif import register_heif_opener
@@ -109,6 +110,20 @@ def decode(data: bytes, *, side: int) -> Picture:
             rating=rating(opened.exif, opened.image.info.get("xmp")),
             screenshot=is_screenshot(opened.exif, opened.image.info.get("Software")),
         )
+
+
+def decode_within(data: bytes, *, longest: int) -> NDArray[np.uint8]:
+    """Return the upright sRGB picture (H, W, 3) uint8, made smaller if its longer side is above `longest` pixels.
+
+    Raises as decode does.
+    """
+    with _failures_named():
+        opened = _open(data, side=longest)
+        image = _averageable(opened.image)
+        scale = min(1.0, longest / max(image.size))
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        small = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+        return np.array(_turned(_srgb(small, opened.image.info.get("icc_profile")), opened.orientation))
 
 
 def pixels_sha256(data: bytes) -> str:

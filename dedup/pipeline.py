@@ -9,20 +9,29 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dedup import confirm, encode, files, index, verify
+from dedup import change, confirm, encode, files, index, verify
+from dedup.align import Aligned
+from dedup.errors import UnreadablePhoto
 from dedup.group import group, missing_pairs
-from dedup.read import Reading, Rejected, Task, decoders, read_photo, read_pixels
+from dedup.read import Pair, Reading, Rejected, Task, decoders, read_aligned, read_image, read_photo, read_pixels
 from dedup.runners import Failure, run
 from dedup.store import Photos, Run, Store
 from dedup.types import (
     NOTHING_DECIDED,
+    NOTHING_SEEN,
     Candidates,
+    Comparison,
     Decisions,
     File,
+    Floats,
     Group,
     Indices,
+    Looks,
     Maps,
+    Photo,
+    Picture,
     Relation,
     Scores,
     Settings,
@@ -33,7 +42,10 @@ from dedup.weights import Weights
 
 _SHARD = 4 * encode.BATCH  # photos encoded and stored at once: what a crash costs
 _PAIRS = 64 * verify.BATCH  # pairs verified and stored at once
+_LOOKS = 24  # pairs aligned by one worker at a time, and stored at once
+_LOOKS_LIMIT_S = 600.0  # for so many
 
+Query = tuple[Photo, NDArray[np.uint8]]  # a file that somebody asks about, and its pixels for the encoder
 Progress = Callable[[str, int, int], None]  # stage, done, of
 
 
@@ -47,6 +59,7 @@ class Report:
     verdicts: Verdicts
     groups: list[Group]
     decisions: Decisions = NOTHING_DECIDED
+    looks: Looks = NOTHING_SEEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +104,8 @@ def find_duplicates(
     groups = group(photos.photos, verdicts, settings, store.decisions())
     done = Run(started, machine.clock(), tuple(roots), settings, weights.name, recall, store.contents())
     store.finish(done, verdicts if fresh else None, photos.ids)
-    return Report(done, photos, store.skipped(), verdicts, groups, store.decisions())
+    looks = store.looks(photos.ids, weights=weights.name)
+    return Report(done, photos, store.skipped(), verdicts, groups, store.decisions(), looks)
 
 
 def last_report(store: Store) -> Report:
@@ -100,13 +114,14 @@ def last_report(store: Store) -> Report:
     last = store.last_run()
     assert last is not None
     photos = store.photos()
-    verdicts = verify.decide(store.candidates(photos.ids))
-    wanted = confirm.perhaps_identical(photos.photos, verdicts)
+    scores, looks = store.candidates(photos.ids), store.looks(photos.ids, weights=last.weights)
+    looks = looks if last.settings.confirm else NOTHING_SEEN
+    wanted = confirm.perhaps_identical(photos.photos, scores)
     pixels = dict(zip(wanted.tolist(), store.pixels(photos.ids[wanted]), strict=True))
-    verdicts = confirm.confirm(photos.photos, verdicts, pixels)
+    verdicts = confirm.confirm(photos.photos, scores, looks, pixels)
     decisions = store.decisions()
     groups = group(photos.photos, verdicts, last.settings, decisions)
-    return Report(last, photos, store.skipped(), verdicts, groups, decisions)
+    return Report(last, photos, store.skipped(), verdicts, groups, decisions, looks)
 
 
 def find_matches(
@@ -116,49 +131,110 @@ def find_matches(
     store.recollect()
     photos = store.photos()
     queries, skipped = read_queries(images, machine)
-    pictures = [reading.picture.pixels for _, reading in queries if reading.picture is not None]
-    vectors, maps = encode.encode(weights.encoder, pictures, device=machine.device)
+    vectors, maps = encode.encode(weights.encoder, [pixels for _, pixels in queries], device=machine.device)
     if not queries or not photos.photos:
         return [], skipped
     theirs = encode.unit(store.vectors(photos.ids))
-    Q = len(queries)
+    Q, everyone = len(queries), [*(photo for photo, _ in queries), *photos.photos]
     left, right = index.nearest(theirs, encode.unit(vectors), k=settings.neighbours)
 
     def all_maps(numbers: Indices) -> Maps:  # the queries first, then the photos
-        stored = store.maps(photos.ids[numbers[numbers >= Q] - Q]).reshape(-1, *maps.shape[1:])
+        stored = maps_of(store, photos.ids[numbers[numbers >= Q] - Q])
         return np.concatenate([maps[numbers[numbers < Q]], stored])
 
     similarity = np.einsum("pd,pd->p", encode.unit(vectors)[left], theirs[right])
-    scores = verify.verify(
-        Candidates(left, right + Q, similarity), all_maps, weights.head, weights.calibration, device=machine.device
-    )
-    verdicts = verify.decide(scores)
+    scores, looks, _ = ask(Candidates(left, right + Q, similarity), everyone, all_maps, weights, machine)
+    verdicts = confirm.confirm(everyone, scores, looks, {})
     matches = []
-    for q, i, relation, copy, s in zip(left, right, verdicts.relation, verdicts.copy, similarity, strict=True):
-        path, reading = queries[q]
-        photo = photos.photos[i]
-        if reading.sha256.hex() == photo.sha256:
-            relation, copy = Relation.EXACT, 1.0
+    for row, (q, i) in enumerate(zip(verdicts.left.tolist(), verdicts.right.tolist(), strict=True)):
+        same = everyone[q].sha256 == everyone[i].sha256
+        relation = Relation.EXACT if same else Relation(int(verdicts.relation[row]))
+        copy = 1.0 if same else float(verdicts.copy[row])
         if relation <= Relation.COPY and copy >= settings.min_probability:
-            matches += [Match(path, f.path, Relation(int(relation)), float(copy), float(s)) for f in photo.files]
+            query, found = everyone[q].files[0].path, everyone[i].files
+            matches += [Match(query, f.path, relation, copy, float(verdicts.similarity[row])) for f in found]
     return sorted(matches, key=lambda m: (m.query, m.relation, -m.probability, m.path)), skipped
 
 
-def read_queries(images: Sequence[str], machine: Machine) -> tuple[list[tuple[str, Reading]], list[Skipped]]:
+def compare_two(left: str, right: str, *, weights: Weights, machine: Machine) -> Comparison:
+    """Return the verdict on two files, and what it rests on. Raises UnreadablePhoto."""
+    queries: list[Query] = []
+    for path in (left, right):
+        found, skipped = read_queries([path], machine)
+        if not found:
+            raise UnreadablePhoto(f"{path}: {skipped[0].reason}" if skipped else f"{path}: nothing to read")
+        queries += found
+    photos = [photo for photo, _ in queries]
+    vectors, maps = encode.encode(weights.encoder, [pixels for _, pixels in queries], device=machine.device)
+    pair = Candidates(np.array([0]), np.array([1]), encode.unit(vectors).prod(0).sum(keepdims=True))
+    scores, looks, aligned = ask(pair, photos, lambda rows: maps[rows], weights, machine, every=True)
+    sources = [file_of(photo) for photo in photos]
+    pixels = dict(run(read_pixels, set(sources), workers=machine.workers))
+    images = dict(run(read_image, set(sources), workers=machine.workers))
+    digests = {n: d if isinstance(d := pixels[source], bytes) else None for n, source in enumerate(sources)}
+    verdicts = confirm.confirm(photos, scores, looks, digests)
+    exact = photos[0].sha256 == photos[1].sha256
+    sizes = [(p.width, p.height) for p in photos]
+    relation = Relation.EXACT if exact else Relation(int(verdicts.relation[0]))
+    copied = relation <= Relation.COPY and len(looks) > 0
+    return Comparison(
+        relation=relation,
+        probability=1.0 if exact else float(verdicts.copy[0]),
+        similarity=float(verdicts.similarity[0]),
+        change=change.change(looks.transform[0], sizes[0], sizes[1]).words if copied else "",
+        images=[image for source in sources if isinstance(image := images[source], np.ndarray)],
+        maps=maps,
+        seen=verify.explain(weights.head, maps[0], maps[1]),
+        canvas=(aligned[0].first, aligned[0].second) if aligned else None,
+        seen_twice=confirm.explain(weights.second, aligned[0]) if aligned else None,
+    )
+
+
+def ask(
+    pairs: Candidates,
+    photos: Sequence[Photo],
+    maps: Callable[[Indices], Maps],
+    weights: Weights,
+    machine: Machine,
+    *,
+    every: bool = False,
+) -> tuple[Scores, Looks, list[Aligned]]:
+    """Return what head and second look say of pairs that no store knows. every: look at all of them twice."""
+    scores = verify.verify(pairs, maps, weights.head, weights.calibration, device=machine.device)
+    some = scores.rows(confirm.worth_a_look(scores) | every)
+    tasks = []
+    for row, (a, b) in enumerate(zip(some.left.tolist(), some.right.tolist(), strict=True)):
+        guesses = verify.transforms(weights.head, maps(some.left[row : row + 1]), maps(some.right[row : row + 1]))[0]
+        tasks.append((Pair(row, file_of(photos[a]), file_of(photos[b]), tuple(guesses)),))
+    results = ((task[0].number, result) for task, result in run(read_aligned, tasks, workers=machine.workers))
+    seen = {row: result[0] for row, result in results if not isinstance(result, Failure) and result[0] is not None}
+    rows = np.array(sorted(seen), np.int64)
+    aligned, some = [seen[row] for row in rows.tolist()], some.rows(rows)
+    logits = verify.pair_logits(weights.head, maps(some.left), maps(some.right), some.similarity, device=machine.device)
+    return scores, look_at(aligned, some, logits, weights, machine), aligned
+
+
+def file_of(photo: Photo) -> tuple[str, str]:
+    """Return the path of the first file of a photo, and the SHA-256 that it should have."""
+    return photo.files[0].path, photo.sha256
+
+
+def read_queries(images: Sequence[str], machine: Machine) -> tuple[list[Query], list[Skipped]]:
     """Return what the files hold, in the order of their paths, and those that cannot be read."""
     found = list(files.walk(images))
     tasks = [Task(f, encode.SIDE) for f in found if isinstance(f, File)]
     skipped = [f for f in found if isinstance(f, Skipped)]
-    readings = []
+    queries = []
     for task, result in run(read_photo, tasks, workers=machine.workers):
         match result:
-            case Reading():
-                readings.append((task.file.path, result))
+            case Reading(sha256, size, Picture() as p):
+                facts = (sha256.hex(), size, p.width, p.height, p.format, p.taken_at, p.camera, (task.file,))
+                queries.append((Photo(*facts), p.pixels))
             case Rejected():
                 skipped.append(result.skipped)
             case Failure():
                 skipped.append(Skipped(task.file.path, result.reason))
-    return sorted(readings, key=lambda pair: pair[0]), sorted(skipped, key=lambda s: s.path)
+    return sorted(queries, key=lambda q: q[0].files[0].path), sorted(skipped, key=lambda s: s.path)
 
 
 # files -> read and decode -> encode
@@ -214,7 +290,7 @@ def compare(
     """
     last = store.last_run()
     if last is not None and (last.contents, last.weights, last.settings) == (store.contents(), weights.name, settings):
-        verdicts = second_look(verify.decide(store.candidates(photos.ids)), photos, store, machine)
+        verdicts = second_look(store.candidates(photos.ids), photos, store, weights, settings, machine)
         if not len(missing_pairs(photos.photos, verdicts, settings, store.decisions())):
             return verdicts, last.recall, False
     machine.progress("searching", 0, 1)
@@ -223,7 +299,7 @@ def compare(
     machine.progress("searching", 1, 1)
     while True:  # until grouping needs no pair that nobody proposed
         scores = judge(candidates, photos, store, weights, machine)
-        verdicts = second_look(verify.decide(scores), photos, store, machine)
+        verdicts = second_look(scores, photos, store, weights, settings, machine)
         missing = missing_pairs(photos.photos, verdicts, settings, store.decisions())
         if not len(missing):
             return verdicts, recall, True
@@ -234,24 +310,55 @@ def compare(
 def judge(candidates: Candidates, photos: Photos, store: Store, weights: Weights, machine: Machine) -> Scores:
     """Return what the head says of the candidates, asking it only what the store does not know."""
 
-    def maps(numbers: Indices) -> Maps:
-        return store.maps(photos.ids[numbers]).reshape(len(numbers), -1, encode.CHANNELS)
-
     wanted = candidates.keys(len(photos.ids))
     known = store.scores(photos.ids, weights=weights.name).keys(len(photos.ids))
     new = candidates.rows(~np.isin(wanted, known))
     for start in range(0, len(new), _PAIRS):
         some = new.rows(slice(start, start + _PAIRS))
-        scores = verify.verify(some, maps, weights.head, weights.calibration, device=machine.device)
+        scores = verify.verify(
+            some,
+            lambda numbers: maps_of(store, photos.ids[numbers]),
+            weights.head,
+            weights.calibration,
+            device=machine.device,
+        )
         store.add_scores(scores, photos.ids, weights=weights.name)
         machine.progress("comparing", start + len(some), len(new))
     known_now = store.scores(photos.ids, weights=weights.name)
     return known_now.rows(np.isin(known_now.keys(len(photos.ids)), wanted))
 
 
-def second_look(verdicts: Verdicts, photos: Photos, store: Store, machine: Machine) -> Verdicts:
-    """Return the verdicts after confirm.py has had the pixels it asks for."""
-    wanted = confirm.perhaps_identical(photos.photos, verdicts)
+def second_look(
+    scores: Scores, photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine
+) -> Verdicts:
+    """Return the verdicts after the files of what may be copies were looked at once more.
+
+    Which they are is for confirm.py to say; and every pair that makes a duplicate of a keeper is one of them.
+    """
+    pixels = known_pixels(scores, photos, store, machine)
+    decisions, tried = store.decisions(), np.zeros(len(scores), bool)
+    wanted = confirm.worth_a_look(scores) & settings.confirm
+    while True:
+        looks = store.looks(photos.ids, weights=weights.name)
+        new = wanted & ~tried & ~np.isin(scores.keys(len(photos.ids)), looks.keys(len(photos.ids)))
+        if new.any():
+            take_looks(scores.rows(new), photos, store, weights, machine)
+            looks = store.looks(photos.ids, weights=weights.name)
+        tried |= wanted
+        verdicts = confirm.confirm(photos.photos, scores, looks if settings.confirm else NOTHING_SEEN, pixels)
+        if not settings.confirm:
+            return verdicts
+        groups = group(photos.photos, verdicts, settings, decisions)
+        stars = [sorted((g.keeper, d.photo)) for g in groups for d in g.duplicates if d.relation >= Relation.COPY]
+        left, right = np.array(stars, np.int64).reshape(-1, 2).T
+        wanted = np.isin(scores.keys(len(photos.ids)), left * len(photos.ids) + right)
+        if not (wanted & ~tried).any():
+            return verdicts
+
+
+def known_pixels(scores: Scores, photos: Photos, store: Store, machine: Machine) -> dict[int, bytes | None]:
+    """Return the digests of the pixels that confirm.py asks for; None where they cannot be had any more."""
+    wanted = confirm.perhaps_identical(photos.photos, scores)
     known = dict(zip(wanted.tolist(), store.pixels(photos.ids[wanted]), strict=True))
     unknown = {(p.files[0].path, p.sha256): i for i, p in ((i, photos.photos[i]) for i in known if known[i] is None)}
     for done, (task, result) in enumerate(run(read_pixels, unknown, workers=machine.workers), 1):
@@ -259,7 +366,63 @@ def second_look(verdicts: Verdicts, photos: Photos, store: Store, machine: Machi
             known[unknown[task]] = result
             store.add_pixels(int(photos.ids[unknown[task]]), result)
         machine.progress("confirming", done, len(unknown))
-    return confirm.confirm(photos.photos, verdicts, known)
+    return known
+
+
+def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, machine: Machine) -> None:
+    """Look at the files of these pairs, and keep what is seen."""
+    files = [file_of(photo) for photo in photos.photos]
+    logits = np.zeros((len(scores), 3), np.float32)
+
+    def tasks() -> Iterator[tuple[Pair, ...]]:
+        order = together(scores)
+        for start in range(0, len(order), _PAIRS):
+            rows = order[start : start + _PAIRS]
+            some = scores.rows(rows)
+            left, right = (maps_of(store, photos.ids[side]) for side in (some.left, some.right))
+            logits[rows] = verify.pair_logits(weights.head, left, right, some.similarity, device=machine.device)
+            guesses = verify.transforms(weights.head, left, right)
+            columns = zip(rows.tolist(), some.left.tolist(), some.right.tolist(), guesses, strict=True)
+            pairs = [Pair(row, files[a], files[b], tuple(guess)) for row, a, b, guess in columns]
+            yield from (tuple(pairs[n : n + _LOOKS]) for n in range(0, len(pairs), _LOOKS))
+
+    done = 0
+    for task, result in run(read_aligned, tasks(), workers=machine.workers, limit_s=_LOOKS_LIMIT_S):
+        done += len(task)
+        machine.progress("looking twice", done, len(scores))
+        if isinstance(result, Failure):  # the head's verdict stands
+            continue
+        seen = [(pair.number, aligned) for pair, aligned in zip(task, result, strict=True) if aligned is not None]
+        rows = np.array([row for row, _ in seen], np.int64)
+        looks = look_at([aligned for _, aligned in seen], scores.rows(rows), logits[rows], weights, machine)
+        store.add_looks(looks, photos.ids, weights=weights.name)
+
+
+def look_at(aligned: Sequence[Aligned], scores: Scores, logits: Floats, weights: Weights, machine: Machine) -> Looks:
+    """Return what the second look says of pairs on their canvases. logits: (P, 3), what the head said of them."""
+    judged = confirm.look_logits(weights.second, aligned, logits, scores.similarity, device=machine.device)
+    copy, similar = weights.second_calibration.probabilities(judged)
+    plain = np.array([one.plain for one in aligned], bool)
+    transform = np.array([one.transform for one in aligned], np.float64).reshape(-1, 3, 3)
+    return Looks(scores.left, scores.right, scores.similarity, copy, similar, plain, transform)
+
+
+def together(scores: Scores) -> Indices:
+    """Return the rows of pairs in an order in which likely versions of one photo come one after another."""
+    label = np.arange(int(scores.right.max(initial=-1)) + 1)
+    likely = scores.rows(scores.copy >= 0.5)
+    while True:
+        before = label.copy()
+        least = np.minimum(label[likely.left], label[likely.right])
+        np.minimum.at(label, likely.left, least)
+        np.minimum.at(label, likely.right, least)
+        if (label == before).all():
+            return np.lexsort((scores.right, scores.left, label[scores.right], label[scores.left]))
+
+
+def maps_of(store: Store, ids: Indices) -> Maps:
+    """Return the maps (M, S, C) of photos by their database number."""
+    return store.maps(ids).reshape(len(ids), encode.GRID**2, encode.CHANNELS)
 
 
 def joined(some: Candidates, more: Candidates) -> Candidates:

@@ -1,4 +1,4 @@
-"""File -> Reading: what one worker does with one file. It is read once; what is hashed is what is decoded.
+"""File -> Reading, Pair -> Aligned: what one worker does with files. What is hashed is what is decoded.
 
 Runs in another process and imports no torch.
 """
@@ -9,14 +9,19 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dedup import __version__
-from dedup.decode import decode, pixels_sha256
+from dedup.align import LOOK_SIDE, Aligned, Prepared, align, prepare
+from dedup.decode import decode, decode_within, pixels_sha256
 from dedup.errors import NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, sniff
-from dedup.types import File, Picture, Skipped
+from dedup.types import File, Homography, Picture, Skipped
 from dedup.units import RAW_SUFFIXES
 
 _MOST = 4 << 30  # bytes; a larger file is no photo
@@ -87,6 +92,43 @@ def read_pixels(task: tuple[str, str]) -> bytes | None:
     try:
         data = _contents(path)
         return bytes.fromhex(pixels_sha256(data)) if sha256(data).hexdigest() == expected else None
+    except (UnreadablePhoto, OSError, MemoryError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two files to look at together, each as (path, SHA-256 of the bytes).
+
+    number: of the pair, for whoever asks.   guesses: how the left one may lie in the right one.
+    """
+
+    number: int
+    left: tuple[str, str]
+    right: tuple[str, str]
+    guesses: tuple[Homography, ...]
+
+
+def read_aligned(pairs: tuple[Pair, ...]) -> list[Aligned | None]:
+    """Return each pair on one canvas; None where a file cannot be had any more."""
+    found: list[Aligned | None] = []
+    for pair in pairs:
+        left, right = _prepared(*pair.left), _prepared(*pair.right)
+        found.append(None if left is None or right is None else align(left, right, pair.guesses))
+    return found
+
+
+def read_image(file: tuple[str, str]) -> NDArray[np.uint8] | None:
+    """Return the picture (H, W, 3) of (path, SHA-256) as a second look sees it; None if it cannot be had any more."""
+    prepared = _prepared(*file)
+    return None if prepared is None else prepared.image
+
+
+@lru_cache(maxsize=128)  # about 130 MB
+def _prepared(path: str, expected: str) -> Prepared | None:
+    try:
+        data = _contents(path)
+        return prepare(decode_within(data, longest=LOOK_SIDE)) if sha256(data).hexdigest() == expected else None
     except (UnreadablePhoto, OSError, MemoryError):
         return None
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dedup.errors import StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
-from dedup.types import Candidates, Decisions, File, Indices, Maps, Photo, Scores, Settings, Skipped
+from dedup.types import Candidates, Decisions, File, Indices, Looks, Maps, Photo, Scores, Settings, Skipped
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -65,6 +65,15 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE photo ADD COLUMN screenshot INTEGER NOT NULL DEFAULT 0",
         # what the user decided, by content: a < b are no duplicates; with an empty b, a is to be kept
         "CREATE TABLE decision (a BLOB NOT NULL, b BLOB NOT NULL, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID",
+    ),
+    (
+        # what a second look at two contents said, the smaller SHA-256 to the left; transform: left -> right
+        """CREATE TABLE look (
+            "left" INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE,
+            "right" INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE,
+            weights TEXT NOT NULL, similarity REAL NOT NULL, copy REAL NOT NULL, similar REAL NOT NULL,
+            plain INTEGER NOT NULL, transform BLOB NOT NULL, PRIMARY KEY ("left", "right")) STRICT, WITHOUT ROWID""",
+        'CREATE INDEX look_right ON look ("right")',
     ),
 )
 _MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
@@ -305,6 +314,38 @@ class Store:
         order = np.lexsort((right, left))
         similarity, copy, similar = columns[2:, known][:, order].astype(np.float32)
         return Scores(left[order], right[order], similarity, copy, similar)
+
+    def add_looks(self, looks: Looks, ids: Indices, *, weights: str) -> None:
+        """Keep what second looks said of pairs."""
+        columns = (ids[looks.left], ids[looks.right], looks.similarity, looks.copy, looks.similar, looks.plain)
+        transforms = [np.ascontiguousarray(t, "<f8").tobytes() for t in looks.transform]
+        rows = zip(*(c.tolist() for c in columns), transforms, strict=True)
+        with self._change() as db:
+            db.executemany(
+                "REPLACE INTO look VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(left, right, weights, *what) for left, right, *what in rows],
+            )
+
+    def looks(self, ids: Indices, *, weights: str) -> Looks:
+        """Return all that second looks ever said of pairs of these photos, in the order of (left, right)."""
+        sql = 'SELECT "left", "right", similarity, copy, similar, plain, transform FROM look WHERE weights = ?'
+        number_of = {int(number): i for i, number in enumerate(ids)}
+        rows = [
+            (number_of[left], number_of[right], *what)
+            for left, right, *what in self._rows(sql, (weights,))
+            if left in number_of and right in number_of
+        ]
+        rows.sort(key=lambda row: row[:2])
+        left, right, similarity, copy, similar, plain, transform = zip(*rows, strict=True) if rows else ((),) * 7
+        return Looks(
+            np.array(left, np.int64),
+            np.array(right, np.int64),
+            np.array(similarity, np.float32),
+            np.array(copy, np.float32),
+            np.array(similar, np.float32),
+            np.array(plain, bool),
+            np.frombuffer(b"".join(transform), "<f8").reshape(-1, 3, 3).astype(np.float64),
+        )
 
     def pixels(self, ids: Indices) -> list[bytes | None]:
         """Return the SHA-256 of the decoded pixels of photos, where it is known."""

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 Maps = NDArray[np.int8]
 Indices = NDArray[np.int64]
+Homography = NDArray[np.float64]  # (3, 3), from the unit square of one picture to that of another
 Floats = NDArray[np.float32]
 
 
@@ -38,6 +39,7 @@ class Relation(IntEnum):
     COPY = 2  # one photograph in two versions
     SIMILAR = 3  # another shot of the same scene
     UNRELATED = 4
+    UNDECIDED = 5  # too little in the pictures to know
 
     @property
     def word(self) -> str:
@@ -140,6 +142,22 @@ class Scores(Candidates):
 
 
 @dataclass(frozen=True)
+class Looks(Scores):
+    """What the second look says of pairs that deserved one.
+
+    plain: (P,) bool, one of the pictures holds too little to be known by.
+    transform: (P, 3, 3) float64, where the left picture lies in the right one, as a Homography.
+    """
+
+    plain: NDArray[np.bool_]
+    transform: NDArray[np.float64]
+
+
+_NONE, _NO_SHARE = np.empty(0, np.int64), np.empty(0, np.float32)
+NOTHING_SEEN = Looks(_NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE, np.empty(0, bool), np.empty((0, 3, 3)))
+
+
+@dataclass(frozen=True)
 class Verdicts(Scores):
     """Candidates with their relation decided.
 
@@ -147,6 +165,34 @@ class Verdicts(Scores):
     """
 
     relation: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How much two photos differ at each place, and how much each place counted: (H, W) float32, weights together 1."""
+
+    difference: Floats
+    weight: Floats
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The verdict on two files, and what it rests on.
+
+    change: what was done to the left photo to make the right one, in words; "" if nothing but size, colour or encoding.
+    images: both, upright, (H, W, 3) uint8.   maps: (2, S, C) int8.   seen: what the head saw, by place of its maps.
+    canvas: both pictures on the canvas of the second look, (S, S, 3) uint8.   seen_twice: what that saw.
+    """
+
+    relation: Relation
+    probability: float
+    similarity: float
+    change: str
+    images: list[NDArray[np.uint8]]
+    maps: Maps
+    seen: Explanation
+    canvas: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None
+    seen_twice: Explanation | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +281,7 @@ class Settings:
     min_similarity: float = 0.2  # cosine below which a pair is no candidate
     min_probability: float = 0.9  # of a copy, for it to be reported: 5 in 1,000 were wrong where it was calibrated
     include_similar: bool = False  # report other shots of a scene too
+    confirm: bool = True  # look at the files again before a pair is called a copy
     protect: tuple[str, ...] = ()  # absolute folders whose photos are kept first and never removed
     keep: tuple[str, ...] = KEEP  # what decides who is kept
     prefer: tuple[str, ...] = ()  # globs of files and folders to keep rather than others

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dedup.encode import CHANNELS, GRID, MAP_SCALE
-from dedup.types import Candidates, Floats, Indices, Maps, Relation, Scores, Verdicts
+from dedup.types import Candidates, Explanation, Floats, Indices, Maps, Relation, Scores, Verdicts
 
 BATCH = 64  # pairs a forward pass; always this many, see encode.encode()
 UNRELATED, SIMILAR, COPY = range(3)  # the columns of the logits
@@ -127,15 +128,19 @@ class PairHead(nn.Module):
     def one_way(self, a: Tensor, b: Tensor, cosine: Tensor) -> Tensor:
         """Return logits (P, 3) of what b shows at each place of a."""
         found = align(a, b, sharpness=self.sharpness.exp(), reach=self.reach.exp())
+        x, weight = self.places(a, found)
+        pooled = torch.cat([(x * weight).sum(2), x.mean(2), found.summary, cosine[:, None]], dim=1)
+        decided: Tensor = self.decide(F.relu(self.gather(pooled)))
+        return decided
+
+    def places(self, a: Tensor, found: Alignment) -> tuple[Tensor, Tensor]:
+        """Return features (P, hidden, S) of what is left after subtraction, and the weight of each place (P, 1, S)."""
         places = torch.cat([(a - found.aligned).abs() * 4, a * found.aligned * 4, found.scalars], dim=2)
         x = places.transpose(1, 2).reshape(len(a), -1, GRID, GRID)  # (P, S, features) -> (P, features, H, W)
         x = F.relu(self.look(x))
         x = x + F.relu(self.around(x))
-        weight = self.weigh(x).flatten(2).softmax(2)  # (P, 1, S)
-        x = x.flatten(2)
-        pooled = torch.cat([(x * weight).sum(2), x.mean(2), found.summary, cosine[:, None]], dim=1)
-        decided: Tensor = self.decide(F.relu(self.gather(pooled)))
-        return decided
+        weight = self.weigh(x).flatten(2).softmax(2)
+        return x.flatten(2), weight
 
 
 @dataclass(frozen=True)
@@ -197,3 +202,37 @@ def decide(scores: Scores) -> Verdicts:
     relation[scores.similar >= 0.5] = Relation.SIMILAR
     relation[scores.copy >= 0.5] = Relation.COPY
     return Verdicts(scores.left, scores.right, scores.similarity, scores.copy, scores.similar, relation)
+
+
+@torch.inference_mode()
+def transforms(head: PairHead, left: Maps, right: Maps) -> NDArray[np.float64]:
+    """Return (P, 2, 3, 3), where the head found left in right and, the other way round, right in left.
+
+    Both as homographies from the unit square of the left photo to that of the right one. maps: (P, S, C) int8.
+    """
+    a, b = (F.normalize(torch.from_numpy(m).float() / MAP_SCALE, dim=2) for m in (left, right))
+    sharpness, reach = head.sharpness.exp(), head.reach.exp()
+    parts = [slice(start, start + BATCH) for start in range(0, len(left), BATCH)]
+    affines = [
+        np.concatenate([align(x[p], y[p], sharpness=sharpness, reach=reach).affine.numpy() for p in parts])
+        for x, y in ((a, b), (b, a))
+    ]
+    centred = np.array([[2.0, 0, -1], [0, 2, -1], [0, 0, 1]])  # the unit square -> [-1, 1]
+    found: NDArray[np.float64] = np.zeros((len(left), 2, 3, 3))
+    for way, affine in enumerate(affines):
+        found[:, way, :2] = affine.transpose(0, 2, 1)
+        found[:, way, 2, 2] = 1
+    found = np.asarray(np.linalg.inv(centred) @ found @ centred)
+    found[:, 1] = np.linalg.pinv(found[:, 1])
+    return found
+
+
+@torch.inference_mode()
+def explain(head: PairHead, left: Maps, right: Maps) -> Explanation:
+    """Return, for one pair of maps (S, C), how the places of the left photo differ from what the right one shows there,
+    in [0, 1]."""
+    a, b = (F.normalize(torch.from_numpy(m)[None].float() / MAP_SCALE, dim=2) for m in (left, right))
+    found = align(a, b, sharpness=head.sharpness.exp(), reach=head.reach.exp())
+    _, weight = head.places(a, found)
+    difference = (a - found.aligned).norm(dim=2) / 2
+    return Explanation(difference.reshape(GRID, GRID).numpy(), weight.reshape(GRID, GRID).numpy())

@@ -5,7 +5,9 @@ weights/README.md says what they were trained on and under which licence they st
 
 from __future__ import annotations
 
+import ctypes
 import json
+import sys
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
@@ -14,11 +16,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from dedup.confirm import ResidualHead
 from dedup.encode import Encoder
 from dedup.errors import WeightsUnusable
 from dedup.verify import Calibration, PairHead
 
 FILE = "dedup.safetensors"
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Weights:
     name: str
     encoder: Encoder
     head: PairHead
-    calibration: Calibration
+    calibration: Calibration  # of the head
+    second: ResidualHead
+    second_calibration: Calibration
 
 
 @dataclass(frozen=True)
@@ -39,10 +45,24 @@ class _Card:
     name: str
     sha256: str
     calibration: Calibration
+    second_calibration: Calibration
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what the networks free: they ask for it again at once, and pages from the system cost more.
+
+    The encoder runs at a third of the time. See mallopt(3); other C libraries do well by themselves.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def load_shipped(*, device: str = "cpu") -> Weights:
     """Return the weights in the package, for inference. Raises WeightsUnusable if they are not those of the card."""
+    _keep_freed_memory()
     card = _card()
     data = _file(FILE)
     if sha256(data).hexdigest() != card.sha256:
@@ -51,17 +71,19 @@ def load_shipped(*, device: str = "cpu") -> Weights:
         tensors = load(data)
     except SafetensorError as error:
         raise WeightsUnusable(f"{FILE} cannot be read ({error}); install dedup again") from error
-    encoder, head = Encoder(), PairHead()
-    for prefix, module in (("encoder.", encoder), ("head.", head)):
+    encoder, head, second = Encoder(), PairHead(), ResidualHead()
+    for prefix, module in (("encoder.", encoder), ("head.", head), ("second.", second)):
         own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
         module.load_state_dict(own)
     encoder = encoder.fold().to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
-    return Weights(card.name, encoder, head.eval().to(device), card.calibration)
+    second = second.eval().to(device)
+    return Weights(card.name, encoder, head.eval().to(device), card.calibration, second, card.second_calibration)
 
 
 def _card() -> _Card:
     card = json.loads(_file("dedup.json"))
-    return _Card(card["name"], card["sha256"], Calibration(**card["calibration"]))
+    curves = (Calibration(**card[name]) for name in ("calibration", "second_calibration"))
+    return _Card(card["name"], card["sha256"], *curves)
 
 
 def _file(name: str) -> bytes:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the weights that ship: encoder, then head, then calibration.
+"""Make the weights that ship: encoder, then head, then second look, each with its calibration.
 
     pip install -c constraints.txt '.[train]'
     python scripts/train.py --data PHOTOS [--hard DIR] [--work DIR] [--output dedup/weights]
@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from dedup.align import residuals
+from dedup.confirm import ResidualHead
 from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, unit
 from dedup.index import nearest_pairs
 from dedup.training.data import (
@@ -51,13 +54,15 @@ from dedup.training.data import (
     load,
     lookalikes,
 )
+from dedup.training.looks import Drawer, Looks, collection, joined, looks_of, neighbours_of, turned
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
 from dedup.types import Settings
 from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits
-from dedup.weights import FILE
+from dedup.weights import FILE, Weights
 
 SEED = 20261123
+LOOK_SHARES = {"train": 1, "choose": 18}  # one draw in so many
 TEMPERATURE = 0.05
 PLAINS = 1000  # pictures with next to nothing in them, drawn by the script
 FROZEN = 5  # the stem and this many blocks keep their ImageNet weights
@@ -160,12 +165,10 @@ def describe(encoder: Encoder, corpus: Corpus, split: str, work: Path, *, views:
     if not kept.exists():
         photos = corpus.of(split)
         items = ViewsOfOne(corpus, photos, views=views, seed=SEED + 1)
-        folded = Encoder().eval()
-        folded.load_state_dict(encoder.state_dict())
-        folded = folded.fold().to(memory_format=torch.channels_last)
+        network = folded(encoder)
         vectors, maps, contrast = [], [], []
         for n, pixels in enumerate(DataLoader(items, batch_size=BATCH, num_workers=1, prefetch_factor=4)):
-            v, m = encode(folded, list(pixels.flatten(0, 1).numpy()))
+            v, m = encode(network, list(pixels.flatten(0, 1).numpy()))
             vectors.append(v.reshape(-1, views, *v.shape[1:]))
             maps.append(m.reshape(-1, views, *m.shape[1:]))
             contrast.append(pixels.float().mean(4).flatten(2).std(2).numpy())
@@ -225,13 +228,16 @@ def examined(head: PairHead, described: Described, pairs: Pairs) -> dict[str, fl
         part = slice(start, start + 512)
         left, right, cosine, _ = batch_of(described, Pairs(pairs.views[part], pairs.classes[part]))
         logits.append(head(left, right, cosine))
-    all_logits, classes = torch.cat(logits), torch.from_numpy(pairs.classes)
-    odds = copy_odds(all_logits.numpy())
-    true, n = pairs.classes == COPY, int((pairs.classes == COPY).sum())
-    lenient = pairs.classes != SIMILAR
+    return judged_figures(torch.cat(logits).numpy(), pairs.classes)
+
+
+def judged_figures(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> dict[str, float]:
+    """Return the loss of logits (P, 3), and how well copies are told from the rest."""
+    odds, true, lenient = copy_odds(logits), classes == COPY, classes != SIMILAR
+    n = int(true.sum())
     return {
-        "loss": F.cross_entropy(all_logits, classes).item(),
-        "accuracy": (all_logits.argmax(1) == classes).float().mean().item(),
+        "loss": F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(classes)).item(),
+        "accuracy": float((logits.argmax(1) == classes).mean()),
         "strict uAP": average_precision(odds, true, positives=n),
         "strict R@P99": recall_at(odds, true, positives=n, precision=0.99),
         "lenient R@P99": recall_at(odds[lenient], true[lenient], positives=n, precision=0.99),
@@ -241,6 +247,94 @@ def examined(head: PairHead, described: Described, pairs: Pairs) -> dict[str, fl
 def copy_odds(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return (P,), the log-odds of a copy against the rest."""
     return logits[:, COPY] - np.logaddexp(logits[:, UNRELATED], logits[:, SIMILAR])
+
+
+# The second look
+
+
+def look_pairs(
+    corpus: Corpus, split: str, unsure: set[tuple[int, int]], weights: Weights, work: Path, *, draws: int
+) -> Looks:
+    """Return pairs of a split to learn the second look from, those from `work` that are there already."""
+    folder, shard = work / "looks", 50
+    folder.mkdir(exist_ok=True)
+    drawer: Drawer | None = None
+    for first in range(0, draws, shard):
+        kept = folder / f"{split}-{first:05d}.npz"
+        if kept.exists():
+            continue
+        drawer = drawer or Drawer(
+            corpus,
+            split,
+            neighbours_of(corpus, split, weights, unsure),
+            weights,
+            draws=draws,
+            seed=SEED + 1 + list(LOOK_SHARES).index(split),
+        )
+        numbers = range(first, min(first + shard, draws))
+        workers = os.cpu_count() or 1
+        loader = DataLoader(
+            drawer, sampler=numbers, batch_size=None, num_workers=workers, multiprocessing_context="spawn"
+        )
+        looks = joined(list(loader))
+        np.savez(kept.with_suffix(".new.npz"), **asdict(looks))
+        kept.with_suffix(".new.npz").replace(kept)
+        print(f"drew {numbers.stop} of {draws} to {split}: {np.bincount(looks.classes, minlength=3)}", flush=True)
+    shards = []
+    for kept in sorted(folder.glob(f"{split}-*.npz")):
+        with np.load(kept) as arrays:
+            shards.append(Looks(**arrays))
+    return joined(shards)
+
+
+def look_batch(looks: Looks) -> tuple[torch.Tensor, ...]:
+    """Return what the second look takes: planes, covered, evidence, logits, cosines."""
+    pairs = zip(looks.first, looks.second, looks.covered, strict=True)
+    columns = (looks.covered, looks.evidence, looks.logits, looks.similarity)
+    planes = np.stack([residuals(np.ascontiguousarray(a), np.ascontiguousarray(b), c) for a, b, c in pairs])
+    return tuple(torch.from_numpy(np.ascontiguousarray(column)) for column in (planes, *columns))
+
+
+def train_second(train: Looks, choose: Looks, work: Path, *, steps: int, batch: int) -> ResidualHead:
+    """Return the trained second look, from `work` if it is there already."""
+    net, kept = ResidualHead(), work / "second.pt"
+    if kept.exists():
+        net.load_state_dict(torch.load(kept, weights_only=True))
+        return net.eval()
+    torch.manual_seed(SEED)
+    net = ResidualHead()
+    mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.995))
+    optimiser = torch.optim.AdamW([{"params": list(net.parameters()), "peak": 2e-3}], weight_decay=1e-2)
+    rng, log, started = np.random.default_rng(SEED + 3), Log(work / "second.csv"), time.monotonic()
+    order: list[int] = []
+    for step in range(steps):
+        schedule(optimiser, step, steps)
+        if len(order) < batch:
+            order = rng.permutation(len(train.classes)).tolist()
+        rows, order = np.sort(order[:batch]), order[batch:]
+        some = turned(train.rows(rows), rng)
+        planes, covered, evidence, logits, cosine = look_batch(some)
+        logits = logits * (torch.rand(batch, 1) > 0.3)  # it must see for itself what the head does not say
+        loss = F.cross_entropy(net(planes, covered, evidence, logits, cosine), torch.from_numpy(some.classes))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        mean.update_parameters(net)
+        log.write(step=step, seconds=time.monotonic() - started, loss=loss.item())
+        if (step + 1) % 400 == 0 or step + 1 == steps:
+            figures = judged_figures(second_logits(mean.module, choose), choose.classes)
+            print(f"step {step + 1}  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), flush=True)
+    torch.save(mean.module.state_dict(), kept)
+    net.load_state_dict(mean.module.state_dict())
+    return net.eval()
+
+
+@torch.inference_mode()
+def second_logits(net: ResidualHead, looks: Looks) -> NDArray[np.float32]:
+    """Return logits (P, 3) of pairs on their canvases."""
+    parts = [looks.rows(slice(start, start + 64)) for start in range(0, len(looks.classes), 64)]
+    return np.concatenate([net(*look_batch(part)).numpy() for part in parts])
 
 
 # Calibration
@@ -269,8 +363,13 @@ def calibrated(head: PairHead, described: Described, corpus: Corpus, unsure: set
     low = np.minimum(photo[pairs.left], photo[pairs.right])
     high = np.maximum(photo[pairs.left], photo[pairs.right])
     sure = np.array([(int(i), int(j)) not in unsure for i, j in zip(low, high, strict=True)])
-    z, true = torch.from_numpy(odds[sure]).double(), torch.from_numpy((low == high)[sure]).double()
     wanted = sum(n * (n - 1) // 2 for n in Counter(photos).values())
+    return fitted_curve(odds[sure], (low == high)[sure], wanted)
+
+
+def fitted_curve(odds: NDArray[np.float32], copies: NDArray[np.bool_], wanted: int) -> Calibration:
+    """Return the curve by which log-odds say how often they are right. wanted: how many copies there are in all."""
+    z, true = torch.from_numpy(odds).double(), torch.from_numpy(copies).double()
     print(f"calibration: {len(z)} candidates hold {int(true.sum())} of {wanted} copies", flush=True)
     curve = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([curve], max_iter=200, line_search_fn="strong_wolfe")
@@ -298,13 +397,11 @@ def calibrated(head: PairHead, described: Described, corpus: Corpus, unsure: set
 # What ships
 
 
-def golden(encoder: Encoder, head: PairHead, calibration: Calibration) -> dict[str, Any]:
+def golden(weights: Weights) -> dict[str, Any]:
     """Return what the networks say of the golden pictures."""
-    folded = Encoder().eval()
-    folded.load_state_dict(encoder.state_dict())
-    vectors, maps = encode(folded.fold().to(memory_format=torch.channels_last), list(golden_pictures()))
+    vectors, maps = encode(weights.encoder, list(golden_pictures()))
     similarity = unit(vectors).prod(0).sum(keepdims=True)
-    copy, similar = calibration.probabilities(pair_logits(head, maps[:1], maps[1:], similarity))
+    copy, similar = weights.calibration.probabilities(pair_logits(weights.head, maps[:1], maps[1:], similarity))
     return {
         "vector": vectors[0, :8].tolist(),
         "map": maps[0, 44, :8].tolist(),
@@ -314,10 +411,17 @@ def golden(encoder: Encoder, head: PairHead, calibration: Calibration) -> dict[s
     }
 
 
-def export(encoder: Encoder, head: PairHead, calibration: Calibration, corpus: Corpus, output: Path) -> None:
-    """Write the tensors and their card."""
+def folded(encoder: Encoder) -> Encoder:
+    """Return a copy that runs as the shipped one does."""
+    copy = Encoder().eval()
+    copy.load_state_dict(encoder.state_dict())
+    return copy.fold().to(memory_format=torch.channels_last)  # type: ignore[no-any-return,call-overload]
+
+
+def export(encoder: Encoder, weights: Weights, corpus: Corpus, output: Path) -> None:
+    """Write the tensors and their card. encoder: before its norms were folded."""
     tensors = {}
-    for prefix, module in (("encoder.", encoder), ("head.", head)):
+    for prefix, module in (("encoder.", encoder), ("head.", weights.head), ("second.", weights.second)):
         for name, tensor in module.state_dict().items():
             half = prefix == "encoder." and tensor.ndim > 1
             tensors[prefix + name] = (tensor.half() if half else tensor).contiguous()
@@ -327,9 +431,10 @@ def export(encoder: Encoder, head: PairHead, calibration: Calibration, corpus: C
         "name": f"lite0-{SIDE}-{digest[:8]}",
         "sha256": digest,
         "bytes": len(data),
-        "calibration": {"slope": calibration.slope, "offset": calibration.offset},
+        "calibration": asdict(weights.calibration),
+        "second_calibration": asdict(weights.second_calibration),
         "seed": SEED,
-        "golden": golden(encoder, head, calibration),
+        "golden": golden(weights),
         "photos": {pool: corpus.pools.count(pool) for pool in sorted(set(corpus.pools))},
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -362,6 +467,8 @@ def main() -> None:
     ap.add_argument("--output", type=Path, default=Path("dedup/weights"))
     ap.add_argument("--encoder-steps", type=int, default=1300)
     ap.add_argument("--head-steps", type=int, default=5000)
+    ap.add_argument("--draws", type=int, default=660, help="times 16 pairs drawn for the second look")
+    ap.add_argument("--second-steps", type=int, default=1600)
     ap.add_argument("--batch", type=int, default=64, help="photos an encoder step; twice as many pairs a head step")
     ap.add_argument("--views", type=int, default=6, help="of each photo, for the head")
     a = ap.parse_args()
@@ -376,7 +483,14 @@ def main() -> None:
     train, choose = (PairSampler(corpus, described[s], unsure, neighbours=40) for s in ("train", "choose"))
     head = train_head(train, choose, a.work, steps=a.head_steps, batch=2 * a.batch)
     calibration = calibrated(head, described["calibrate"], corpus, unsure)
-    export(encoder, head, calibration, corpus, a.output)
+    weights = Weights("", folded(encoder), head, calibration, ResidualHead(), calibration)
+    looks = {s: look_pairs(corpus, s, unsure, weights, a.work, draws=a.draws // n) for s, n in LOOK_SHARES.items()}
+    second = train_second(looks["train"], looks["choose"], a.work, steps=a.second_steps, batch=a.batch)
+    pictures, photos = collection(corpus, "calibrate", seed=SEED + 4)
+    held_apart = looks_of(pictures, photos, corpus, unsure, weights)
+    copies = held_apart.classes == COPY
+    curve = fitted_curve(copy_odds(second_logits(second, held_apart)), copies, int(copies.sum()))
+    export(encoder, replace(weights, second=second, second_calibration=curve), corpus, a.output)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from click.testing import Result
 from dedup import pipeline, report
 from dedup.pipeline import Machine, Report, find_duplicates, find_matches, last_report
 from dedup.store import Store
-from dedup.types import Relation, Settings
+from dedup.types import Relation, Scores, Settings
 from dedup.weights import Weights
 
 DEFAULT = Settings()
@@ -278,3 +278,48 @@ def test_picture_larger_than_the_network_sees_is_described_from_a_reduced_decode
     scene(1, (4000, 3000)).save(root / "big.jpg", quality=80)
     scene(1, (400, 300)).save(root / "small.png")
     assert groups(scan(root), root) == {"big.jpg": {"small.png": "copy"}}
+
+
+def test_likely_copies_are_looked_at_twice_and_only_once_ever(scan: Scan, album: Path) -> None:
+    first = scan(album)
+    looks = first.looks
+    assert len(looks) >= 5
+    assert scan.steps["looking twice"] == len(looks)
+    (album / "harbour small.jpg").rename(album / "harbour tiny.jpg")
+    again = scan(album)
+    assert "looking twice" not in scan.steps
+    assert len(again.looks) == len(looks)
+
+
+def test_without_the_second_look_the_head_decides(scan: Scan, album: Path) -> None:
+    twice, once = scan(album), scan(album, settings=Settings(confirm=False))
+    assert not (twice.verdicts.copy == once.verdicts.copy).all()
+    fresh = Scan(scan.weights, album.parent / "once.db")
+    assert (fresh(album, settings=Settings(confirm=False)).verdicts.copy == once.verdicts.copy).all()
+    assert "looking twice" not in fresh.steps
+
+
+def test_photo_that_vanishes_before_the_second_look_keeps_the_verdict_of_the_head(scan: Scan, album: Path) -> None:
+    def removing(stage: str, done: int, of: int) -> None:
+        if stage == "comparing":
+            (album / "harbour small.jpg").unlink(missing_ok=True)
+
+    with Store(scan.db, scanning=True) as store:
+        machine = Machine(1, "cpu", removing, clock=later)
+        result = find_duplicates(
+            [str(album)], exclude=(), store=store, weights=scan.weights, settings=Settings(), machine=machine
+        )
+    assert "harbour small.jpg" in {os.path.basename(row["path"]) for row in report.group_rows(result)}
+
+
+def test_pairs_are_looked_at_with_their_kin(weights: Weights) -> None:
+    left, right = np.array([0, 1, 0, 5, 2]), np.array([3, 4, 1, 9, 8])
+    share = np.float32([0.9, 0.1, 0.9, 0.9, 0.9])
+    assert pipeline.together(Scores(left, right, share, share, share)).tolist() == [2, 0, 1, 4, 3]
+
+
+def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
+    changes = {os.path.basename(r["path"]): r["change"] for r in report.group_rows(scan(album))}
+    assert changes["tower mirrored.png"] == "mirrored"
+    assert changes["tower cropped.jpg"].startswith("cropped to 10-90 % of the width, 1")
+    assert changes["tower.jpg"] == changes["harbour small.jpg"] == ""

@@ -43,7 +43,7 @@ def test_every_command_and_option_is_named() -> None:
 
 
 def test_every_name_of_an_option_in_the_readme_exists() -> None:
-    known = {opt for command in main.commands.values() for p in command.params for opt in p.opts}
+    known = {opt for command in main.commands.values() for p in command.params for opt in (*p.opts, *p.secondary_opts)}
     assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known
 
 

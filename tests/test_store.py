@@ -8,7 +8,7 @@ import pytest
 from dedup.errors import StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
 from dedup.store import _MIGRATIONS, Run, Store
-from dedup.types import Candidates, File, Picture, Scores, Settings, Skipped
+from dedup.types import Candidates, File, Looks, Picture, Scores, Settings, Skipped
 
 NOW = 2_000_000_000 * 10**9
 OLD = 1_000_000_000 * 10**9
@@ -306,3 +306,23 @@ def test_damaged_database_says_so(path: str) -> None:
     Path(path).write_bytes(data)
     with pytest.raises(StoreUnusable, match="damaged"):
         read_all(path, files)
+
+
+def test_looks_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
+    with Store(path, scanning=True) as store:
+        files = [file(n, inode=i) for i, n in enumerate("abc")]
+        store.begin(files, **TERMS)
+        add(store, *((f, reading(c)) for f, c in zip(files, "zyx", strict=True)))
+        ids = store.photos().ids
+        share = np.float32([0.25, 0.1])
+        transform = np.arange(18.0).reshape(2, 3, 3) / 7
+        pairs = (np.array([1, 0]), np.array([2, 2]))
+        store.add_looks(Looks(*pairs, share, share, share, np.array([True, False]), transform), ids, weights="w")
+        got = store.looks(ids, weights="w")
+        assert (got.left.tolist(), got.right.tolist()) == ([0, 1], [2, 2])
+        assert (got.copy == share[::-1]).all()
+        assert (got.transform == transform[::-1]).all()
+        assert got.plain.tolist() == [False, True]
+        assert store.looks(ids[1:], weights="w").left.tolist() == [0]
+        assert len(store.looks(ids, weights="newer")) == 0
+        assert store.looks(ids[:1], weights="w").transform.shape == (0, 3, 3)

@@ -6,8 +6,10 @@ import torch
 from album import scene
 from PIL import Image
 
+from dedup.align import CANVAS
+from dedup.confirm import WORTH_A_LOOK
 from dedup.encode import SIDE
-from dedup.training.augment import STRONG, WEAK, edited
+from dedup.training.augment import STRONG, WEAK, another_shot, edited
 from dedup.training.data import (
     PLAIN,
     STRONG_FROM,
@@ -20,9 +22,11 @@ from dedup.training.data import (
     load,
     lookalikes,
 )
+from dedup.training.looks import DRAWN, Drawer, changed, collection, joined, looks_of, neighbours_of, turned
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
 from dedup.verify import COPY, SIMILAR, UNRELATED
+from dedup.weights import Weights
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +164,69 @@ def test_metrics_by_hand() -> None:
     assert recall_at(scores, true, positives=4, precision=0.99) == 0.25
     tied = np.float32([0.5, 0.5])
     assert average_precision(tied, np.array([True, False]), positives=1) == 0.5  # the false one counts first
+
+
+def test_another_shot_is_seen_to_be_another() -> None:
+    image = scene(3, (200, 150))
+    for seed in range(6):
+        other = another_shot(image, np.random.default_rng(seed))
+        assert other.size == image.size
+        difference = np.abs(np.asarray(image, np.int16) - np.asarray(other)).max(2)
+        assert (difference > 20).mean() > 0.003
+
+
+def test_change_survives_the_edit_it_goes_through() -> None:
+    image, seen = scene(3, (200, 150)), 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        other = changed(image, rng, strong=False)
+        assert min(other.size) >= 8
+        seen += other.tobytes() != image.tobytes()
+    assert seen == 8
+
+
+def test_pairs_for_the_second_look_are_drawn_alike_with_one_seed(corpus: Corpus, weights: Weights) -> None:
+    near = neighbours_of(corpus, "train", weights, lookalikes(corpus))
+    drawer = Drawer(corpus, "train", near, weights, draws=2, seed=1)
+    first, again = joined([drawer[0], drawer[1]]), joined([drawer[0], drawer[1]])
+    P = len(first.classes)
+    assert len(drawer) == 2
+    assert 6 <= P <= 2 * DRAWN
+    assert first.first.shape == first.second.shape == (P, CANVAS, CANVAS, 3)
+    assert (first.second == again.second).all()
+    assert (first.classes == again.classes).all()
+    assert {SIMILAR, COPY} <= set(first.classes.tolist())
+    # what a scan would look at, and a few besides
+    copy, _ = weights.calibration.probabilities(first.logits)
+    assert (copy >= WORTH_A_LOOK).mean() > 0.8
+
+
+def test_neighbours_are_other_photographs(corpus: Corpus, weights: Weights) -> None:
+    unsure = lookalikes(corpus)
+    near = neighbours_of(corpus, "train", weights, unsure)
+    train = set(corpus.of("train").tolist())
+    for i, others in near.items():
+        assert {i, *others} <= train
+        assert i not in others
+        assert not any((min(i, j), max(i, j)) in unsure for j in others)
+        assert not any(corpus.scenes[i] and corpus.scenes[i] == corpus.scenes[j] for j in others)
+
+
+def test_canvases_are_turned_all_alike(corpus: Corpus, weights: Weights) -> None:
+    looks = Drawer(corpus, "train", {}, weights, draws=1, seed=2)[0]
+    other = turned(looks, np.random.default_rng(0))
+    assert (
+        np.sort(other.first.reshape(len(looks.classes), -1)) == np.sort(looks.first.reshape(len(looks.classes), -1))
+    ).all()
+    where = other.first[0][other.covered[0]].astype(int).sum()
+    assert where == looks.first[0][looks.covered[0]].astype(int).sum()
+
+
+def test_collection_holds_versions_of_a_fifth_of_its_photos(corpus: Corpus, weights: Weights) -> None:
+    pictures, photos = collection(corpus, "train", seed=0)
+    counts = np.unique(photos, return_counts=True)[1]
+    assert len(pictures) == len(photos)
+    assert set(counts) == {1, 5}
+    assert (counts == 5).sum() == -(-len(counts) // 5)
+    looks = looks_of(pictures, photos, corpus, lookalikes(corpus), weights)
+    assert (looks.classes == COPY).sum() >= 0.7 * 10 * (counts == 5).sum()

@@ -1,0 +1,356 @@
+"""Two pictures -> one plane transformation between them, and both on one canvas. The only module that imports OpenCV.
+
+A copy, however edited, is one plane transformation and a change of colour away from its original; another shot of the
+same scene is not. Several transformations are guessed (from local features, plain and mirrored; from what the head's
+attention found; the whole picture in its eight turns), the one under which the pictures agree best is refined, and one
+picture is drawn in the frame of the other.
+
+A transformation is a homography (3, 3) between unit squares: (x, y, 1) with x, y in [0, 1] from the upper left corner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.types import Homography
+
+LOOK_SIDE = 512  # pixels, the longer side of what is looked at
+CANVAS = 256  # pixels, the side of the square on which two pictures are compared
+_COARSE, _MIDDLE, _FINE = 56, 112, 224  # pixels, the sides of the squares on which guesses are compared and refined
+_TRIED = 3  # guesses that are compared on the middle square
+_POINTS = 700
+_POINTS_SIDE = 320  # pixels; SIFT doubles it, and its time grows with the area
+_RATIO = 0.85  # of the best distance to the second best (Lowe 2004)
+_MOST_ZOOM = 40.0  # change of area between two versions
+_PLAIN = 6.0  # contrast below which nobody could tell a version of a picture
+_WORTHWHILE = 0.15  # agreement below which refining is no use
+
+Image = NDArray[np.uint8]  # (H, W, 3), sRGB
+Grey = NDArray[np.float32]  # (H, W), 0 to 255
+
+cv2.setNumThreads(1)  # the processes are the parallelism
+_sift = cv2.SIFT.create(nfeatures=_POINTS, contrastThreshold=0.02, edgeThreshold=12)
+# a SIFT descriptor is 4 x 4 cells of 8 directions; in a mirror rows and directions run the other way
+_MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1][:, :, [0, 7, 6, 5, 4, 3, 2, 1]].ravel()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture made ready to be aligned with others.
+
+    contrast: standard deviation of the grey values, 0 to 128.   coarse, middle, fine: it squashed to small squares.
+    points: (M, 2), positions of its local features in the unit square.   features: (M, 128), unit norm (Arandjelovic
+    and Zisserman 2012).
+    """
+
+    image: Image
+    contrast: float
+    coarse: Grey
+    middle: Grey
+    fine: Grey
+    points: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Two pictures on one canvas, that of the picture which the other covers more of.
+
+    first: (S, S, 3) uint8, the picture whose frame the canvas is.   second: the other one, drawn into it, its colours
+    matched.   covered: (S, S) bool, where both are.   swapped: first is B, not A.   transform: A -> B.
+    evidence: (EVIDENCE,) float32, see the end of align().   plain: one of them holds too little to be known by.
+    """
+
+    first: Image
+    second: Image
+    covered: NDArray[np.bool_]
+    swapped: bool
+    transform: Homography
+    evidence: NDArray[np.float32]
+    plain: bool
+
+
+EVIDENCE = 13  # numbers beside the canvas
+PLANES = 11  # see residuals()
+
+
+def prepare(image: Image) -> Prepared:
+    """Return what align() needs to know of a picture (H, W, 3) uint8."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    low, high = np.percentile(grey[:: max(1, len(grey) // 128)], (1, 99))
+    stretched = np.clip((grey - low) * (255 / max(high - low, 40)), 0, 255).astype(np.uint8)
+    scale = _POINTS_SIDE / max(grey.shape)
+    if scale < 1 or scale > 1.5:
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        size = (max(8, round(grey.shape[1] * scale)), max(8, round(grey.shape[0] * scale)))
+        stretched = cv2.resize(stretched, size, interpolation=way)
+    points, features = _sift.detectAndCompute(stretched, None)
+    points, features = points[:_POINTS], (np.zeros((0, 128), np.float32) if features is None else features[:_POINTS])
+    places = np.array([p.pt for p in points], np.float32).reshape(-1, 2) / (np.array(stretched.shape[::-1]) - 1)
+    features = np.sqrt(features / np.maximum(features.sum(1, keepdims=True), 1e-6))
+    coarse, middle, fine = (_shrunk(grey, side) for side in (_COARSE, _MIDDLE, _FINE))
+    return Prepared(image, float(grey.std()), coarse, middle, fine, places.astype(np.float32), features)
+
+
+def align(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> Aligned:
+    """Return both pictures on one canvas under the best transformation that is found. guesses: more of them, A -> B."""
+    found = [(h, 0, 0.0) for h in (*guesses, *_WHOLE)] + list(_from_features(a, b))
+    plausible = [guess for guess in found if _plausible(guess[0])]  # the whole upon the whole always is
+    likely = sorted(plausible, key=lambda guess: -_agreement(a.coarse, b.coarse, guess[0]))[:_TRIED]
+    first_guess, inliers, share = max(likely, key=lambda guess: _agreement(a.middle, b.middle, guess[0]))
+    best = _refined(a, b, first_guess)
+    swapped = _coverage(best) < _coverage(_inverse(best)) - 0.01
+    first, other, h = (b, a, _inverse(best)) if swapped else (a, b, best)
+    canvas = cv2.resize(first.image, (CANVAS, CANVAS), interpolation=_interpolation(first.image, CANVAS))
+    drawn, covered = _drawn(other.image, h, CANVAS)
+    matched = _colours_matched(drawn, canvas, covered)
+    evidence = [
+        np.log1p(inliers) / 5,
+        share,
+        _agreement(a.middle, b.middle, first_guess),
+        _agreement(a.fine, b.fine, best),
+        _coverage(best),
+        _coverage(_inverse(best)),
+        np.log(abs(np.linalg.det(best[:2, :2])) + 1e-3) / 2,
+        float(np.linalg.det(best[:2, :2]) < 0),
+        np.hypot(best[2, 0], best[2, 1]),
+        np.log1p(len(a.points) + len(b.points)) / 7,
+        np.log1p(min(len(a.points), len(b.points))) / 7,
+        np.log(max(first.image.shape[:2]) / 256),
+        np.log(max(other.image.shape[:2]) / 256),
+    ]
+    clipped = np.clip(np.array(evidence, np.float32), -4, 4)
+    return Aligned(canvas, matched, covered, swapped, best, clipped, bool(min(a.contrast, b.contrast) < _PLAIN))
+
+
+# Guesses
+
+
+def _turns() -> tuple[Homography, ...]:
+    """Return the whole picture onto the whole picture, in its four turns and their mirrors."""
+    centre, back = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]]), np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    quarter, mirror = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.diag([-1.0, 1, 1])
+    turned = [back @ np.linalg.matrix_power(quarter, k) @ m @ centre for m in (np.eye(3), mirror) for k in range(4)]
+    return tuple(turned)
+
+
+_WHOLE = _turns()
+
+
+def _from_features(a: Prepared, b: Prepared) -> Iterator[tuple[Homography, int, float]]:
+    """Yield transformations with how many local features agree with each, and which share of the matches that is."""
+    if min(len(a.points), len(b.points)) < 4:
+        return
+    for features in (a.features, a.features[:, _MIRRORED]):
+        left, right = _matches(features, b.features)
+        start, end = a.points[left] * CANVAS, b.points[right] * CANVAS
+        scale = np.diag([CANVAS, CANVAS, 1.0])
+        if len(left) >= 3:
+            affine, inside = cv2.estimateAffine2D(start, end, method=cv2.USAC_MAGSAC, ransacReprojThreshold=4)
+            if affine is not None:
+                h = np.vstack([affine, [0, 0, 1]])
+                yield _inverse(scale) @ h @ scale, int(inside.sum()), float(inside.mean())
+        if len(left) >= 8:
+            h, inside = cv2.findHomography(start, end, cv2.USAC_MAGSAC, 3)
+            if h is not None:
+                yield _inverse(scale) @ h @ scale, int(inside.sum()), float(inside.mean())
+
+
+def _matches(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the features of a and of b that are each other's best, clearly."""
+    likeness = a @ b.T
+    best = likeness.argmax(1)
+    rows = np.arange(len(a))
+    top = likeness[rows, best]
+    mutual = likeness.argmax(0)[best] == rows
+    likeness[rows, best] = -1
+    second = likeness.max(1)
+    # squared distance of unit vectors is 2 - 2 cos
+    clear = (1 - top) < _RATIO**2 * (1 - second)
+    keep = np.flatnonzero(mutual & clear)
+    return keep, best[keep]
+
+
+def _inverse(h: Homography) -> Homography:
+    return np.asarray(np.linalg.inv(h), np.float64)
+
+
+def _plausible(h: Homography) -> bool:
+    """Tell whether it takes the unit square to a convex shape of sensible size."""
+    corners = _mapped(h, np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float))
+    if corners is None:
+        return False
+    edges = np.roll(corners, -1, axis=0) - corners
+    turns = edges[:, 0] * np.roll(edges[:, 1], -1) - edges[:, 1] * np.roll(edges[:, 0], -1)
+    area = abs(np.sum(corners[:, 0] * np.roll(corners[:, 1], -1) - corners[:, 1] * np.roll(corners[:, 0], -1))) / 2
+    longest = np.linalg.norm(edges, axis=1).max() / max(np.linalg.norm(edges, axis=1).min(), 1e-9)
+    return bool(((turns > 0).all() or (turns < 0).all()) and 1 / _MOST_ZOOM < area < _MOST_ZOOM and longest < 8)
+
+
+def _mapped(h: Homography, points: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return where points (M, 2) go, None if some go to infinity or behind it."""
+    x = points @ h[:, :2].T + h[:, 2]
+    if not np.isfinite(x).all() or (x[:, 2] < 1e-3 * abs(h[2, 2])).any():
+        return None
+    return np.asarray(x[:, :2] / x[:, 2:])
+
+
+# How well two pictures agree
+
+
+def _shrunk(grey: NDArray[np.uint8], side: int) -> Grey:
+    small = cv2.resize(grey, (side, side), interpolation=_interpolation(grey, side))
+    return np.asarray(cv2.GaussianBlur(small.astype(np.float32), (3, 3), 0.8))
+
+
+def _interpolation(image: NDArray[np.uint8], side: int) -> int:
+    return cv2.INTER_AREA if min(image.shape[:2]) > side else cv2.INTER_LINEAR
+
+
+def _pixels(h: Homography, start: int, end: int) -> Homography:
+    """Return a transformation of unit squares as one of pixels, whose centres are at half-integers."""
+    into = np.array([[1 / start, 0, 0.5 / start], [0, 1 / start, 0.5 / start], [0, 0, 1]])
+    out = np.array([[end, 0, -0.5], [0, end, -0.5], [0, 0, 1]])
+    return np.asarray(out @ h @ into)
+
+
+_GRID = np.stack(np.meshgrid((np.arange(32) + 0.5) / 32, (np.arange(32) + 0.5) / 32), axis=2).reshape(-1, 2)
+
+
+def _coverage(h: Homography) -> float:
+    """Return how much of the first picture lies inside the second."""
+    x = _GRID @ h[:, :2].T + h[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        places = x[:, :2] / x[:, 2:]
+    return float(((places >= 0) & (places <= 1) & (x[:, 2:] > 0)).all(1).mean())
+
+
+def _agreement(a: Grey, b: Grey, h: Homography) -> float:
+    """Return how well the pictures agree where they overlap: mean local correlation, weighed by texture, in [-1, 1]."""
+    inverse = _inverse(h)
+    if _coverage(h) < _coverage(inverse):
+        a, b, h, inverse = b, a, inverse, h
+    side = len(a)
+    moved = cv2.warpPerspective(
+        b, _pixels(h, side, side), (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=-1e4
+    )
+    inside = (moved >= 0).astype(np.float32)
+    covered = float(inside.mean())
+    if covered < 0.02:
+        return -1.0
+    moved = moved * inside
+    fixed, window = a * inside, (side // 8 | 1, side // 8 | 1)
+    n = cv2.blur(inside, window) + 1e-6
+    ma, mb = cv2.blur(fixed, window) / n, cv2.blur(moved, window) / n
+    va = np.maximum(cv2.blur(fixed * fixed, window) / n - ma * ma, 0)
+    vb = np.maximum(cv2.blur(moved * moved, window) / n - mb * mb, 0)
+    both = cv2.blur(fixed * moved, window) / n - ma * mb
+    correlation = both / np.sqrt((va + 4) * (vb + 4))
+    texture = np.sqrt(np.maximum(va, vb))
+    weight = inside * texture / (texture + 12)
+    return float((weight * correlation).sum() / (weight.sum() + 1e-3 * side * side) * covered**0.25)
+
+
+def _refined(a: Prepared, b: Prepared, h: Homography) -> Homography:
+    """Return the transformation after some steps towards the highest correlation (Evangelidis and Psarakis 2008)."""
+    best, score = h, _agreement(a.fine, b.fine, h)
+    if score > _WORTHWHILE:
+        for one, other in ((a.middle, b.middle), (a.fine, b.fine)):
+            nearer = _nearer(one, other, best)
+            if nearer is not None and (agreement := _agreement(a.fine, b.fine, nearer)) > score:
+                best, score = nearer, agreement
+    return best
+
+
+def _nearer(a: Grey, b: Grey, h: Homography) -> Homography | None:
+    """Return the transformation that correlates best, starting from h; None if none is found."""
+    if _coverage(h) < _coverage(_inverse(h)):
+        found = _nearer(b, a, _inverse(h))
+        return None if found is None else _inverse(found)
+    side = len(a)
+    start = _pixels(h, side, side)
+    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 25, 1e-4)
+    everywhere = np.full(b.shape, 255, np.uint8)
+    warp = (start / start[2, 2]).astype(np.float32)
+    try:
+        _, warp = cv2.findTransformECC(a, b, warp, cv2.MOTION_HOMOGRAPHY, stop, everywhere, 5)
+    except cv2.error:  # it did not converge
+        return None
+    unit = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])
+    found = np.asarray(unit @ warp.astype(np.float64) @ _inverse(unit))
+    return found if _plausible(found) else None
+
+
+# Drawing
+
+
+def _drawn(image: Image, h: Homography, side: int) -> tuple[Image, NDArray[np.bool_]]:
+    """Return the picture drawn into a canvas that h takes to it, and where it covers the canvas."""
+    height, width = image.shape[:2]
+    density = np.sqrt(abs(np.linalg.det(h[:2, :2])) * height * width) / side  # its pixels per pixel of the canvas
+    if density > 1.3:
+        size = (max(2, round(width / density)), max(2, round(height / density)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        height, width = image.shape[:2]
+    into = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])
+    pixels = np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1]]) @ h @ into
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    drawn = cv2.warpPerspective(image, pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    covered = cv2.warpPerspective(np.ones((height, width), np.uint8), pixels, (side, side), flags=flags)
+    return drawn, covered > 0
+
+
+def _colours_matched(image: Image, like: Image, where: NDArray[np.bool_]) -> Image:
+    """Return the image after the change of colour, affine in RGB and its squares, that brings it nearest to `like`.
+
+    By least squares whose weights fall with the residual, so that what differs in a part does not spoil the rest.
+    """
+    step = slice(None, None, 4)
+    inside = where[step, step]
+    if inside.sum() < 64:
+        return image
+    x, y = (i[step, step][inside].astype(np.float64) / 255 for i in (image, like))
+    x = np.concatenate([x, x * x, np.ones_like(x[:, :1])], axis=1)  # (M, 7)
+    weight, ridge = np.ones(len(x)), np.diag([1e-4] * 6 + [0.0]) * len(x)
+    for _ in range(4):
+        xw = x * weight[:, None]
+        change = np.linalg.solve(xw.T @ x + ridge, xw.T @ y)
+        residual = np.square(x @ change - y).sum(1)
+        weight = 1 / (1 + residual / 0.03) ** 2 + 1e-6
+    full = image.reshape(-1, 3).astype(np.float32) / 255
+    full = np.concatenate([full, full * full, np.ones_like(full[:, :1])], axis=1) @ change.astype(np.float32)
+    return np.clip(full * 255, 0, 255).round().astype(np.uint8).reshape(image.shape)
+
+
+# What is left
+
+
+def residuals(first: Image, second: Image, covered: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return (PLANES, S, S), what is left of two aligned pictures (S, S, 3) where both are.
+
+    Both in grey, their difference, that of their colours, where both are; correlation, structure and difference of
+    structure within 7 x 7 pixels; correlation within 21 x 21.
+    """
+    inside = covered.astype(np.float32)
+    a, b = (image.astype(np.float32) * (inside[..., None] / 255) for image in (first, second))
+    ga, gb = (cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (a, b))
+    chroma = (a - b)[..., [0, 2]] - (ga - gb)[..., None]
+    planes = [ga - 0.5 * inside, gb - 0.5 * inside, 4 * (ga - gb), 4 * chroma[..., 0], 4 * chroma[..., 1], inside]
+    for width in (7, 21):
+        n, ma, mb, aa, bb, ab = (
+            cv2.blur(x, (width, width), borderType=cv2.BORDER_CONSTANT)
+            for x in (inside, ga, gb, ga * ga, gb * gb, ga * gb)
+        )
+        n = n + 1e-6
+        ma, mb = ma / n, mb / n
+        va, vb = np.maximum(aa / n - ma * ma, 0), np.maximum(bb / n - mb * mb, 0)
+        planes.append((ab / n - ma * mb) / np.sqrt((va + 1e-4) * (vb + 1e-4)) * inside)
+        if width == 7:
+            planes += [np.log(np.sqrt(v + 1e-5)) / 3 + 1.5 for v in (va, vb)]
+            planes.append(((ga - ma) - (gb - mb)) / np.sqrt(va + vb + 1e-3) * inside * 0.5)
+    return np.stack(planes)

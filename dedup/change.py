@@ -1,0 +1,79 @@
+"""A transformation between two pictures -> what was done to one to make the other, for people. Pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.types import Homography
+
+_WHOLE = 0.96  # of a picture inside the other: all of it but for the inaccuracy of the alignment
+_PART = 0.93
+_TURNED = 1.5  # degrees that an alignment may err by
+
+Size = tuple[int, int]  # width, height in pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How one picture lies in another.
+
+    turned: degrees clockwise in (-180, 180].   box: left, top, right, bottom of what the other shows of it, in [0, 1]
+    of its width and height; None if the other shows all of it.   more: whether the other shows more than it.
+    """
+
+    mirrored: bool
+    turned: float
+    box: tuple[float, float, float, float] | None
+    more: bool
+
+    @property
+    def words(self) -> str:
+        """Say what was done to it to make the other; nothing if only size, colour or encoding differ."""
+        done = ["mirrored"] if self.mirrored else []
+        if abs(self.turned) >= _TURNED:
+            done.append(f"turned {abs(self.turned):.0f}° {'right' if self.turned > 0 else 'left'}")
+        if self.box:
+            left, top, right, bottom = (f"{100 * edge:.0f}" for edge in self.box)
+            done.append(f"cropped to {left}-{right} % of the width, {top}-{bottom} % of the height")
+        if self.more:
+            done.append("set into something larger")
+        return ", ".join(done)
+
+
+def change(transform: Homography, size: Size, other: Size) -> Change:
+    """Return how a picture of this size lies in another under the transformation from it to the other."""
+    linear = np.diag(other) @ _linear(transform) @ np.diag([1 / size[0], 1 / size[1]])
+    mirrored = bool(np.linalg.det(linear) < 0)
+    upright = linear @ np.diag([-1.0, 1.0]) if mirrored else linear
+    # the turn nearest to it: the angle of u + conj(v) for the columns u, v
+    turned = float(np.degrees(np.arctan2(upright[1, 0] - upright[0, 1], upright[0, 0] + upright[1, 1])))
+    inverse = np.asarray(np.linalg.inv(transform))
+    inside, shown = _share_inside(transform), _share_inside(inverse)
+    box = None
+    if inside < _PART:
+        corners = _mapped(inverse, np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float))
+        low, high = np.clip(corners.min(0), 0, 1), np.clip(corners.max(0), 0, 1)
+        box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+    return Change(mirrored, turned, box, more=shown < _PART and inside >= _WHOLE)
+
+
+def _mapped(h: Homography, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    x = points @ h[:, :2].T + h[:, 2]
+    return np.asarray(x[:, :2] / x[:, 2:])
+
+
+def _linear(h: Homography) -> NDArray[np.float64]:
+    """Return (2, 2), what the transformation does near the middle of the picture."""
+    step = 0.05
+    points = np.array([[0.5 - step, 0.5], [0.5 + step, 0.5], [0.5, 0.5 - step], [0.5, 0.5 + step]])
+    west, east, north, south = _mapped(h, points)
+    return np.asarray(np.stack([east - west, south - north], axis=1) / (2 * step))
+
+
+def _share_inside(h: Homography) -> float:
+    centres = (np.arange(32) + 0.5) / 32
+    places = _mapped(h, np.stack(np.meshgrid(centres, centres), axis=2).reshape(-1, 2))
+    return float(((places >= 0) & (places <= 1)).all(1).mean())
