@@ -12,7 +12,8 @@ from dedup.errors import ActionFailed
 from dedup.journal import Entry, Journal
 from dedup.types import File, Part, Relation, Step
 
-PLACES = ("trash", "hardlink", "reflink", "delete")
+LINKS = ("hardlink", "reflink")
+PLACES = ("trash", *LINKS, "delete")
 _YOUNG_NS = 3_000_000_000  # a file this young when the scan began may have changed within the grain of its times
 
 
@@ -34,7 +35,7 @@ def apply(
     """
     number = 0
     for step in steps:
-        parts = step.parts[:1] if to in ("hardlink", "reflink") else step.parts  # the name stays, so do its sidecars
+        parts = step.parts[:1] if to in LINKS else step.parts  # the name stays, so do its sidecars
         path = parts[0].file.path
         try:
             words = _nothing_to_do(parts[0])
@@ -46,10 +47,11 @@ def apply(
             for part, sha, target in zip(parts, shas, targets, strict=True):
                 path, number = part.file.path, number + 1
                 temporary = _temporary(target or path, os.path.basename(journal.path), number)
-                mode = os.lstat(path).st_mode & 0o7777
+                was = os.lstat(path)
                 journal.write(
-                    do=number, to=to if to in PLACES else "folder", path=path, target=target, sha256=sha, mode=mode,
-                    mtime_ns=part.file.mtime_ns, temporary=temporary, keeper=part.spare.path if part.spare else "",
+                    do=number, to=to if to in PLACES else "folder", path=path, target=target, sha256=sha,
+                    inode=was.st_ino, mode=was.st_mode & 0o7777, mtime_ns=was.st_mtime_ns, temporary=temporary,
+                    keeper=part.spare.path if part.spare else "",
                 )  # fmt: skip
                 _act(part, to, target, sha, temporary)
                 journal.write(done=number)
@@ -77,9 +79,9 @@ def _checked(part: Part, to: str, relation: Relation, scanned_ns: int, protect: 
     folder = os.path.realpath(os.path.dirname(path))
     if any(os.path.commonpath([folder, os.path.realpath(p)]) == os.path.realpath(p) for p in protect):
         raise ActionFailed(f"{path}: in a protected folder; it was left alone")
-    if to in ("hardlink", "reflink") and relation is not Relation.EXACT:
+    if to in LINKS and relation is not Relation.EXACT:
         raise ActionFailed(f"{path}: not the same bytes as its keeper; a {to} would lose its own")
-    surely = to in ("hardlink", "reflink", "delete")
+    surely = to in (*LINKS, "delete")
     sha = _unchanged(part.file, part.sha256, surely, scanned_ns)
     if part.spare is not None:
         other = _unchanged(part.spare, part.spare_sha256, surely or not part.spare_sha256, scanned_ns)
@@ -126,7 +128,7 @@ def _act(part: Part, to: str, target: str, sha: str, temporary: str) -> None:
         trash.send(path)
     elif to == "delete":
         os.unlink(path)
-    elif to in ("hardlink", "reflink"):
+    elif to in LINKS:
         assert part.spare is not None
         was = os.lstat(path)
         try:
@@ -199,16 +201,17 @@ def _clear(entry: Entry, done: bool) -> None:
 
 
 def _unlinked(entry: Entry) -> tuple[bool, str]:
-    """Give a hard link bytes of its own again."""
-    path, keeper, sha, temporary = entry["path"], entry["keeper"], entry["sha256"], entry["temporary"]
+    """Give what became a hard link bytes and times of its own again, wherever its keeper is by now."""
+    path, sha, temporary = entry["path"], entry["sha256"], entry["temporary"]
     if disk.seen(path) is None:
         return False, "gone since then"
     if disk.digest(path) != sha:
-        return False, "changed since then; it was left alone"
-    if not os.path.lexists(keeper) or not os.path.samefile(path, keeper):
+        return False, "changed since then, under this name or another of the same file; it was left alone"
+    now = os.lstat(path)
+    if now.st_ino == entry["inode"] or (now.st_nlink == 1 and now.st_mtime_ns == entry["mtime_ns"]):
         return True, "in its place"
     disk.copy(path, temporary, sha=sha)
     os.chmod(temporary, entry["mode"])
     os.utime(temporary, ns=(entry["mtime_ns"], entry["mtime_ns"]))
     os.replace(temporary, path)
-    return True, f"a file of its own again, no longer a link to {keeper}"
+    return True, f"a file of its own again, no longer a link to {entry['keeper']}"

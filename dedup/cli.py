@@ -19,6 +19,7 @@ from dedup.errors import BadUsage, DedupError
 if TYPE_CHECKING:
     from dedup.actions import Outcome
     from dedup.pipeline import Report
+    from dedup.types import Plan
 
 _SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
 
@@ -391,7 +392,7 @@ def apply(
     """Print what would be done about the duplicates of the last scan, or about those of PLAN.csv; do it with --yes."""
     from functools import cache
 
-    from dedup import actions, journal, report
+    from dedup import actions, report
     from dedup.pipeline import last_report
     from dedup.plan import COLUMNS, plan_rows, read_plan
     from dedup.plan import plan as planned
@@ -402,40 +403,56 @@ def apply(
         raise BadUsage("--to delete cannot be taken back; add --really-delete, or move the files away with --to DIR")
     if output and report.format_of(output) != "csv":
         raise BadUsage(f"{output}: a plan is written as .csv")
-    db, failed = os.path.abspath(db), 0
+    db, failed, refused = os.path.abspath(db), 0, list[str]()
     with Store(db, changing=True) as store:
         result = last_report(store)
         to = to if to in actions.PLACES else quarantine(to, result.run.roots)
-        listing = cache(files_in)
-        refused: list[str] = []
         if plan is None:
-            todo = planned(result, listing, include_similar=include == "similar")
+            linking = to in actions.LINKS
+            todo = planned(result, cache(files_in), include_similar=include == "similar", linking=linking)
         else:
-            todo, refused = read_plan(plan, result, listing)
+            todo, refused = read_plan(plan, result, cache(files_in))
         for line in refused:
             click.echo(printable(line), err=True)
         if output:
             report.write_rows(output, COLUMNS, plan_rows(todo))
-        if not yes:
-            for row in plan_rows(todo):
-                size = human_bytes(row["bytes"])
-                click.echo(printable(f"{row['action']:<6} {row['path']}  ({size}; {row['relation']} {row['reason']})"))
-        won = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
-        count = sum(len(step.parts) for step in todo.steps)
-        click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(won)} to win back")
-        if not yes:
-            click.echo("Nothing was changed; --yes does it.")
-        elif todo.steps:
-            folder = journal.folder_of(db)
-            run = journal.new_run(folder, time.time())
-            with journal.Journal(os.path.join(folder, f"{run}.jsonl")) as lines:
-                outcomes = actions.apply(
-                    todo.steps, to=to, journal=lines, scanned_ns=int(result.run.started_at * 1e9),
-                    protect=result.run.settings.protect,
-                )  # fmt: skip
-                failed = tell(outcomes)
-            click.echo(f"'dedup undo --run {run}' takes it back." if to != "delete" else "Deleted for good.")
+        show(todo, to, each=not yes)
+        if yes and todo.steps:
+            failed = carry_out(todo, to, result, db)
     sys.exit(_SKIPPED if failed or refused else 0)
+
+
+def show(todo: Plan, to: str, *, each: bool) -> None:
+    """Print what a plan comes to, and each of its files where that is all that is done."""
+    from dedup.plan import OTHER_BYTES, plan_rows
+
+    for row in plan_rows(todo) if each else ():
+        size = human_bytes(row["bytes"])
+        click.echo(printable(f"{row['action']:<6} {row['path']}  ({size}; {row['relation']} {row['reason']})"))
+    stay = sum(s.reason == OTHER_BYTES for s in todo.stays)
+    if stay:
+        click.echo(f"{stay:,} {plural('duplicate', stay)} left out: not the same bytes, which a {to} would lose")
+    won = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
+    count = sum(len(step.parts) for step in todo.steps)
+    click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(won)} to win back")
+    if each:
+        click.echo("Nothing was changed; --yes does it.")
+
+
+def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
+    """Do what a plan says, with a journal; return how many files were left alone though they should not have been."""
+    from dedup import actions, journal
+
+    folder = journal.folder_of(db)
+    run = journal.new_run(folder, time.time())
+    with journal.Journal(os.path.join(folder, f"{run}.jsonl")) as lines:
+        outcomes = actions.apply(
+            todo.steps, to=to, journal=lines, scanned_ns=int(result.run.started_at * 1e9),
+            protect=result.run.settings.protect,
+        )  # fmt: skip
+        failed = tell(outcomes)
+    click.echo(f"'dedup undo --run {run}' takes it back." if to != "delete" else "Deleted for good.")
+    return failed
 
 
 def quarantine(folder: str, roots: tuple[str, ...]) -> str:

@@ -12,53 +12,60 @@ from dedup.errors import BadUsage
 from dedup.group import best_files, matches, protected, reported
 from dedup.pipeline import Report
 from dedup.report import Row, value_of
-from dedup.types import File, Part, Photo, Plan, Relation, Stay, Step
+from dedup.types import File, Group, Part, Plan, Relation, Stay, Step
 from dedup.units import Kind, companions, kind
 
 COLUMNS = "action,path,keeper,relation,probability,bytes,reason".split(",")
+OTHER_BYTES = "not the same bytes as its keeper"  # why a photo stays that cannot become a link
 
 Listing = Callable[[str], Iterable[File]]
 
 
-def plan(report: Report, listing: Listing, *, include_similar: bool = False) -> Plan:
+def plan(report: Report, listing: Listing, *, include_similar: bool = False, linking: bool = False) -> Plan:
     """Return what would be done about the groups of a report.
 
     listing: folder -> the files in it now. Similar photos, protected folders and photos marked to be kept stay.
+    linking: the names stay and only bytes are shared, so other bytes than the keeper's stay, and what lies beside too.
     """
-    photos, settings = report.photos.photos, report.run.settings
     steps: list[Step] = []
     stays: list[Stay] = []
     for group in report.groups:
-        keeper, *copies = best_files(photos[group.keeper], settings)
-        kept = photos[group.keeper]
+        keeper = best_files(report.photos.photos[group.keeper], report.run.settings)[0]
         stays.append(Stay(keeper.path, keeper.path, keeper.size, "kept"))
-        rows = [(f, kept, Relation.EXACT, 1.0, "same bytes") for f in copies]
-        for d in group.duplicates:
-            rows += [
-                (f, photos[d.photo], d.relation, d.probability, f"kept: {d.reason}") for f in photos[d.photo].files
-            ]
-        for file, photo, relation, probability, reason in rows:
-            why = _why_it_stays(report, file, photo, relation, include_similar, listing)
+        for step in _steps(report, group):
+            why = _why_it_stays(report, step, include_similar, linking, listing)
             if why:
-                stays.append(Stay(file.path, keeper.path, file.size, why))
+                stays.append(Stay(step.parts[0].file.path, keeper.path, step.parts[0].file.size, why))
             else:
-                part = Part(file, photo.sha256, keeper, kept.sha256)
-                steps.append(Step((part,), _root(report, file.path), relation, probability, reason))
-    return _with_companions(steps, stays, listing)
+                steps.append(step)
+    return Plan(tuple(steps), tuple(stays)) if linking else _with_companions(steps, stays, listing)
 
 
-def _why_it_stays(
-    report: Report, file: File, photo: Photo, relation: Relation, include_similar: bool, listing: Listing
-) -> str:
-    if protected(file.path, report.run.settings):
+def _steps(report: Report, group: Group) -> Iterator[Step]:
+    """Yield a step for each file of a group but its keeper."""
+    photos = report.photos.photos
+    kept = photos[group.keeper]
+    keeper, *copies = best_files(kept, report.run.settings)
+    for file in copies:
+        part = Part(file, kept.sha256, keeper, kept.sha256)
+        yield Step((part,), _root(report, file.path), Relation.EXACT, 1.0, "same bytes")
+    for d in group.duplicates:
+        for file in photos[d.photo].files:
+            part = Part(file, photos[d.photo].sha256, keeper, kept.sha256)
+            yield Step((part,), _root(report, file.path), d.relation, d.probability, f"kept: {d.reason}")
+
+
+def _why_it_stays(report: Report, step: Step, include_similar: bool, linking: bool, listing: Listing) -> str:
+    photo = step.parts[0]
+    if protected(photo.file.path, report.run.settings):
         return "in a protected folder"
-    if relation is Relation.SIMILAR and not include_similar:
+    if step.relation is Relation.SIMILAR and not include_similar:
         return "similar only; --include similar would take it too"
-    if relation is not Relation.EXACT and photo.sha256 in report.decisions.kept:
+    if step.relation is not Relation.EXACT and photo.sha256 in report.decisions.kept:
         return "marked to be kept"
-    if not _is_there(file.path, listing):
+    if not _is_there(photo.file.path, listing):
         return "already gone"
-    return ""
+    return OTHER_BYTES if linking and step.relation is not Relation.EXACT else ""
 
 
 def _root(report: Report, path: str) -> str:

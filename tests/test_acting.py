@@ -160,3 +160,23 @@ def test_photo_marked_to_be_kept_is_kept(dedup: Dedup, photos: Path) -> None:
     assert "marked to be kept" in dedup("export", "--format", "json").stdout
     dedup("mark", "not-duplicate", "--group", 1)
     assert "tiny" not in dedup("export").stdout
+
+
+def test_links_take_the_same_bytes_only_and_a_row_that_asks_for_more_is_refused(
+    dedup: Dedup, photos: Path, tmp_path: Path
+) -> None:
+    for stem in ("IMG_1", "=copy\n", "tiny bytes"):
+        (photos / f"{stem}.xmp").write_bytes(stem.encode())
+    dedup("scan", photos, "-q", "--keep", "path")
+    before = tree(photos)
+    dedup("apply", "--output", tmp_path / "plan.csv")
+    refused = dedup("apply", tmp_path / "plan.csv", "--to", "hardlink", "--yes", code=3).stderr
+    assert refused.count("not the same bytes as its keeper; a hardlink would lose its own") == 1
+    dedup("undo")
+    dedup("scan", photos, "-q", "--keep", "path")  # what was a link for a while is another file
+    result = dedup("apply", "--to", "hardlink", "--yes")
+    assert result.stderr == ""
+    assert result.stdout.count("not the same bytes") == 1
+    assert "1 duplicate left out: not the same bytes, which a hardlink would lose\n1 file to remove" in result.stdout
+    assert len({p.stat().st_ino for p in photos.glob("*.png")}) == 3
+    assert tree(photos) == before

@@ -6,7 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -202,6 +202,33 @@ def test_undo_overwrites_nothing_and_says_what_is_lost(photos: Path, runs: Path,
     assert failures(take_back(runs, home)) == ["deleted for good"]
 
 
+def renamed(keeper: Path) -> None:
+    keeper.rename(keeper.with_name("renamed.jpg"))
+
+
+@pytest.mark.parametrize("change", [renamed, Path.unlink])
+def test_undo_of_a_link_gives_back_the_file_wherever_its_keeper_is(
+    photos: Path, runs: Path, home: Path, change: Callable[[Path], None]
+) -> None:
+    before = tree(photos)["a2.jpg"]
+    act(steps_of(photos)[1:2], "hardlink", runs)
+    change(photos / "a.jpg")
+    run = last_run(str(runs))
+    assert failures(take_back(runs, home)) == []
+    assert tree(photos)["a2.jpg"] == before
+    assert (photos / "a2.jpg").stat().st_nlink == 1
+    inode = (photos / "a2.jpg").stat().st_ino
+    assert [o.words for o in take_back(runs, home, run)] == ["in its place"]
+    assert (photos / "a2.jpg").stat().st_ino == inode
+
+
+def test_link_whose_bytes_changed_through_its_keeper_is_said_to_be_lost(photos: Path, runs: Path, home: Path) -> None:
+    act(steps_of(photos)[1:2], "hardlink", runs)
+    (photos / "a.jpg").write_bytes(b"edited")
+    assert "under this name or another of the same file" in failures(take_back(runs, home))[0]
+    assert last_run(str(runs)) is not None
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of its own, 64 KB large."""
@@ -223,6 +250,19 @@ def test_move_to_another_filesystem_and_back(photos: Path, runs: Path, home: Pat
     assert tree(small_disk)["Away/a2.jpg"] == before["a2.jpg"]
     assert failures(take_back(runs, home)) == []
     assert tree(photos) == before
+
+
+def test_trash_of_another_volume_gives_back_what_lay_there(
+    photos: Path, runs: Path, home: Path, small_disk: Path
+) -> None:
+    shutil.copytree(photos, small_disk / "Photos")
+    before = tree(small_disk)
+    assert failures(act(steps_of(small_disk / "Photos"), "trash", runs)) == []
+    assert len(list(small_disk.glob(".Trash*/files/*"))) == 4
+    assert not home.exists()
+    assert failures(take_back(runs, home)) == []
+    assert tree(small_disk / "Photos") == tree(photos)
+    assert [name for name in tree(small_disk) if name not in before] == []
 
 
 def test_full_disk_costs_nothing(photos: Path, runs: Path, small_disk: Path) -> None:
@@ -255,7 +295,7 @@ steps, to, journal, after = pickle.load(sys.stdin.buffer)
 left = after
 def count(frame, event, arg):
     global left
-    if "/dedup/" not in frame.f_code.co_filename:
+    if not any(part in frame.f_code.co_filename for part in ("/dedup/", "/send2trash/")):
         return None
     left -= event == "line"
     if not left:
@@ -269,27 +309,30 @@ print(after - left)
 """
 
 
-def killed(steps: list[Step], to: str, journal: Path, after: int) -> subprocess.CompletedProcess[bytes]:
+def killed(
+    steps: list[Step], to: str, journal: Path, after: int, data_home: Path
+) -> subprocess.CompletedProcess[bytes]:
     data = pickle.dumps((steps, to, str(journal), after))
-    return subprocess.run([sys.executable, "-c", CHILD], input=data, capture_output=True, check=False)
+    about = os.environ | {"XDG_DATA_HOME": str(data_home)}
+    return subprocess.run([sys.executable, "-c", CHILD], input=data, env=about, capture_output=True, check=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to", ["folder", "hardlink", "other disk"])
+@pytest.mark.parametrize("to", ["trash", "folder", "hardlink", "other disk"])
 def test_kill_at_any_line_loses_nothing_and_undo_takes_it_back(
     photos: Path, home: Path, tmp_path: Path, to: str, request: pytest.FixtureRequest
 ) -> None:
     away = request.getfixturevalue("small_disk") if to == "other disk" else tmp_path
-    place = "hardlink" if to == "hardlink" else str(away / "Away")
+    place = to if to in ("trash", "hardlink") else str(away / "Away")
     before = tree(photos)
-    done = killed(steps_of(photos), place, tmp_path / "whole" / "r.jsonl", 10**9)
+    done = killed(steps_of(photos), place, tmp_path / "whole" / "r.jsonl", 10**9, home.parent)
     lines = int(done.stdout)
     take_back(tmp_path / "whole", home, "r")
     rng = random.Random(7)
     for n in sorted(rng.sample(range(1, lines), 17)):
         runs = tmp_path / f"crash {n}"
-        assert killed(steps_of(photos), place, runs / "r.jsonl", n).returncode == -9
-        contents = {data for where in (photos, away) for data, _ in tree(where).values()}
+        assert killed(steps_of(photos), place, runs / "r.jsonl", n, home.parent).returncode == -9
+        contents = {data for where in (photos, away, home.parent) for data, _ in tree(where).values()}
         assert {data for data, _ in before.values()} <= contents
         if runs.exists() and last_run(str(runs)):
             assert failures(take_back(runs, home, "r")) == []
