@@ -3,10 +3,15 @@
 import csv
 import os
 import shutil
+import signal
+import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from album import scene
@@ -28,6 +33,7 @@ VERSIONS: dict[str, Callable[[Path, Path], object]] = {
     "recompressed": lambda source, target: _saved(source, target, 1.0, 50),
 }
 PLACES = st.sampled_from(["", "a", "b [x]", "a/\n"])
+ACTING = tuple(f"/dedup/{name}.py" for name in ("actions", "disk", "journal", "trash"))
 ANY = st.integers(0, 10**6)
 
 
@@ -138,6 +144,43 @@ class Photographs(RuleBasedStateMachine):
             self.dedup("undo")
             assert self.tree() == before
 
+    @rule(words=st.sampled_from(["folder", "hardlink", "delete", "undo"]), after=st.integers(1, 200))
+    def crash_in_the_middle(self, words: str, after: int) -> None:
+        """Another process does it, and is killed at some line of ours."""
+        before, runs = self.tree(), self.home / "x.db.journal"
+        others = set(runs.glob("*")) if words != "undo" else set()
+        to = str(self.home / "Away") if words == "folder" else words
+        apply = ["apply", "--to", to, "--yes", "--really-delete"]
+        self.killed(["undo"] if words == "undo" else apply, after)
+        assert self.shown(before) <= self.shown({n: d for n, d in self.tree().items() if ".part" not in n})
+        if set(runs.glob("*")) - others and words != "delete":
+            self.dedup("undo")
+            assert before.items() <= self.tree().items() if words == "undo" else self.tree() == before
+
+    def killed(self, words: list[str], after: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child starts and needs none
+            child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:
+            sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+            left = after
+
+            def count(frame: FrameType, event: str, arg: object) -> Any:
+                nonlocal left
+                ours = frame.f_code.co_filename.endswith(ACTING)
+                left -= ours and event == "line"
+                if not left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return count
+
+            sys.settrace(count)
+            main([*words, "--db", str(self.home / "x.db")], standalone_mode=False)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     @rule()
     def undo(self) -> None:
         before = self.tree()
@@ -148,8 +191,8 @@ class Photographs(RuleBasedStateMachine):
 def test_no_sequence_of_events_costs_a_photograph() -> None:
     assert os.environ.get("DEDUP_DB") is None
     Photographs.TestCase.settings = settings(
-        max_examples=12,
-        stateful_step_count=14,
+        max_examples=50,
+        stateful_step_count=12,
         deadline=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),
