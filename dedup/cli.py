@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, Any
 
 import click
 from platformdirs import user_config_dir, user_data_dir
 
 from dedup import __version__
-from dedup.errors import BadUsage, DedupError
+from dedup.errors import BadUsage, DedupError, OutOfTime, StoreUnusable
 
 if TYPE_CHECKING:
     from dedup.actions import Outcome
     from dedup.pipeline import Report
+    from dedup.schedule import Job
+    from dedup.store import Attempt, Store
     from dedup.types import Plan
 
 _SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
@@ -31,7 +37,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except DedupError as error:
-            click.echo(f"Error: {printable(str(error))}", err=True)
+            kind = "" if isinstance(error, OutOfTime) else "Error: "
+            click.echo(f"{kind}{printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
 
 
@@ -40,11 +47,26 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
+def options_of(command: click.Command) -> dict[str, click.Option]:
+    """Return the options that a file may set, by their names there."""
+    options = {max(p.opts, key=len)[2:]: p for p in command.params if isinstance(p, click.Option)}
+    return {name: option for name, option in options.items() if name != "config"}
+
+
 def read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     """Make the options of a TOML file the defaults of this command: [scan] for `scan`, the top for all."""
     path = value or os.path.join(user_config_dir("dedup"), "config.toml")
-    if value is None and not os.path.exists(path):
-        return
+    ctx.meta["dedup.config"] = path if value or os.path.exists(path) else None
+    ctx.default_map = {}
+    for command, name, set_to in settings_in(ctx.meta["dedup.config"]):
+        if command == ctx.info_name:
+            ctx.default_map[name] = set_to
+
+
+def settings_in(path: str | None) -> list[tuple[str, str, Any]]:
+    """Return (command, option, value) of all that a TOML file sets. Raises BadUsage, naming what is wrong in it."""
+    if path is None:
+        return []
     try:
         with open(path, "rb") as f:
             config = tomllib.load(f)
@@ -52,19 +74,30 @@ def read_config(ctx: click.Context, param: click.Parameter, value: str | None) -
         raise BadUsage(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadUsage(f"{path}: not TOML: {error}") from error
-    options = {name: {p.name for p in command.params} for name, command in main.commands.items()}
-    ctx.default_map, unknown = {}, []
-    for key, value in config.items():
-        if isinstance(value, dict):  # [scan]: options of one command; anything else: of every command that has it
-            unknown += [f"{key}.{k}" for k in value if k.replace("-", "_") not in options.get(key, set())]
-        elif not any(key.replace("-", "_") in names for names in options.values()):
-            unknown.append(key)
+    known = {name: options_of(command) for name, command in main.commands.items()}
+    tops = [(name, key, v) for key, v in config.items() if not isinstance(v, dict) for name in known]
+    mine = [(name, key, v) for name, values in config.items() if isinstance(values, dict) for key, v in values.items()]
+    tops, mine = ([(name, key.replace("_", "-"), v) for name, key, v in some] for some in (tops, mine))
+    unknown = [f"{name}.{key}" for name, key, _ in mine if key not in known.get(name, {})]
+    unknown += sorted({key for _, key, _ in tops if not any(key in options for options in known.values())})
     if unknown:
         raise BadUsage(f"{path}: no such option: {', '.join(unknown)}")
-    mine = config.get(ctx.info_name or "", {})
-    for key, value in (config | mine).items():
-        if key.replace("-", "_") in options.get(ctx.info_name or "", set()):
-            ctx.default_map[key.replace("-", "_")] = value
+    found = [(name, known[name][key], v) for name, key, v in (*tops, *mine) if key in known[name]]
+    for name, option, v in found:
+        check_setting(option, v, f"{path}: {name}.{max(option.opts, key=len)[2:]}")
+    return [(name, str(option.name), v) for name, option, v in found]
+
+
+def check_setting(option: click.Option, value: Any, where: str) -> None:
+    """Raise BadUsage if an option cannot have this value."""
+    wanted = "a list" if option.multiple else "true or false" if option.is_flag else "one value"
+    kind = "a list" if isinstance(value, list) else "true or false" if isinstance(value, bool) else "one value"
+    if kind != wanted:
+        raise BadUsage(f"{where}: {wanted} is wanted, not {json.dumps(value, default=str)}")
+    try:
+        option.process_value(click.Context(click.Command("")), value)
+    except (click.BadParameter, BadUsage) as error:
+        raise BadUsage(f"{where}: {getattr(error, 'message', error)}") from error
 
 
 def database(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,13 +124,25 @@ def keep_words(ctx: click.Context, param: click.Parameter, value: str | None) ->
     return tuple(words)
 
 
+class Duration(click.ParamType[int]):
+    """Seconds, written as 90s, 30m or 2h."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"([1-9]\d*)([smh])", str(value))
+        if match is None:
+            self.fail(f"'{value}' is no time; write 90s, 30m or 2h", param, ctx)
+        return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 @click.group(cls=Commands, context_settings={"auto_envvar_prefix": "DEDUP", "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Find near-duplicate photos. A scan changes no photo.
 
     \b
-    Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some files were skipped;
+    Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but not with every file;
     4 another run holds this database; 10 duplicates were found (scan --fail-if-found).
     """
 
@@ -122,14 +167,17 @@ def main() -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the networks run.")  # fmt: skip
 @click.option("--fail-if-found", is_flag=True, help="Exit with 10 if there are duplicates.")
-@click.option("--json-log", is_flag=True, help="Tell stderr what happens, as JSON lines.")
+@click.option(
+    "--max-time", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h; the next scan goes on there."
+)
+@click.option("--json-log", metavar="FILE", help="Add what happens to FILE, as JSON lines; - is stderr.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 @database
 def scan(
     path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
     exclude: tuple[str, ...], protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
-    avoid: tuple[str, ...], confirm: bool, workers: int, device: str, fail_if_found: bool, json_log: bool, quiet: bool,
-    db: str,
+    avoid: tuple[str, ...], confirm: bool, workers: int, device: str, fail_if_found: bool, max_time: int | None,
+    json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH, and remember what was seen."""
     from dedup import report
@@ -149,21 +197,45 @@ def scan(
         prefer=prefer,
         avoid=avoid,
     )
-    log = Log(json_lines=json_log, quiet=quiet)
-    with Store(os.path.abspath(db), scanning=True) as store:
-        log.event("started", roots=roots)
+    with Log(json_log, quiet=quiet, seconds=max_time) as log:
         machine = Machine(workers, chosen_device(device), log.progress, time.time)
-        result = find_duplicates(
-            roots, exclude=exclude, store=store, weights=load_shipped(device=machine.device),
-            settings=settings, machine=machine,
-        )  # fmt: skip
-    log.close()
-    for file, format in zip(output, formats, strict=True):
-        report.write(result, "groups", format, file)
-    log.event("finished", **totals(result))
-    if not quiet and not json_log:
-        click.echo(summary(result))
+        with (
+            log.failures(),
+            Store(os.path.abspath(db), scanning=True) as store,
+            on_record(store, roots, log) as figures,
+        ):
+            result = find_duplicates(
+                roots, exclude=exclude, store=store, weights=load_shipped(device=machine.device),
+                settings=settings, machine=machine,
+            )  # fmt: skip
+            for file, format in zip(output, formats, strict=True):
+                report.write(result, "groups", format, file)
+            figures |= totals(result)
+        log.event("finished", **figures)
+    if not quiet and json_log != "-":
+        click.echo(summary(figures) if sys.stdout.isatty() else line_of(figures, roots))
     sys.exit(exit_code(result, fail_if_found=fail_if_found))
+
+
+@contextmanager
+def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, Any]]:
+    """Give a place for the figures of a scan, and write down in the store what became of it."""
+    log.event("started", roots=roots)
+    photos = store.count("photo")
+    number = store.begun(roots, started_at=time.time())
+    figures: dict[str, Any] = {}
+    try:
+        yield figures
+        figures["new"] = store.count("photo") - photos
+        store.ended(number, "finished", figures, ended_at=time.time())
+    except DedupError as error:
+        with suppress(StoreUnusable):
+            store.ended(number, outcome_of(error), {"error": str(error)}, ended_at=time.time())
+        raise
+
+
+def outcome_of(error: DedupError) -> str:
+    return "stopped" if isinstance(error, OutOfTime) else "failed"
 
 
 def folder(path: str) -> str:
@@ -200,9 +272,9 @@ def totals(result: Report) -> dict[str, Any]:
     }
 
 
-def summary(result: Report) -> str:
-    """Return what a person reads in five seconds."""
-    t = totals(result)
+def summary(figures: dict[str, Any]) -> str:
+    """Return what a person at a terminal reads in five seconds."""
+    t = figures
     if not t["files"]:
         return "No files found."
     lines = [
@@ -214,6 +286,15 @@ def summary(result: Report) -> str:
         f"{t['recall']:>9.2%} of the neighbours found by the index" if t["recall"] < 1 else "",
     ]
     return "\n".join(line for line in lines if line)
+
+
+def line_of(figures: dict[str, Any], roots: Sequence[str]) -> str:
+    """Return the same in one line that a mail or a log makes sense of."""
+    if not figures["files"]:
+        return f"dedup scan {printable(', '.join(roots))}: no files found"
+    first, *rest = (" ".join(line.split()) for line in summary(figures).splitlines())
+    said = "; ".join([first, f"{figures['new']:,} new", *rest])
+    return f"dedup scan {printable(', '.join(roots))}: {said}"
 
 
 def plural(word: str, count: int) -> str:
@@ -245,21 +326,37 @@ def exit_code(result: Report, *, fail_if_found: bool) -> int:
 class Log:
     """Tells a person at a terminal, or a program that reads lines, how far a run is. Silent for anybody else."""
 
-    def __init__(self, *, json_lines: bool, quiet: bool) -> None:
-        self.json_lines, self.stage, self.told = json_lines, "", 0.0
+    def __init__(self, json_log: str | None, *, quiet: bool, seconds: int | None) -> None:
+        self.stage, self.told = "", 0.0
         self.bar: Any = None
-        self.bars = not json_lines and not quiet and sys.stderr.isatty()
+        self.lines = None if json_log is None else Lines.to(json_log)
+        self.bars = json_log != "-" and not quiet and sys.stderr.isatty()
+        self.seconds, self.begun = seconds, time.monotonic()
 
     def event(self, name: str, **what: Any) -> None:
-        if self.json_lines:
-            click.echo(json.dumps({"time": round(time.time(), 3), "event": name, **what}), err=True)
+        if self.lines is not None:
+            line = json.dumps({"time": round(time.time(), 3), "event": name, **what})
+            self.lines.emit(logging.makeLogRecord({"msg": line}))
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Tell of what is raised, on its way."""
+        try:
+            yield
+        except DedupError as error:
+            self.event(outcome_of(error), error=str(error))
+            raise
 
     def progress(self, stage: str, done: int, of: int) -> None:
-        if self.json_lines and (done == of or time.monotonic() - self.told > 5):
+        """Tell, and raise OutOfTime if the time is up: all that is told of is stored."""
+        if done == of or time.monotonic() - self.told > 5:
             self.told = time.monotonic()
             self.event("progress", stage=stage, done=done, of=of)
         if self.bars:
             self._draw(stage, done, of)
+        if self.seconds is not None and time.monotonic() - self.begun >= self.seconds and done < of:
+            raise OutOfTime(f"stopped after {human_time(self.seconds)}, as --max-time says: {stage} is at {done:,} of "
+                            f"{of:,}; the next scan goes on there")  # fmt: skip
 
     def _draw(self, stage: str, done: int, of: int) -> None:
         from tqdm import tqdm
@@ -275,6 +372,34 @@ class Log:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.close()
+        if self.lines is not None:
+            with suppress(OSError):  # of a full disk; it was told
+                self.lines.close()
+
+
+class Lines(RotatingFileHandler):
+    """A log of at most six files of a megabyte. One that cannot be written any more is given up, and that is said."""
+
+    @classmethod
+    def to(cls, path: str) -> logging.Handler:
+        """Open the log; - is stderr. Raises BadUsage."""
+        if path == "-":
+            return logging.StreamHandler(sys.stderr)
+        try:
+            return cls(path, maxBytes=1_000_000, backupCount=5, encoding="utf-8")
+        except OSError as error:
+            raise BadUsage(f"{path}: the log cannot be written ({error.strerror})") from error
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if self.level <= logging.CRITICAL:
+            click.echo(printable(f"{self.baseFilename}: the log cannot be written any more"), err=True)
+        self.setLevel(logging.CRITICAL + 1)
 
 
 @main.command()
@@ -345,12 +470,16 @@ def compare(left: str, right: str, figure: str | None) -> None:
 
 
 @main.command()
+@click.option("--runs", is_flag=True, help="Print the last scans instead: when, how long, what was new, what failed.")
 @database
-def status(db: str) -> None:
+def status(runs: bool, db: str) -> None:
     """Print what the database holds, how big it is and how fresh."""
     from dedup.store import Store
 
     with Store(os.path.abspath(db)) as store:
+        if runs:
+            click.echo("\n".join(map(printable, map(told, store.attempts()))) or "no scan yet")
+            return
         counts, last = store.counts(), store.last_run()
         size = sum(os.path.getsize(db + end) for end in ("", "-wal") if os.path.exists(db + end))
     click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(size)}")
@@ -361,6 +490,18 @@ def status(db: str) -> None:
     else:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last.ended_at))
         click.echo(f"last scan finished {when}: {printable(', '.join(last.roots))}, with {last.weights}")
+
+
+def told(run: Attempt) -> str:
+    """Return a line about a scan."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started_at))
+    took = "" if run.ended_at is None else human_time(max(0.0, run.ended_at - run.started_at))
+    what = {
+        None: "did not end: killed, or still running",
+        "finished": "{photos:,} photos, {new:,} new, {duplicates:,} duplicates, {skipped:,} skipped",
+    }.get(run.outcome, f"{run.outcome}: {run.result.get('error', '')}")
+    what = what.format_map(run.result) if run.outcome == "finished" else what
+    return f"{when}  {took:>12}  {', '.join(run.roots)}: {what}"
 
 
 @main.command()
@@ -535,3 +676,95 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
         pairs = frozenset(combinations(photos, 2))
         store.decide(Decisions(apart=pairs) if decision == "not-duplicate" else Decisions(kept=frozenset(photos)))
         click.echo(f"{len(pairs) if decision == 'not-duplicate' else len(photos):,} decisions remembered")
+
+
+@main.command("config", context_settings={"allow_interspersed_args": False})
+@click.argument("action", type=click.Choice(["show"]))
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [WORD]...]")
+def config_(action: str, words: tuple[str, ...]) -> None:
+    """Print every option as a command with these words would see it, and where its value came from.
+
+    What is printed is a config file itself.
+    """
+    names = [words[0]] if words and words[0] in main.commands else list(main.commands)
+    rest = list(words[1:] if words and words[0] in main.commands else words)
+    for name in names:
+        command = main.commands[name]
+        ctx = command.make_context(
+            name, rest.copy(), resilient_parsing=True, auto_envvar_prefix=f"DEDUP_{name.upper()}"
+        )
+        settings_in(ctx.meta.get("dedup.config"))  # says what is wrong in the file
+        if name == names[0]:
+            click.echo(f"# config file: {printable(ctx.meta.get('dedup.config') or 'none')}")
+        if options_of(command):
+            click.echo(f"\n[{name}]")
+        for key, option in options_of(command).items():
+            source = ctx.get_parameter_source(str(option.name))
+            click.echo(setting(key, option, ctx.params.get(str(option.name)), source.name if source else "DEFAULT"))
+
+
+def setting(key: str, option: click.Option, value: Any, source: str) -> str:
+    """Return a line of a config file; without a value it is a comment."""
+    if isinstance(option.type, Duration) and value is not None:
+        value = f"{value}s"
+    elif isinstance(value, tuple) and not option.multiple:
+        value = ",".join(value)
+    text = f"# {key} =" if value is None else f"{key} = {json.dumps(value)}"
+    words = {"COMMANDLINE": "command line", "ENVIRONMENT": "environment", "DEFAULT_MAP": "file"}
+    return printable(f"{text:<50} # {words.get(source, 'default')}")
+
+
+@main.command()
+@click.argument("action", type=click.Choice(["install", "list", "remove"]))
+@click.argument("path", nargs=-1, metavar="[PATH]...")
+@click.option("--daily", is_flag=True, help="Every day; the default.")
+@click.option("--weekly", is_flag=True, help="On Sundays.")
+@click.option("--at", metavar="HH:MM", default="03:00", show_default=True, help="When it begins.")
+@click.option("--with", "kind", type=click.Choice(["auto", "systemd", "cron", "launchd"]), default="auto",
+              show_default=True, help="What starts it.")  # fmt: skip
+@database
+@click.pass_context
+def schedule(
+    ctx: click.Context, action: str, path: tuple[str, ...], daily: bool, weekly: bool, at: str, kind: str, db: str
+) -> None:
+    """Scan PATH at set times, at low priority; or list such jobs, or remove one by its name or by its PATHs.
+
+    All options of the scan but --db come from the config file.
+    """
+    from dedup import schedule as jobs
+
+    kind = jobs.available() if kind == "auto" else kind
+    if action == "list":
+        for name, about in jobs.listed(kind).items():
+            click.echo(printable(f"{name}  {about}"))
+        return
+    if not path:
+        raise BadUsage(f"dedup schedule {action}: which folders?")
+    paths, db = [folder(p) for p in path if not jobs.is_name(p)], os.path.abspath(db)
+    if action == "remove":
+        for name in [p for p in path if jobs.is_name(p)] or [jobs.name_of(paths, db)]:
+            jobs.remove(name, kind)
+            click.echo(f"{name}: removed")
+        return
+    click.echo(printable_lines(jobs.install(job_of(paths, db, ctx.meta["dedup.config"], daily, weekly, at), kind)))
+
+
+def job_of(paths: list[str], db: str, config: str | None, daily: bool, weekly: bool, at: str) -> Job:
+    """Return the job that the words of the command line ask for. Raises BadUsage."""
+    from dedup import schedule as jobs
+
+    time_ = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
+    missing = [p for p in paths if not os.path.isdir(p)]
+    if time_ is None or (daily and weekly) or missing:
+        wrong = f"{missing[0]}: no such folder" if missing else f"--at {at}: write HH:MM, as 03:00"
+        raise BadUsage("--daily or --weekly, not both" if daily and weekly else wrong)
+    words = [sys.executable, "-P", "-m", "dedup", "scan", "--db", db]  # -P: a folder named dedup is no program
+    words += ["--config", os.path.abspath(config)] if config else []
+    when = f"{'Sundays' if weekly else 'daily'} at {int(time_[1]):02}:{time_[2]}"
+    about = printable(f"{when}: dedup scan {' '.join(paths)}")
+    hour, minute = int(time_[1]), int(time_[2])
+    return jobs.Job(jobs.name_of(paths, db), about, (*words, "--", *paths), hour, minute, weekly)
+
+
+def printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))

@@ -2,6 +2,7 @@
 
 DedupError           1   something is wrong; the message says what, with what, and what to do
   BadUsage           2   the words on the command line do not fit together
+  OutOfTime          3   the time that was given is up; what was done so far is kept
   StoreBusy          4   another run holds this database
   StoreUnusable      1   the database cannot be read or written
   WeightsUnusable    1   the shipped tensors are missing or not the ones that were published
@@ -10,8 +11,8 @@ DedupError           1   something is wrong; the message says what, with what, a
     NotAPicture      -   the file is plainly something else
     MissingExtra     -   the file needs an optional package
 
-The number is the exit code of the command line. Exit code 3 is not an error: the run is done, but some files
-were skipped.
+The number is the exit code of the command line. Exit code 3 is no failure: the run is done, but not with every file;
+some were skipped, or the time was up.
 """
 
 
@@ -25,6 +26,12 @@ class BadUsage(DedupError):
     """The request does not make sense."""
 
     exit_code = 2
+
+
+class OutOfTime(DedupError):
+    """The time that was given is up; what was done so far is kept."""
+
+    exit_code = 3
 
 
 class StoreBusy(DedupError):

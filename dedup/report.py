@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import numpy as np
@@ -228,9 +228,14 @@ def _stream(output: str | None) -> Iterator[IO[str]]:
         yield sys.stdout
         sys.stdout.flush()
         return
+    output = os.path.realpath(output)  # a link goes on being one
     temporary = f"{output}.{os.getpid()}.part"
     try:
+        if os.path.lexists(output) and not os.path.isfile(output):
+            raise DedupError(f"{output}: not a regular file; it was left alone")
         try:
+            with suppress(FileNotFoundError):  # of a run that was killed; in a container all have one number
+                os.unlink(temporary)
             with open(temporary, "x", encoding="utf-8", newline="") as f:
                 yield f
                 f.flush()

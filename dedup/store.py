@@ -75,7 +75,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             plain INTEGER NOT NULL, transform BLOB NOT NULL, PRIMARY KEY ("left", "right")) STRICT, WITHOUT ROWID""",
         'CREATE INDEX look_right ON look ("right")',
     ),
+    (
+        # every scan that was begun; without an end it was killed, or still runs. result: figures, or what went wrong
+        """CREATE TABLE attempt (
+            id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, roots TEXT NOT NULL,
+            outcome TEXT, result TEXT) STRICT""",
+    ),
 )
+_ATTEMPTS = 1000  # scans whose record is kept
 _MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
 _PRESENT = "found JOIN file USING (path) JOIN photo ON photo.id = file.photo"
 
@@ -91,6 +98,17 @@ class Run:
     weights: str
     recall: float
     contents: bytes  # stands for the set of photos found
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A scan that was begun. Times in seconds since the epoch; without an end it was killed, or still runs."""
+
+    started_at: float
+    ended_at: float | None
+    roots: tuple[str, ...]
+    outcome: str | None  # finished, stopped or failed
+    result: dict[str, Any]  # figures of a finished scan; "error" of one that failed or was stopped
 
 
 @dataclass(frozen=True)
@@ -412,12 +430,35 @@ class Store:
             db.execute("DELETE FROM unread")
             db.execute("INSERT INTO unread SELECT * FROM refused")
 
+    def begun(self, roots: Sequence[str], *, started_at: float) -> int:
+        """Write down that a scan was begun; return its number."""
+        with self._change() as db:
+            sql = "INSERT INTO attempt (started_at, roots) VALUES (?, ?)"
+            number = db.execute(sql, (started_at, json.dumps(roots))).lastrowid
+            db.execute("DELETE FROM attempt WHERE id <= ?", (int(number or 0) - _ATTEMPTS,))
+        return int(number or 0)
+
+    def ended(self, number: int, outcome: str, result: dict[str, Any], *, ended_at: float) -> None:
+        """Write down how a scan ended."""
+        with self._change() as db:
+            sql = "UPDATE attempt SET outcome = ?, result = ?, ended_at = ? WHERE id = ?"
+            db.execute(sql, (outcome, json.dumps(result), ended_at, number))
+
+    def attempts(self) -> list[Attempt]:
+        """Return the scans that were begun, the latest first."""
+        rows = self._rows("SELECT started_at, ended_at, roots, outcome, result FROM attempt ORDER BY id DESC")
+        return [
+            Attempt(started, ended, tuple(json.loads(roots)), outcome, json.loads(result or "{}"))
+            for started, ended, roots, outcome, result in rows
+        ]
+
     def counts(self) -> dict[str, int]:
         """Return how many rows there are of each thing."""
-        return {
-            table: self._rows(f"SELECT count(*) FROM {table}")[0][0]
-            for table in ("file", "photo", "descriptor", "pair", "run")
-        }
+        return {table: self.count(table) for table in ("file", "photo", "descriptor", "pair", "run")}
+
+    def count(self, table: str) -> int:
+        """Return how many rows a table has."""
+        return int(self._rows(f"SELECT count(*) FROM {table}")[0][0])
 
     def forget(self, folder: str) -> tuple[int, int]:
         """Forget a file or all files of a folder, and the photos that no file holds; return how many of each."""

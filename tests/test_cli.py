@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,10 +49,10 @@ def test_every_command_and_option_has_help() -> None:
 def test_scan_prints_what_a_person_reads_in_five_seconds(dedup: Dedup, album: Path) -> None:
     result = dedup("scan", album)
     assert result.stderr == ""
-    lines = result.stdout.splitlines()
-    assert lines[0].strip().startswith("13 photos in ")
-    assert lines[1].strip().startswith("3 groups with 6 duplicates, ")
-    assert len(lines) == 2
+    (line,) = result.stdout.splitlines()
+    assert line.startswith(f"dedup scan {album}: 13 photos in ")
+    assert "s; 12 new; 3 groups with 6 duplicates, " in line
+    assert "; 0 new; " in dedup("scan", album).stdout
 
 
 def test_scan_writes_groups_by_the_suffix(dedup: Dedup, album: Path, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_films_and_letters_alone_are_no_failure(dedup: Dedup, tmp_path: Path) ->
 
 def test_empty_folder_is_no_failure(dedup: Dedup, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    assert dedup("scan", tmp_path / "in").stdout == "No files found.\n"
+    assert dedup("scan", tmp_path / "in").stdout == f"dedup scan {tmp_path}/in: no files found\n"
     assert dedup("export").stdout.splitlines() == [
         "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256"
     ]
@@ -157,13 +158,83 @@ def test_two_scans_of_one_database_are_refused_with_exit_code_4(dedup: Dedup, al
 
 
 def test_json_log_is_one_object_a_line(dedup: Dedup, album: Path) -> None:
-    result = dedup("scan", album, "--json-log")
+    result = dedup("scan", album, "--json-log", "-")
     assert result.stdout == ""
     events = [json.loads(line) for line in result.stderr.splitlines()]
     assert [events[0]["event"], events[-1]["event"]] == ["started", "finished"]
     assert {e["stage"] for e in events if e["event"] == "progress"} >= {"reading", "searching", "comparing"}
     last = events[-1]
     assert (last["files"], last["photos"], last["groups"], last["duplicates"], last["skipped"]) == (13, 13, 3, 6, 0)
+
+
+def test_json_log_goes_to_a_file_that_is_rotated(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"x" * 999_990 + b"\n")
+    dedup("scan", album, "--json-log", log)
+    dedup("scan", tmp_path / "nowhere", "--json-log", log, code=2)
+    assert (tmp_path / "log.jsonl.1").stat().st_size == 999_991
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [e["event"] for e in events if e["event"] != "progress"] == ["started", "finished", "started", "failed"]
+    assert "no such folder" in events[-1]["error"]
+    words = error_of(dedup("scan", album, "--json-log", tmp_path / "no/log", code=2))
+    assert words.endswith("the log cannot be written (No such file or directory)")
+
+
+def test_log_that_cannot_be_written_any_more_is_given_up(
+    dedup: Dedup, album: Path, tiny_disk: Path, tmp_path: Path
+) -> None:
+    (tiny_disk / "full").write_bytes(b"x" * 299_000)
+    result = dedup("scan", album, "--json-log", tiny_disk / "log")
+    assert result.stderr.count("the log cannot be written any more") == 1
+    assert "13 photos" in result.stdout
+
+
+def test_time_that_is_up_stops_a_scan_and_the_next_goes_on(dedup: Dedup, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for n in range(300):
+        scene(n, (48, 36)).save(tmp_path / "in" / f"{n}.png")
+    result = dedup("scan", tmp_path / "in", "--max-time", "1s", "-o", tmp_path / "g.csv", code=3)
+    assert "stopped after 1.0 s, as --max-time says" in error_of(result)
+    assert not (tmp_path / "g.csv").exists()
+    assert dedup("status").stdout.splitlines()[2] == "no finished scan"
+    assert "300 photos" in dedup("scan", tmp_path / "in").stdout
+    for wrong in ("1", "0s", "soon", "-3m"):
+        assert "write 90s, 30m or 2h" in dedup("scan", tmp_path / "in", f"--max-time={wrong}", code=2).stderr
+
+
+def test_runs_tell_what_was_new_what_failed_and_what_was_killed(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    from dedup.store import Store
+
+    dedup("scan", album)
+    with Store(str(tmp_path / "test.db"), scanning=True) as store:
+        store.begun(["/killed\x1b"], started_at=0.0)
+    dedup("scan", tmp_path / "nowhere", code=2)
+    failed, killed, finished = dedup("status", "--runs").stdout.splitlines()
+    assert f"{tmp_path}/nowhere: failed: {tmp_path}/nowhere: no such folder" in failed
+    assert "/killed\\x1b: did not end: killed, or still running" in killed
+    assert finished.endswith(f"{album}: 13 photos, 12 new, 6 duplicates, 0 skipped")
+
+
+def test_config_show_says_where_each_value_came_from_and_is_a_config_file(
+    dedup: Dedup, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.toml").write_text('[scan]\nexclude = ["a*"]\nmax-time = "2h"\n[export]\nformat = "json"\n')
+    monkeypatch.setenv("DEDUP_SCAN_AVOID", "old")
+    words = ("scan", album, "--config", tmp_path / "c.toml", "--keep", "path,pixels")
+    text = dedup("config", "show", *words).stdout
+    said = {line.split(" = ")[0]: line.split("  # ")[-1] for line in text.splitlines() if " = " in line}
+    assert said["exclude"] == said["max-time"] == "file"
+    assert (said["avoid"], said["keep"], said["workers"]) == ("environment", "command line", "default")
+    assert tomllib.loads(text)["scan"] | {"workers": 1} == {
+        "output": [], "min-probability": 0.9, "exclude": ["a*"], "protect": [], "keep": "path,pixels", "prefer": [],
+        "avoid": ["old"], "workers": 1, "device": "auto", "fail-if-found": False, "max-time": "7200s", "quiet": False,
+        "db": str(tmp_path / "test.db"),
+    }  # fmt: skip
+    text = dedup("config", "show", "--config", tmp_path / "c.toml").stdout
+    assert set(tomllib.loads(text)) == {name for name in main.commands if name != "config"}
+    assert tomllib.loads(text)["export"]["format"] == "json"
+    (tmp_path / "all.toml").write_text(text)
+    dedup("scan", album, "--config", tmp_path / "all.toml")
 
 
 def test_quiet_scan_says_nothing(dedup: Dedup, album: Path) -> None:
@@ -206,8 +277,15 @@ def test_options_come_from_command_line_then_environment_then_file(
     [
         ("[scan]\nexlude = ['a']", "no such option: scan.exlude"),
         ("[scann]\nquiet = true", "no such option: scann.quiet"),
-        ("min_probabilty = 1", "no such option: min_probabilty"),
+        ("min_probabilty = 1", "no such option: min-probabilty"),
         ("this is no toml", "not TOML"),
+        ("[scan]\nworkers = 'many'", "scan.workers: 'many' is not a valid integer range"),
+        ("[scan]\nexclude = 'a'", 'scan.exclude: a list is wanted, not "a"'),
+        ("[scan]\nquiet = 'yes'", 'scan.quiet: true or false is wanted, not "yes"'),
+        ("[scan]\nmax-time = 5", "scan.max-time: '5' is no time; write 90s, 30m or 2h"),
+        ("[scan]\nkeep = 'colour'", "scan.keep: --keep takes words of"),
+        ("[scan]\npath = ['/']", "no such option: scan.path"),
+        ("min-probability = 2", "scan.min-probability: 2.0 is not in the range"),
     ],
 )
 def test_config_file_that_is_wrong_is_one_line(dedup: Dedup, album: Path, tmp_path: Path, text: str, says: str) -> None:

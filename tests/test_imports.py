@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "trash": set(),
     "journal": {"errors", "disk"},
     "actions": {"types", "errors", "disk", "trash", "journal"},
+    "schedule": {"errors"},
     "store": {"types", "errors", "read"},
     "pipeline": {
         *{"types", "errors", "files", "read", "runners", "encode", "index", "verify", "confirm", "group", "store"},
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"types", "errors", "change", "group", "pipeline"},
     "plan": {"types", "errors", "units", "group", "pipeline", "report"},
     "cli": {
-        *{"actions", "figure", "journal", "plan", "units"},
+        *{"actions", "figure", "journal", "plan", "schedule", "units"},
         *{"types", "errors", "pipeline", "report", "store", "weights", "__init__"},
     },
     "training.__init__": set(),

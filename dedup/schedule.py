@@ -1,0 +1,217 @@
+"""A scan at set times: a systemd user timer, a line of the crontab, or a launchd agent, written, listed and removed.
+
+Such a run has no terminal and next to no environment, so its command names everything by its absolute path.
+"""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+
+from dedup.errors import BadUsage, DedupError
+
+KINDS = ("systemd", "cron", "launchd")
+_NAME = re.compile(r"dedup-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command to be run every day, or every Sunday. words: the program, by its absolute path, and its arguments."""
+
+    name: str
+    about: str
+    words: tuple[str, ...]
+    hour: int
+    minute: int
+    weekly: bool
+
+
+def name_of(paths: Sequence[str], db: str) -> str:
+    """Return the name of the job that scans these folders into this database."""
+    return f"dedup-{sha256(b'/'.join(map(os.fsencode, (*sorted(paths), db)))).hexdigest()[:8]}"
+
+
+def is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def available() -> str:
+    """Return which of KINDS this system has. Raises BadUsage if it has none."""
+    if sys.platform == "darwin":
+        return "launchd"
+    if shutil.which("systemctl") and _run(["systemctl", "--user", "show-environment"]).returncode == 0:
+        return "systemd"
+    if shutil.which("crontab"):
+        return "cron"
+    raise BadUsage("neither systemd for this user nor crontab is here; docs/schedule.md has other ways")
+
+
+def folder_of(kind: str) -> str:
+    """Return where systemd or launchd look for what belongs to this user."""
+    if kind == "launchd":
+        return os.path.expanduser("~/Library/LaunchAgents")
+    return os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "systemd", "user")
+
+
+def install(job: Job, kind: str) -> str:
+    """Write a job, in the place of one of its name, and start it; return what was written. Raises DedupError."""
+    if kind == "cron":
+        lines = _cron(job)
+        _set_crontab([*_others(_crontab(), job.name), *lines])
+        return "\n".join(lines)
+    files = _systemd(job) if kind == "systemd" else {f"{job.name}.plist": _launchd(job)}
+    folder = folder_of(kind)
+    os.makedirs(folder, exist_ok=True)
+    for name, text in files.items():
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+            f.write(text)
+    try:
+        if kind == "systemd":
+            _done(["systemctl", "--user", "daemon-reload"])
+            _done(["systemctl", "--user", "enable", "--now", f"{job.name}.timer"])
+        else:
+            _done(["launchctl", "load", "-w", os.path.join(folder, f"{job.name}.plist")])
+    except DedupError:
+        for name in files:
+            os.unlink(os.path.join(folder, name))
+        raise
+    return "\n".join(f"# {os.path.join(folder, name)}\n{text}" for name, text in files.items())
+
+
+def listed(kind: str) -> dict[str, str]:
+    """Return what there is, by name, and what it does."""
+    if kind == "cron":
+        marks = [line.removeprefix("# ").split(": ", 1) for line in _crontab() if line.startswith("# dedup-")]
+        return {name: about for name, about in marks if is_name(name)}
+    found = {}
+    suffix = ".timer" if kind == "systemd" else ".plist"
+    folder = folder_of(kind)
+    for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        name = file.removesuffix(suffix)
+        if is_name(name) and name != file:
+            with open(os.path.join(folder, file), encoding="utf-8") as f:
+                about = re.search(r"^(?:Description=|<!-- )(.*?)(?: -->)?$", f.read(), re.MULTILINE)
+            found[name] = about[1].replace("%%", "%") if about else ""
+    return found
+
+
+def remove(name: str, kind: str) -> None:
+    """Take away a job. Raises BadUsage if there is none of this name."""
+    if name not in listed(kind):
+        raise BadUsage(f"{name}: no such job; 'dedup schedule list' tells which there are")
+    folder = folder_of(kind)
+    if kind == "cron":
+        _set_crontab(_others(_crontab(), name))
+        return
+    if kind == "systemd":
+        _done(["systemctl", "--user", "disable", "--now", f"{name}.timer"])
+    else:
+        _done(["launchctl", "unload", "-w", os.path.join(folder, f"{name}.plist")])
+    for suffix in (".timer", ".service", ".plist"):
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name + suffix))
+
+
+def _systemd(job: Job) -> dict[str, str]:
+    """Return the two units, by their file names. Raises BadUsage."""
+    about = job.about.replace("%", "%%")
+    day = "Sun *-*-*" if job.weekly else "*-*-*"
+    service = f"""[Unit]
+Description={about}
+
+[Service]
+Type=oneshot
+Nice=19
+IOSchedulingClass=idle
+SuccessExitStatus=3 10
+ExecStart={" ".join(map(_systemd_word, job.words))}
+"""
+    timer = f"""[Unit]
+Description={about}
+
+[Timer]
+OnCalendar={day} {job.hour:02}:{job.minute:02}:00
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+    return {f"{job.name}.service": service, f"{job.name}.timer": timer}
+
+
+def _systemd_word(word: str) -> str:
+    """Return a word as systemd.service(5) quotes it."""
+    escapes = {"\\": "\\\\", '"': '\\"', "$": "$$", "%": "%%"}
+    return '"' + "".join(escapes.get(c, c if c.isprintable() else _hex(c)) for c in word) + '"'
+
+
+def _hex(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+
+
+def _cron(job: Job) -> list[str]:
+    """Return a comment, by which the job is found again, and its line. Raises BadUsage."""
+    if any("\n" in word or "\r" in word for word in job.words):
+        raise BadUsage("a crontab cannot hold a path with a line break; choose --with systemd, or another folder")
+    low = [path for path in (shutil.which("nice"), shutil.which("ionice")) if path]
+    first = [w for path in low for w in (path, *(("-c", "3") if path.endswith("ionice") else ("-n", "19")))]
+    line = " ".join(map(shlex.quote, [*first, *job.words])).replace("%", "\\%")
+    return [f"# {job.name}: {job.about}", f"{job.minute} {job.hour} * * {0 if job.weekly else '*'} {line}"]
+
+
+def _launchd(job: Job) -> str:
+    when = {"Hour": job.hour, "Minute": job.minute, **({"Weekday": 0} if job.weekly else {})}
+    text = plistlib.dumps(
+        {
+            "Label": job.name,
+            "ProgramArguments": list(job.words),
+            "StartCalendarInterval": when,
+            "Nice": 19,
+            "LowPriorityIO": True,
+            "ProcessType": "Background",
+            "StandardOutPath": os.path.expanduser(f"~/Library/Logs/{job.name}.log"),
+            "StandardErrorPath": os.path.expanduser(f"~/Library/Logs/{job.name}.log"),
+        }
+    ).decode()
+    return f"{text}<!-- {job.about.replace('--', '- -')} -->\n"
+
+
+def _crontab() -> list[str]:
+    """Return the lines of this user's crontab. Raises DedupError if it cannot be read: it would be lost."""
+    found = _run(["crontab", "-l"])
+    if found.returncode and b"no crontab" not in found.stderr:
+        raise DedupError(f"crontab -l: {os.fsdecode(found.stderr).strip() or found.returncode}; nothing was changed")
+    return os.fsdecode(found.stdout).split("\n")[:-1] if found.returncode == 0 else []
+
+
+def _others(lines: Sequence[str], name: str) -> list[str]:
+    """Return the lines of a crontab without the comment of a job and the line below it."""
+    marks = {n for n, line in enumerate(lines) if line.startswith(f"# {name}: ")}
+    return [line for n, line in enumerate(lines) if n not in marks and n - 1 not in marks]
+
+
+def _set_crontab(lines: Sequence[str]) -> None:
+    _done(["crontab", "-"], text="".join(f"{line}\n" for line in lines))
+
+
+def _done(words: list[str], text: str = "") -> None:
+    """Run a program. Raises DedupError with what it says."""
+    done = _run(words, text)
+    if done.returncode:
+        raise DedupError(f"{' '.join(words)}: {os.fsdecode(done.stderr).strip() or f'exit code {done.returncode}'}")
+
+
+def _run(words: list[str], text: str = "") -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(words, input=os.fsencode(text), capture_output=True, check=False)
+    except OSError as error:
+        raise DedupError(f"{words[0]}: cannot be run ({error.strerror})") from error
