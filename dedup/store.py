@@ -21,7 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from dedup.errors import StoreBusy, StoreUnusable
+from dedup.errors import DedupError, StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
 from dedup.types import Candidates, Decisions, File, Indices, Looks, Maps, Photo, Scores, Settings, Skipped
 
@@ -83,6 +83,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 _ATTEMPTS = 1000  # scans whose record is kept
+_DAMAGED = "damaged; move it away and scan again"
 _MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
 _PRESENT = "found JOIN file USING (path) JOIN photo ON photo.id = file.photo"
 
@@ -155,8 +156,18 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._db.close()
-        self._lock.release()
+        try:  # what looks like a bug may come from a damaged file
+            if isinstance(error, Exception) and not isinstance(error, DedupError) and self._is_damaged():
+                raise StoreUnusable(f"{self.path}: {_DAMAGED}") from error
+        finally:
+            self._db.close()
+            self._lock.release()
+
+    def _is_damaged(self) -> bool:
+        try:
+            return bool(self._db.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",))
+        except sqlite3.Error:
+            return True
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
@@ -408,7 +419,10 @@ class Store:
         if not rows:
             return None
         started, ended, roots, settings, *rest = rows[0]
-        return Run(started, ended, tuple(json.loads(roots)), _settings(settings), *rest)
+        try:
+            return Run(started, ended, tuple(json.loads(roots)), _settings(settings), *rest)
+        except (ValueError, TypeError) as error:
+            raise StoreUnusable(f"{self.path}: {_DAMAGED}") from error
 
     def finish(self, run: Run, candidates: Candidates | None, ids: Indices) -> None:
         """Write the run down. candidates: None if they are those of the last run."""
@@ -447,10 +461,13 @@ class Store:
     def attempts(self) -> list[Attempt]:
         """Return the scans that were begun, the latest first."""
         rows = self._rows("SELECT started_at, ended_at, roots, outcome, result FROM attempt ORDER BY id DESC")
-        return [
-            Attempt(started, ended, tuple(json.loads(roots)), outcome, json.loads(result or "{}"))
-            for started, ended, roots, outcome, result in rows
-        ]
+        try:
+            return [
+                Attempt(started, ended, tuple(json.loads(roots)), outcome, json.loads(result or "{}"))
+                for started, ended, roots, outcome, result in rows
+            ]
+        except ValueError as error:
+            raise StoreUnusable(f"{self.path}: {_DAMAGED}") from error
 
     def counts(self) -> dict[str, int]:
         """Return how many rows there are of each thing."""
@@ -514,10 +531,10 @@ def _translated(path: str) -> Iterator[None]:
     """Turn SQLite's errors into one line for a person."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # the second: a text of the file, or a message that quotes one
         advice = {
             "SQLITE_NOTADB": "not a dedup database; choose another --db",
-            "SQLITE_CORRUPT": "damaged; move it away and scan again",
+            "SQLITE_CORRUPT": _DAMAGED,
             "SQLITE_FULL": "the disk is full; nothing that was stored before is lost",
             "SQLITE_CANTOPEN": "cannot be opened; check the folder and its permissions",
             "SQLITE_READONLY": "cannot be written; check its permissions",
@@ -527,6 +544,8 @@ def _translated(path: str) -> Iterator[None]:
         }
         name = getattr(error, "sqlite_errorname", "")
         known = next((text for prefix, text in advice.items() if name.startswith(prefix)), None)
+        if name in ("", "SQLITE_ERROR"):  # our statements are right, so the tables are not those that we made
+            known = _DAMAGED
         if known is None:
             raise
         raise StoreUnusable(f"{path}: {known}") from error

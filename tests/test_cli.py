@@ -183,7 +183,7 @@ def test_json_log_goes_to_a_file_that_is_rotated(dedup: Dedup, album: Path, tmp_
 def test_log_that_cannot_be_written_any_more_is_given_up(
     dedup: Dedup, album: Path, tiny_disk: Path, tmp_path: Path
 ) -> None:
-    (tiny_disk / "full").write_bytes(b"x" * 299_000)
+    (tiny_disk / "full").write_bytes(bytes(300 * 1024))
     result = dedup("scan", album, "--json-log", tiny_disk / "log")
     assert result.stderr.count("the log cannot be written any more") == 1
     assert "13 photos" in result.stdout
