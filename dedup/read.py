@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dedup import __version__
 from dedup.align import LOOK_SIDE, Aligned, Prepared, align, prepare
-from dedup.decode import decode, decode_within, pixels_sha256
+from dedup.decode import decode, decode_within, pixels_sha256, preview
 from dedup.errors import NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, sniff
 from dedup.types import File, Homography, Picture, Skipped
@@ -131,6 +131,31 @@ def _prepared(path: str, expected: str) -> Prepared | None:
         return prepare(decode_within(data, longest=LOOK_SIDE)) if sha256(data).hexdigest() == expected else None
     except (UnreadablePhoto, OSError, MemoryError):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A picture to be looked at: of which file, and the SHA-256 of the bytes that must be in it."""
+
+    path: str
+    sha256: str
+    side: int  # pixels, of the longer side at most; 0: the bytes of the file as they are
+    format: str  # JPEG or WEBP
+
+
+def read_view(view: View) -> bytes | str:
+    """Return the picture as a file to show, or why there is none. Bytes other than those scanned are never shown."""
+    try:
+        data = _contents(view.path)
+        if sha256(data).hexdigest() != view.sha256:
+            return "changed after the scan"
+        return preview(data, side=view.side, format=view.format) if view.side else data
+    except UnreadablePhoto as error:
+        return str(error)
+    except OSError as error:
+        return "gone since the scan" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    except MemoryError:
+        return "not enough memory"
 
 
 def _contents(path: str) -> bytes:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from queue import Queue
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -66,6 +67,50 @@ def run(
     finally:
         for worker in pool:
             _stop(worker)
+
+
+class Helpers(Generic[Item, Result]):
+    """Processes that stay and answer one item at a time, whoever asks; call() may be called from any thread."""
+
+    def __init__(self, fn: Callable[[Item], Result], *, workers: int, limit_s: float = _LIMIT_S) -> None:
+        self._fn, self._limit_s = fn, limit_s
+        self._free: Queue[_Worker[Item] | None] = Queue()
+        for _ in range(workers):
+            self._free.put(None)  # started when it is first needed
+        self._workers = workers
+
+    def call(self, item: Item) -> Result | Failure:
+        """Return fn(item). What fn raises is a bug and is raised here."""
+        worker = self._free.get()
+        try:
+            worker = worker or _start(self._fn)
+            return self._ask(worker, item)
+        finally:
+            self._free.put(worker if worker and worker.process.is_alive() else None)
+
+    def _ask(self, worker: _Worker[Item], item: Item) -> Result | Failure:
+        reason = f"not done after {self._limit_s:.0f} s"
+        try:
+            worker.connection.send(item)
+            if worker.connection.poll(self._limit_s):
+                answer, error = worker.connection.recv()
+                if error is not None:
+                    raise error
+                result: Result = answer
+                return result
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            worker.process.join()
+            reason = _cause(worker.process.exitcode)
+        worker.process.kill()
+        _stop(worker)
+        return Failure(reason)
+
+    def close(self) -> None:
+        """Wait for the answers that are under way, and end the processes."""
+        for _ in range(self._workers):
+            worker = self._free.get()
+            if worker:
+                _stop(worker)
 
 
 def _hand_out(

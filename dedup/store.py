@@ -23,7 +23,19 @@ from numpy.typing import NDArray
 
 from dedup.errors import DedupError, StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
-from dedup.types import Candidates, Decisions, File, Indices, Looks, Maps, Photo, Scores, Settings, Skipped
+from dedup.types import (
+    NOTHING_DECIDED,
+    Candidates,
+    Decisions,
+    File,
+    Indices,
+    Looks,
+    Maps,
+    Photo,
+    Scores,
+    Settings,
+    Skipped,
+)
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -392,13 +404,11 @@ class Store:
         rows = [(a.hex(), b.hex()) for a, b in self._rows("SELECT a, b FROM decision")]
         return Decisions(frozenset((a, b) for a, b in rows if b), frozenset(a for a, b in rows if not b))
 
-    def decide(self, decisions: Decisions) -> None:
-        """Add decisions to those that are there."""
-        rows = [*decisions.apart, *((digest, "") for digest in decisions.kept)]
+    def decide(self, decisions: Decisions, *, instead: Decisions = NOTHING_DECIDED) -> None:
+        """Add decisions to those that are there, and take back those that they stand for."""
         with self._change() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO decision VALUES (?, ?)", [(bytes.fromhex(a), bytes.fromhex(b)) for a, b in rows]
-            )
+            db.executemany("DELETE FROM decision WHERE a = ? AND b = ?", _decided(instead))
+            db.executemany("INSERT OR IGNORE INTO decision VALUES (?, ?)", _decided(decisions))
 
     def undecide(self, sha256s: Sequence[str]) -> int:
         """Take back all that was decided of these photos; return how many decisions that were."""
@@ -615,6 +625,11 @@ def _add_photo(db: sqlite3.Connection, reading: Reading, described: Iterator[tup
         db.execute("REPLACE INTO descriptor SELECT ?, weights, ?, ? FROM terms", values)
     assert isinstance(number, int)
     return number
+
+
+def _decided(decisions: Decisions) -> list[tuple[bytes, bytes]]:
+    rows = [*decisions.apart, *((digest, "") for digest in decisions.kept)]
+    return [(bytes.fromhex(a), bytes.fromhex(b)) for a, b in rows]
 
 
 def _ordered(ids: Indices, pairs: Candidates) -> tuple[Indices, Indices]:

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from dedup.decode import MAX_PIXELS, decode, pixels_sha256
+from dedup.decode import MAX_PIXELS, decode, pixels_sha256, preview
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "formats"
@@ -549,3 +549,26 @@ def test_shared_heif_looks_like_its_png(formats: Path, kind: str, mode: str) -> 
     heif = formats / "heif" / kind.format(mode)
     png = heif.with_name(f"non_{heif.stem}.png")
     assert np.abs(pixels(heif.read_bytes()) - pixels(png.read_bytes())).mean() < 3
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_preview_is_upright_and_no_larger_than_asked(turn: int) -> None:
+    image = scene(96, 64)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif, quality=95)
+    shown = Image.open(io.BytesIO(preview(buffer.getvalue(), side=48, format="WEBP")))
+    assert (shown.format, shown.size) == ("WEBP", (48, 32) if turn < 5 else (32, 48))
+    assert not shown.getexif()
+    expected = Image.fromarray(decode(buffer.getvalue(), side=16).pixels)
+    found = shown.convert("RGB").resize((16, 16), Image.Resampling.BILINEAR)
+    assert np.abs(np.asarray(found, np.int16) - np.asarray(expected, np.int16)).mean() < 8
+
+
+def test_preview_is_never_larger_than_the_picture_and_of_bad_bytes_says_why() -> None:
+    buffer = io.BytesIO()
+    scene(96, 64).convert("RGBA").save(buffer, "PNG")
+    assert Image.open(io.BytesIO(preview(buffer.getvalue(), side=1000, format="JPEG"))).size == (96, 64)
+    with pytest.raises(UnreadablePhoto):
+        preview(buffer.getvalue()[:200], side=48, format="JPEG")

@@ -6,7 +6,7 @@ import pytest
 from album import scene
 
 from dedup.files import walk
-from dedup.read import Reading, Rejected, Task, decoders, read_photo, read_pixels
+from dedup.read import Reading, Rejected, Task, View, decoders, read_photo, read_pixels, read_view
 from dedup.types import File, Skipped
 
 
@@ -94,3 +94,19 @@ def test_pixels_are_those_of_the_bytes_that_were_scanned(tmp_path: Path) -> None
 def test_decoders_are_named_with_their_versions() -> None:
     assert "pillow " in decoders()
     assert "pillow-heif " in decoders()
+
+
+def test_view_is_of_the_bytes_that_were_scanned_or_says_why_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    scene(1, (64, 48)).save(path)
+    view = View(str(path), sha256(path.read_bytes()).hexdigest(), 32, "WEBP")
+    small = read_view(view)
+    assert isinstance(small, bytes)
+    assert small[8:12] == b"WEBP"
+    assert read_view(View(view.path, view.sha256, 0, "JPEG")) == path.read_bytes()
+    scene(2, (64, 48)).save(path)
+    assert read_view(view) == "changed after the scan"
+    path.unlink()
+    assert read_view(view) == "gone since the scan"
+    os.mkfifo(path)
+    assert isinstance(read_view(view), str)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dedup.runners import Failure, run
+from dedup.runners import Failure, Helpers, run
 
 
 def square(n: int) -> int:
@@ -82,3 +82,14 @@ def test_items_are_taken_as_there_is_room_for_them() -> None:
     next(results)
     assert taken < 20
     results.close()  # type: ignore[attr-defined]
+
+
+def test_helper_that_crashes_or_hangs_costs_one_answer() -> None:
+    crashing: Helpers[int, int] = Helpers(square_unless_seven, workers=1)
+    answers = [crashing.call(n) for n in (3, 7, 8, 4)]
+    crashing.close()
+    assert answers == [9, Failure("the decoder crashed (SIGSEGV)"), Failure("the decoder ended with code 5"), 16]
+    hanging: Helpers[int, int] = Helpers(hang_at_three, workers=1, limit_s=3)
+    answers = [hanging.call(n) for n in (2, 3, 4)]
+    hanging.close()
+    assert answers == [4, Failure("not done after 3 s"), 16]

@@ -8,7 +8,7 @@ import pytest
 from dedup.errors import StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
 from dedup.store import _MIGRATIONS, Run, Store
-from dedup.types import Candidates, File, Looks, Picture, Scores, Settings, Skipped
+from dedup.types import NOTHING_DECIDED, Candidates, Decisions, File, Looks, Picture, Scores, Settings, Skipped
 
 NOW = 2_000_000_000 * 10**9
 OLD = 1_000_000_000 * 10**9
@@ -326,3 +326,13 @@ def test_looks_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
         assert store.looks(ids[1:], weights="w").left.tolist() == [0]
         assert len(store.looks(ids, weights="newer")) == 0
         assert store.looks(ids[:1], weights="w").transform.shape == (0, 3, 3)
+
+
+def test_decisions_take_the_place_of_others_in_one_step(path: str) -> None:
+    a, b, c = (digit * 64 for digit in "abc")
+    with Store(path, scanning=True) as store:
+        store.decide(Decisions(frozenset([(a, b), (a, c)]), frozenset([a])))
+        store.decide(Decisions(kept=frozenset([b])), instead=Decisions(frozenset([(a, b)]), frozenset([a, c])))
+        assert store.decisions() == Decisions(frozenset([(a, c)]), frozenset([b]))
+        store.decide(NOTHING_DECIDED, instead=store.decisions())
+        assert store.decisions() == NOTHING_DECIDED
