@@ -19,6 +19,7 @@ from platformdirs import user_config_dir, user_data_dir
 
 from dedup import __version__
 from dedup.errors import BadUsage, DedupError, OutOfTime, StoreUnusable
+from dedup.words import human_bytes, human_time, plural, printable
 
 if TYPE_CHECKING:
     from dedup.actions import Outcome
@@ -40,11 +41,6 @@ class Commands(click.Group):
             kind = "" if isinstance(error, OutOfTime) else "Error: "
             click.echo(f"{kind}{printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
-
-
-def printable(text: str) -> str:
-    """Return the text with control characters and undecodable bytes escaped, for a terminal or a log line."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
@@ -149,7 +145,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("path", nargs=-1, required=True, metavar="PATH...")
-@click.option("--output", "-o", multiple=True, metavar="FILE", help="Write the groups to FILE (.csv or .json).")
+@click.option("--output", "-o", multiple=True, metavar="FILE", help="Write the groups to FILE (.csv, .json or .html).")
 @click.option("--include", type=click.Choice(["similar"]), help="Report other shots of one scene too.")
 @click.option("--min-probability", type=click.FloatRange(0, 1), default=0.9, show_default=True, metavar="P",
               help="How sure a copy must be.")  # fmt: skip
@@ -297,26 +293,6 @@ def line_of(figures: dict[str, Any], roots: Sequence[str]) -> str:
     return f"dedup scan {printable(', '.join(roots))}: {said}"
 
 
-def plural(word: str, count: int) -> str:
-    return word if count == 1 else word + "s"
-
-
-def human_bytes(size: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def human_time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
-
-
 def exit_code(result: Report, *, fail_if_found: bool) -> int:
     if fail_if_found and result.groups:
         return _FOUND
@@ -404,7 +380,9 @@ class Lines(RotatingFileHandler):
 
 @main.command()
 @click.argument("table", type=click.Choice(["groups", "pairs", "photos", "skipped", "decisions"]), default="groups")
-@click.option("--format", "format_", type=click.Choice(["csv", "json"]), help="Default: by the suffix of FILE, or csv.")
+@click.option(
+    "--format", "format_", type=click.Choice(["csv", "json", "html"]), help="Default: by the suffix of FILE, or csv."
+)
 @click.option("--output", "-o", metavar="FILE", help="Default: standard output.")
 @database
 def export(table: str, format_: str | None, output: str | None, db: str) -> None:
@@ -535,7 +513,7 @@ def apply(
 
     from dedup import actions, report
     from dedup.pipeline import last_report
-    from dedup.plan import COLUMNS, plan_rows, read_plan
+    from dedup.plan import COLUMNS, plan_rows, quarantine, read_plan
     from dedup.plan import plan as planned
     from dedup.store import Store
     from dedup.units import files_in
@@ -594,15 +572,6 @@ def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
         failed = tell(outcomes)
     click.echo(f"'dedup undo --run {run}' takes it back." if to != "delete" else "Deleted for good.")
     return failed
-
-
-def quarantine(folder: str, roots: tuple[str, ...]) -> str:
-    """Return the absolute path of a folder to move files to. Raises BadUsage if a scan would see them there again."""
-    path = os.path.realpath(folder)
-    for root in map(os.path.realpath, roots):
-        if os.path.commonpath([path, root]) in (path, root):
-            raise BadUsage(f"--to {folder}: inside a scanned folder, or around it; choose one beside {root}")
-    return path
 
 
 def tell(outcomes: Iterable[Outcome]) -> int:
@@ -768,3 +737,44 @@ def job_of(paths: list[str], db: str, config: str | None, daily: bool, weekly: b
 
 def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Default: any that is free.")
+@click.option("--host", metavar="ADDRESS", help="Let others on the network in, with a password: DEDUP_REVIEW_PASSWORD.")
+@click.option("--no-browser", is_flag=True, help="Print the address only.")
+@database
+def review(port: int, host: str | None, no_browser: bool, db: str) -> None:
+    """Look at the groups of the last scan in the browser: choose, mark, apply, undo. Ends with Ctrl-C."""
+    import webbrowser
+
+    try:
+        from dedup.review.app import serve
+    except ModuleNotFoundError as error:
+        raise BadUsage(f"dedup review needs {(error.name or '').split('.')[0]}: pip install 'dedup[review]'") from error
+
+    def opened(address: str) -> None:
+        click.echo(address)
+        click.echo("Ctrl-C ends it.", err=True)
+        if not host and not no_browser:
+            webbrowser.open(address)
+
+    serve(
+        os.path.abspath(db), host=host or "127.0.0.1", port=port, password=network_password() if host else "",
+        home_trash=os.path.join(user_data_dir(), "Trash"), workers=os.cpu_count() or 1, opened=opened,
+    )  # fmt: skip
+
+
+def network_password() -> str:
+    """Return the password that a server on a network demands, and say what having one means. Raises BadUsage."""
+    password = os.environ.get("DEDUP_REVIEW_PASSWORD", "")
+    if not password and sys.stdin.isatty():
+        password = click.prompt("Password for this review", hide_input=True, confirmation_prompt=True)
+    if len(password) < 8:
+        raise BadUsage("--host needs a password of eight characters at least, in DEDUP_REVIEW_PASSWORD or typed here")
+    click.echo(
+        "Whoever knows the password sees every photo of every group and may move photos away. It travels unencrypted: "
+        "use a network that you trust, or an HTTPS proxy.",
+        err=True,
+    )
+    return password

@@ -52,6 +52,11 @@ def _matcher(globs: tuple[str, ...]) -> Callable[[str], object]:
     return re.compile("|".join(translate(glob.rstrip("/") or glob) for glob in globs) or r"(?!)").match
 
 
+def in_order(groups: Sequence[Group], photos: Sequence[Photo], settings: Settings) -> list[Group]:
+    """Return the groups as every report numbers them: in the order of the paths of the files to keep."""
+    return sorted(groups, key=lambda g: best_files(photos[g.keeper], settings)[0].path)
+
+
 def originality(photo: Photo, file: File) -> int:
     """Return 0 for what a camera took, 2 for a screenshot, 1 where nothing tells."""
     screen = photo.format == "PNG" and tuple(sorted((photo.width, photo.height))) in _SCREENS
@@ -147,7 +152,7 @@ def missing_pairs(
     """
     edges = _edges(photos, verdicts, settings, decisions)
     pairs: set[tuple[int, int]] = set()
-    left = list(_components(edges.matched, set(edges.matched)))
+    left = list(components(edges.matched, set(edges.matched)))
     while left:
         members = left.pop()
         keeper = min(members, key=lambda i: _first(photos[i], settings, decisions))
@@ -155,7 +160,7 @@ def missing_pairs(
         if unseen:  # one keeper at a time: its new matches decide who the next one is
             pairs.update((min(keeper, i), max(keeper, i)) for i in unseen)
         else:
-            left.extend(_components(edges.matched, members - edges.matched[keeper].keys() - {keeper}))
+            left.extend(components(edges.matched, members - edges.matched[keeper].keys() - {keeper}))
     columns = np.array(sorted(pairs), np.int64).reshape(-1, 2)
     return Candidates(columns[:, 0], columns[:, 1], np.zeros(len(columns), np.float32))
 
@@ -223,7 +228,7 @@ def _stars(
             yield keeper, star
 
 
-def _components(matched: _Edges, members: set[int]) -> Iterator[set[int]]:
+def components(matched: _Edges, members: set[int]) -> Iterator[set[int]]:
     """Yield the connected sets of two or more among the members."""
     left = set(members)
     while left:

@@ -118,6 +118,15 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()
 
 
+def quarantine(folder: str, roots: Sequence[str]) -> str:
+    """Return the absolute path of a folder to move files to. Raises BadUsage if a scan would see them there again."""
+    path = os.path.realpath(folder)
+    for root in map(os.path.realpath, roots):
+        if os.path.commonpath([path, root]) in (path, root):
+            raise BadUsage(f"--to {folder}: inside a scanned folder, or around it; choose one beside {root}")
+    return path
+
+
 def plan_rows(plan: Plan) -> Iterator[Row]:
     """Yield a row a file, each group's together, those that stay first."""
     rows: list[tuple[str, int, Row]] = []

@@ -1,4 +1,4 @@
-"""Report -> rows -> CSV or JSON. Knows nothing of how the result was found.
+"""Report -> rows -> CSV, JSON or HTML. Knows nothing of how the result was found.
 
 CSV is RFC 4180, UTF-8, a header first. Two things are written so that they can be read back: bytes of a path that are
 not UTF-8, as \\udcXX, and cells that a spreadsheet would run as a formula, with an apostrophe before them.
@@ -19,9 +19,9 @@ import numpy as np
 
 from dedup.change import change
 from dedup.errors import BadUsage, DedupError
-from dedup.group import best_files
+from dedup.group import best_files, in_order
 from dedup.pipeline import Match, Report
-from dedup.types import Decisions, File, Group, Homography, Photo, Relation
+from dedup.types import Decisions, File, Homography, Photo, Relation
 
 Row = dict[str, Any]
 
@@ -45,10 +45,7 @@ def group_rows(report: Report) -> Iterator[Row]:
     def files(i: int) -> list[File]:
         return best_files(photos[i], settings)
 
-    def path(group: Group) -> str:
-        return files(group.keeper)[0].path
-
-    for number, group in enumerate(sorted(report.groups, key=path), 1):
+    for number, group in enumerate(in_order(report.groups, photos, settings), 1):
         keeper, *copies = files(group.keeper)
         members: list[tuple[File, int, str, float | None, str]] = [(keeper, group.keeper, "", None, "")]
         members += [(f, group.keeper, Relation.EXACT.word, 1.0, "same bytes") for f in copies]
@@ -156,7 +153,7 @@ TABLES: dict[str, tuple[list[str], Callable[[Report], Iterator[Row]]]] = {
     "skipped": (SKIPPED, skipped_rows),
     "decisions": (DECISIONS, decision_rows),
 }
-FORMATS = ("csv", "json")
+FORMATS = ("csv", "json", "html")
 
 
 def format_of(path: str) -> str:
@@ -169,8 +166,14 @@ def format_of(path: str) -> str:
 
 def write(report: Report, table: str, format: str, output: str | None) -> None:
     """Write one of TABLES to a file, all of it or nothing, or to standard output. Raises DedupError if that fails."""
+    if format == "html" and table != "groups":
+        raise BadUsage(f"html shows groups; write {table} as csv or json")
     with _stream(output) as f:
-        if format == "csv":
+        if format == "html":
+            from dedup.page import page  # Jinja2 is for those who want it
+
+            f.writelines(page(report, workers=os.cpu_count() or 1))
+        elif format == "csv":
             write_csv(f, *_named(report, table))
         else:
             _write_json(f, report, table)

@@ -28,14 +28,18 @@ def error_of(result: Result) -> str:
 
 
 def test_help_loads_neither_torch_nor_faiss_nor_pillow() -> None:
-    code = (
-        "import sys, dedup, dedup.cli; print(sorted({'torch', 'faiss', 'PIL', 'numpy', 'sqlite3'} & set(sys.modules)))"
-    )
+    heavy = {"torch", "faiss", "PIL", "numpy", "sqlite3", "jinja2", "starlette", "uvicorn", "dedup.review"}
+    code = f"import sys, dedup, dedup.cli; print(sorted({heavy} & set(sys.modules)))"
     assert process("-c", code).stdout.strip() == "[]"
     done = process("-X", "importtime", "-m", "dedup", "--help")
     assert done.returncode == 0
     assert "Find near-duplicate photos" in done.stdout
     assert "torch" not in done.stderr
+
+
+def test_review_without_its_extra_says_what_to_install() -> None:
+    done = process("-c", "import sys; sys.modules['starlette'] = None; from dedup.cli import main; main(['review'])")
+    assert (done.returncode, done.stderr) == (2, "Error: dedup review needs starlette: pip install 'dedup[review]'\n")
 
 
 def test_every_command_and_option_has_help() -> None:

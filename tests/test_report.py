@@ -137,7 +137,12 @@ def test_output_that_cannot_be_written_is_one_line(report: Report, tmp_path: Pat
         write(report, "groups", "csv", str(tmp_path / "nowhere" / "g.csv"))
 
 
+def test_only_groups_are_a_page(report: Report, tmp_path: Path) -> None:
+    with pytest.raises(BadUsage, match="html shows groups"):
+        write(report, "pairs", "html", str(tmp_path / "p.html"))
+
+
 def test_suffix_decides_the_format() -> None:
     assert (format_of("a.csv"), format_of("A.JSON")) == ("csv", "json")
-    with pytest.raises(BadUsage, match=r"must end in \.csv or \.json"):
+    with pytest.raises(BadUsage, match=r"must end in \.csv or \.json or \.html"):
         format_of("photo.jpg")

@@ -1,0 +1,28 @@
+"""Figures and names -> words for a person, on a terminal or a page."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters and undecodable bytes escaped, for a terminal or a log line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def plural(word: str, count: int) -> str:
+    return word if count == 1 else word + "s"
+
+
+def human_bytes(size: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def human_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

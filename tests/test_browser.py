@@ -1,0 +1,392 @@
+"""The report and the review in a real Chromium, as a person uses them, and as an attacker would."""
+
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from album import scene
+from click.testing import Result
+from serving import serving
+
+from dedup.store import Store
+from dedup.types import Decisions
+
+pytestmark = pytest.mark.browser
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+HOSTILE = (
+    "<img src=x onerror=window.hacked=1>.jpg",
+    "\"'><svg onload=window.hacked=1>.jpg",
+    "{{ 7*7 }}\n<!--<script>window.hacked=1<x.jpg",
+    "\u202egpj.txt javascript:alert(1).jpg",
+)
+Dedup = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium here")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.getuid() == 0 else [])
+        playwright.expect.set_options(timeout=60_000)  # nothing here is about speed: the machine may be busy
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def tab(chromium: Any, **how: Any) -> Iterator[Any]:
+    """A tab in which nothing may go wrong: no script error, no blocked resource, no question."""
+    context = chromium.new_context(**how)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" and "404" not in m.text else None)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def hostile(dedup: Dedup, tmp_path: Path) -> Path:
+    """Pictures with names that mean harm, one of them not UTF-8, in groups; scanned."""
+    folder = tmp_path / "Photos" / "<b>bold"
+    folder.mkdir(parents=True)
+    for n, name in enumerate(HOSTILE):
+        scene(n + 1, (320, 240)).save(folder / name, quality=90)
+        scene(n + 1, (160, 120)).save(folder / f"small {name}", quality=80)
+    os.rename(folder / f"small {HOSTILE[0]}", os.fsencode(folder) + b"/caf\xe9.jpg")
+    dedup("scan", tmp_path / "Photos", "-q")
+    return folder
+
+
+def tree(folder: Path) -> dict[bytes, bytes]:
+    root = os.fsencode(folder)
+    found = (os.path.join(at, name) for at, _, names in os.walk(root) for name in names)
+    return {os.path.relpath(path, root): Path(os.fsdecode(path)).read_bytes() for path in found}
+
+
+def decisions(tmp_path: Path) -> Decisions:
+    with Store(str(tmp_path / "test.db")) as store:
+        return store.decisions()
+
+
+def wide(page: Any) -> bool:
+    """Return whether the page is wider than the window."""
+    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+# The report
+
+
+def test_report_shows_filters_and_sorts(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "-q", "-o", tmp_path / "report.html")
+    with tab(chromium) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.locator("article:visible").count() == 3
+        assert page.locator(".picture img").count() == 8  # of nine files; the exact copy is a line
+        assert page.evaluate("[...document.images].every((i) => i.decode && i.src.startsWith('data:image/webp'))")
+        assert page.locator("li.kept b").all_text_contents() == ["harbour.jpg", "tower.jpg", "garden.tif"]
+        page.get_by_role("searchbox").fill("TOWER")
+        assert page.locator("article:visible h2").all_text_contents() == ["Group 2"]
+        page.get_by_role("searchbox").fill("")
+        page.get_by_label("Relation").select_option("identical")
+        assert page.locator("article:visible h2").all_text_contents() == ["Group 3"]
+        page.get_by_label("Relation").select_option("")
+        page.get_by_label("Order").select_option("doubtful")
+        assert page.locator("article h2").first.text_content() == "Group 2"
+        page.locator("h1").click()
+        page.keyboard.press("j")
+        assert page.evaluate("document.activeElement.dataset.number") == "2"
+
+
+def test_report_is_readable_without_script_and_fits_a_phone(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path
+) -> None:
+    dedup("scan", album, "-q")
+    (album / "harbour small.jpg").unlink()
+    shutil.copy(album / "alone 10.jpg", album / "garden.png")
+    dedup("export", "-o", tmp_path / "report.html")
+    with tab(chromium, java_script_enabled=False, viewport={"width": 360, "height": 740}, color_scheme="dark") as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.locator("article:visible").count() == 3
+        assert not page.locator(".bar").is_visible()
+        assert page.locator(".picture p").all_text_contents() == [
+            "No picture: gone since the scan",
+            "No picture: changed after the scan",
+        ]
+    with tab(chromium, viewport={"width": 360, "height": 740}) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        assert not wide(page)
+
+
+def test_report_runs_nothing_that_a_name_says(chromium: Any, dedup: Dedup, hostile: Path, tmp_path: Path) -> None:
+    dedup("export", "--format", "html", "-o", tmp_path / "r.html")
+    with tab(chromium) as page:
+        page.goto((tmp_path / "r.html").as_uri())
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("img[onerror]").count() == 0
+        text = page.locator("main").text_content()
+        assert HOSTILE[0] in text
+        assert "caf\\udce9.jpg" in text
+        assert "\\u202e" in text
+        assert page.evaluate("document.querySelectorAll('script').length") == 1
+    page = chromium.new_context().new_page()
+    page.goto((tmp_path / "r.html").as_uri())
+    injected = """() => {
+        document.body.append(Object.assign(document.createElement("script"), { textContent: "window.hacked = 1" }));
+        document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.hacked = 1'>");
+        return new Promise((done) => setTimeout(() => done(window.hacked ?? "nothing ran"), 200));
+    }"""
+    assert page.evaluate(injected) == "nothing ran"  # the policy holds where escaping would not
+    page.context.close()
+
+
+# The review
+
+
+def test_person_decides_by_keyboard_and_it_lasts(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        page.goto(server.address)
+        title, total = page.locator("#stage h2"), page.locator("#totals")
+        playwright.expect(title).to_have_text("harbour.jpg")
+        page.keyboard.press("Enter")
+        playwright.expect(title).to_have_text("tower.jpg")
+        playwright.expect(total).to_contain_text("1 of 3 decided")
+        page.keyboard.press("ArrowDown")
+        playwright.expect(page.locator(".pane:visible figcaption b")).to_have_text(["tower.jpg", "tower mirrored.png"])
+        page.keyboard.press("x")
+        playwright.expect(page.locator(".film .apart")).to_have_count(1)
+        playwright.expect(total).to_contain_text("1 of 3 decided")
+        page.keyboard.press("2")
+        playwright.expect(title).to_have_text("garden.tif")
+        page.keyboard.press("a")
+        playwright.expect(total).to_contain_text("3 of 3 decided")
+        page.keyboard.press("u")
+        playwright.expect(total).to_contain_text("2 of 3 decided")
+        page.reload()
+        playwright.expect(total).to_contain_text("2 of 3 decided")
+        assert page.locator(".line.settled").count() == 2
+        page.locator(".line.settled a").first.click()
+        playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
+        page.keyboard.press("Backspace")
+        playwright.expect(total).to_contain_text("1 of 3 decided")
+    found = decisions(tmp_path)
+    assert (len(found.kept), len(found.apart)) == (1, 2)
+
+
+def test_typist_is_answered_in_order(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        page.goto(server.address)
+        playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
+        for title in ("tower.jpg", "garden.tif", "garden.tif"):
+            page.keyboard.press("Enter")
+            playwright.expect(page.locator("#stage h2")).to_have_text(title)
+        playwright.expect(page.locator("#totals")).to_contain_text("3 of 3 decided")
+
+
+def test_pictures_are_swapped_subtracted_and_zoomed(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        page.goto(server.address + "?group=1")
+        page.wait_for_function("[...document.querySelectorAll('.view img')].slice(0, 2).every((i) => i.naturalWidth)")
+        panes, shown = page.locator(".panes"), ".pane:not(.under):visible figcaption b"
+        page.keyboard.press("s")
+        assert panes.get_attribute("data-mode") == "swap"
+        first = page.locator(shown).inner_text()
+        page.keyboard.press("s")
+        assert {first, page.locator(shown).inner_text()} == {"harbour.jpg", "harbour grey.webp"}
+        assert first != page.locator(shown).inner_text()
+        page.keyboard.press("d")
+        assert page.locator(".pane.over").evaluate("(e) => getComputedStyle(e).mixBlendMode") == "difference"
+        page.keyboard.press("Escape")
+        assert panes.get_attribute("data-mode") == "side"
+        page.keyboard.press("z")
+        assert "scale(" in page.locator(".pane:visible img").first.evaluate("(e) => e.style.transform")
+        page.wait_for_function("document.querySelector('.view img').src.includes('/full')")
+        page.keyboard.press("Escape")
+        assert page.locator(".pane:visible img").first.evaluate("(e) => e.style.transform") == ""
+        assert page.locator("td.best").count() > 0
+
+
+def test_list_is_filtered_and_many_are_accepted_with_a_preview(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path
+) -> None:
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        page.goto(server.address)
+        page.get_by_role("searchbox").fill("Trip [2019]")
+        playwright.expect(page.locator(".line")).to_have_count(2)
+        page.get_by_label("How sure").select_option("0.99")
+        playwright.expect(page.locator(".line")).to_have_count(1)
+        page.get_by_label("How sure").select_option("0")
+        playwright.expect(page.locator(".line")).to_have_count(2)
+        page.get_by_role("button", name="Accept many").click()
+        playwright.expect(page.locator("#dialog .sample li")).to_have_count(2)
+        assert decisions(tmp_path) == Decisions()
+        page.get_by_role("button", name="Accept 2 groups").click()
+        playwright.expect(page.locator("#totals")).to_contain_text("2 of 3 decided")
+        page.locator("#stage").click(position={"x": 5, "y": 5})
+        page.keyboard.press("u")
+        playwright.expect(page.locator("#totals")).to_contain_text("0 of 3 decided")
+
+
+def test_what_was_decided_is_applied_and_taken_back(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    before = tree(album)
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        page.goto(server.address)
+        playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
+        page.keyboard.press("Enter")
+        playwright.expect(page.locator("#totals")).to_contain_text("1 of 3 decided")
+        page.get_by_role("button", name="Apply…").click()
+        playwright.expect(page.locator("#dialog")).to_contain_text("3 files would go")
+        page.get_by_label("every group").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("6 files would go")
+        page.get_by_label("what you decided").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("3 files would go")
+        page.get_by_label("Files go").select_option("folder")
+        page.get_by_label("Folder", exact=True).fill(str(album / "inside"))
+        page.get_by_role("button", name="Apply to 3 files").click()
+        playwright.expect(page.locator("#job")).to_contain_text("inside a scanned folder")
+        assert tree(album) == before
+        page.get_by_label("Folder", exact=True).fill(str(tmp_path / "Away"))
+        page.get_by_role("button", name="Apply to 3 files").click()
+        playwright.expect(page.locator("#job")).to_contain_text("3 of 3 done")
+        assert len(tree(album)) == len(before) - 3
+        assert len(tree(tmp_path / "Away")) == 3
+        page.locator("#job").get_by_role("button", name="Take it back").click()
+        playwright.expect(page.locator("#job")).to_contain_text("3 of 3 taken back")
+        assert tree(album) == before
+
+
+def test_plan_that_was_not_seen_is_not_carried_out(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        page.goto(server.address)
+        page.get_by_role("button", name="Apply…").click()
+        page.get_by_label("every group").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("6 files would go")
+        dedup("mark", "keep", album / "garden.png")
+        before = tree(album)
+        page.get_by_label("Files go").select_option("folder")
+        page.get_by_label("Folder", exact=True).fill(str(tmp_path / "Away"))
+        page.get_by_role("button", name="Apply to 6 files").click()
+        playwright.expect(page.locator("#job")).to_contain_text("something has changed since you looked")
+        assert tree(album) == before
+
+
+def test_review_runs_nothing_that_a_name_says(chromium: Any, hostile: Path, tmp_path: Path) -> None:
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        page.goto(server.address)
+        for n in range(1, 5):
+            page.goto(f"{server.address}?group={n}&text=<img src=x onerror=window.hacked=1>")
+            page.goto(f"{server.address}?group={n}")
+            page.keyboard.press("z")
+        page.get_by_role("button", name="Apply…").click()
+        page.get_by_label("every group").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("4 files would go")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Accept many").click()
+        playwright.expect(page.locator("#dialog .sample li")).to_have_count(4)
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("img[onerror]").count() == 0
+
+
+def test_message_of_a_scan_that_runs_and_of_a_server_that_is_gone(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path
+) -> None:
+    dedup("scan", album, "-q")
+    context = chromium.new_context()
+    page = context.new_page()
+    with serving(tmp_path / "test.db") as server:
+        page.goto(server.address)
+        with Store(str(tmp_path / "test.db"), scanning=True):
+            page.keyboard.press("Enter")
+            playwright.expect(page.locator("#news")).to_contain_text("another run is using this database")
+            playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#news")).to_have_class("told bad")
+    context.close()
+    assert decisions(tmp_path) == Decisions()
+
+
+@pytest.mark.parametrize("size", [(1400, 900), (390, 844)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_review_fits_its_window(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path, size: tuple[int, int], scheme: str
+) -> None:
+    dedup("scan", album, "-q")
+    viewport = {"width": size[0], "height": size[1]}
+    with serving(tmp_path / "test.db") as server, tab(chromium, viewport=viewport, color_scheme=scheme) as page:
+        page.goto(server.address)
+        assert not wide(page)
+        assert page.locator("button:visible:not([aria-label])").evaluate_all(
+            "(all) => all.every((b) => b.innerText.trim())"
+        )
+        assert page.locator("img:not([alt])").count() == 0
+
+
+# The attacker: a page of another site in the same browser
+
+
+class Evil(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>evil</title><body>")
+
+    def log_message(self, format: str, *values: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def evil() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Evil)
+    threading.Thread(target=server.serve_forever).start()
+    yield f"http://localhost:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+def test_page_of_another_site_can_do_and_see_nothing_even_if_it_knows_the_address(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path, evil: str
+) -> None:
+    dedup("scan", album, "-q")
+    attack = """async (address) => {
+        const words = JSON.stringify({ group: 1, action: "accept", everything: "yes", to: "trash" });
+        const read = [];
+        for (const path of ["decide", "accept", "apply", "undo"])
+            await fetch(address + path, { method: "POST", mode: "no-cors", body: words }).catch(() => 0);
+        await fetch(address).then((a) => a.text()).then((t) => read.push(t), () => 0);
+        const picture = new Image();
+        picture.src = address + "static/icon.svg";
+        await picture.decode().then(() => read.push("picture"), () => 0);
+        const frame = document.createElement("iframe");
+        frame.src = address;
+        document.body.append(frame);
+        await new Promise((loaded) => { frame.onload = loaded; });
+        try { read.push(frame.contentDocument.body.innerText); } catch { /* as it should be */ }
+        return read.filter((text) => text);
+    }"""
+    with serving(tmp_path / "test.db") as server:
+        page = chromium.new_context().new_page()
+        page.goto(evil)
+        assert page.evaluate(attack, server.address) == []
+        page.set_content(f'<form method=post enctype=text/plain action="{server.address}decide"><input name=a></form>')
+        page.evaluate("document.forms[0].submit()")
+        page.wait_for_url(f"{server.address}decide")
+        assert "only the page itself may ask" in page.content()
+        page.context.close()
+    assert decisions(tmp_path) == Decisions()

@@ -1,0 +1,343 @@
+"""The review, without a browser: what a decision means, and whom the server refuses."""
+
+import base64
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from album import make_album, scene
+from click.testing import CliRunner, Result
+from serving import Server, serving
+
+from dedup.cli import main
+from dedup.errors import BadUsage
+from dedup.files import walk
+from dedup.read import Task, read_photo
+from dedup.store import Run, Store
+from dedup.types import Decisions, Scores, Settings
+
+pytest.importorskip("starlette")
+from dedup.review.session import Review, Wanted
+
+Dedup = Callable[..., Result]
+
+HARBOUR, TOWER, GARDEN = 1, 2, 3  # the groups of the album
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An album and its database, which nobody changes."""
+    folder = tmp_path_factory.mktemp("scanned")
+    make_album(folder / "Photos")
+    words = ["scan", str(folder / "Photos"), "-q", "--db", str(folder / "test.db")]
+    assert CliRunner().invoke(main, words, catch_exceptions=False).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def review(scanned: Path, tmp_path: Path) -> Review:
+    """A review of a database of its own."""
+    with Store(str(scanned / "test.db")):
+        for end in ("", "-wal"):
+            path = scanned / f"test.db{end}"
+            if path.exists():
+                (tmp_path / f"own.db{end}").write_bytes(path.read_bytes())
+    return Review(str(tmp_path / "own.db"))
+
+
+@pytest.fixture(scope="module")
+def server(scanned: Path) -> Iterator[Server]:
+    with serving(scanned / "test.db") as s:
+        yield s
+
+
+def names(review: Review, **wanted: object) -> list[str]:
+    return [card.shots[0].name for card in review.wanted(Wanted(**wanted))]  # type: ignore[arg-type]
+
+
+def roles(review: Review, number: int) -> dict[str, str]:
+    return {shot.name: review.fate(shot).role for shot in review.card(number).shots}
+
+
+def sha(review: Review, number: int, name: str) -> str:
+    return next(s.photo.sha256 for s in review.card(number).shots if s.name == name)
+
+
+def test_groups_come_in_the_order_and_number_of_the_report(review: Review) -> None:
+    assert names(review) == ["harbour.jpg", "tower.jpg", "garden.tif"]
+    assert [card.number for card in review.wanted(Wanted())] == [1, 2, 3]
+    assert names(review, text="TRIP [2019]/harb") == ["harbour.jpg"]
+    assert names(review, relation="identical") == ["garden.tif"]
+    sizes = [card.bytes for card in review.wanted(Wanted(order="bytes"))]
+    assert sizes == sorted(sizes, reverse=True)
+    assert names(review, status="decided") == []
+
+
+def test_accepted_group_is_decided_and_an_open_one_is_next(review: Review) -> None:
+    review.decide(TOWER, "accept")
+    assert review.totals()["decided"] == 1
+    assert review.beside(TOWER, Wanted(status="open")) == (HARBOUR, GARDEN)
+    assert [card.number for card in review.wanted(Wanted(status="open"))] == [HARBOUR, GARDEN]
+    again = Review(review.db)
+    assert again.totals()["decided"] == 1
+
+
+def test_keeping_another_photo_makes_the_first_go(review: Review) -> None:
+    before = roles(review, HARBOUR)
+    assert [n for n, role in before.items() if role == "keep"] == ["harbour.jpg"]
+    review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour small.jpg"))
+    after = roles(review, HARBOUR)
+    assert (after["harbour.jpg"], after["harbour small.jpg"]) == ("go", "keep")
+    going = {step.parts[0].file.path.rpartition("/")[2] for step in review.plan(everything=False).steps}
+    assert going >= {"harbour.jpg", "harbour (1).jpg"}
+    assert "harbour small.jpg" not in going
+    review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour.jpg"))
+    assert roles(review, HARBOUR) == before
+
+
+def test_kept_all_stay_and_one_apart_belongs_to_nobody(review: Review) -> None:
+    review.decide(TOWER, "all")
+    assert set(roles(review, TOWER).values()) == {"keep"}
+    assert review.won(review.card(TOWER)) == 0
+    review.take_back()
+    review.decide(TOWER, "apart", sha(review, TOWER, "tower mirrored.png"))
+    assert roles(review, TOWER) == {"tower.jpg": "keep", "tower cropped.jpg": "go", "tower mirrored.png": "apart"}
+    assert not review.settled(review.card(TOWER))
+    review.decide(TOWER, "accept")
+    assert review.settled(review.card(TOWER))
+    review.decide(TOWER, "forget")
+    assert roles(review, TOWER)["tower mirrored.png"] == "go"
+    with Store(review.db) as store:
+        assert store.decisions() == Decisions()
+
+
+def test_photo_that_is_no_duplicate_stays_so_whatever_is_kept_later(review: Review) -> None:
+    grey = sha(review, HARBOUR, "harbour grey.webp")
+    review.decide(HARBOUR, "apart", grey)
+    for name in ("harbour small.jpg", "harbour.jpg", "harbour grey.webp"):
+        review.decide(HARBOUR, "keep", sha(review, HARBOUR, name))
+        going = {part.file.path for step in review.plan(everything=True).steps for part in step.parts}
+        assert not any(path.endswith("harbour grey.webp") for path in going)
+
+
+def test_photo_that_only_the_other_one_matches_is_shown_before_it_goes(tmp_path: Path) -> None:
+    """a matches b, b matches c, a does not match c: keeping b instead of a takes c along."""
+    sizes = {"a.png": (60, 40), "b.png": (50, 40), "c.png": (40, 30)}
+    for name, size in sizes.items():
+        scene(1, size).save(tmp_path / name)
+    db = str(tmp_path / "chain.db")
+    with Store(db, scanning=True) as store:
+        store.begin(walk([str(tmp_path)]), weights="w", reader="r")
+        readings = [(same, read_photo(Task(same[0], 4))) for same in store.unknown() if same[0].path.endswith("png")]
+        store.add(readings, np.zeros((3, 4), np.float16), np.zeros((3, 4), np.int8), started_ns=0)
+        photos = store.photos()
+        at = {p.files[0].path.rpartition("/")[2]: n for n, p in enumerate(photos.photos)}
+        pairs = np.array([sorted((at[x], at[y])) for x, y in ("a.png b.png".split(), "b.png c.png".split())])
+        sure = np.full(2, 0.99, np.float32)
+        scores = Scores(pairs[:, 0], pairs[:, 1], sure, sure, np.zeros(2, np.float32))
+        store.add_scores(scores, photos.ids, weights="w")
+        store.finish(Run(0, 1, (str(tmp_path),), Settings(), "w", 1.0, store.contents()), scores, photos.ids)
+    review = Review(db)
+    assert roles(review, 1) == {"a.png": "keep", "b.png": "go"}
+    review.decide(1, "keep", sha(review, 1, "b.png"))
+    assert roles(review, 1) == {"b.png": "keep", "a.png": "go", "c.png": "go"}
+    assert review.shot(sha(review, 1, "c.png")) is not None
+    going = {part.file.path.rpartition("/")[2] for step in review.plan(everything=False).steps for part in step.parts}
+    assert going == {"a.png", "c.png"}
+    review.decide(1, "apart", sha(review, 1, "c.png"))
+    assert roles(review, 1) == {"b.png": "keep", "a.png": "go"}
+
+
+def test_undo_goes_back_step_by_step_and_restores_what_a_step_replaced(review: Review) -> None:
+    small, first = sha(review, HARBOUR, "harbour small.jpg"), sha(review, HARBOUR, "harbour.jpg")
+    review.decide(HARBOUR, "keep", first)
+    review.decide(HARBOUR, "keep", small)
+    assert review.take_back()[0] == HARBOUR
+    with Store(review.db) as store:
+        assert store.decisions().kept == {first}
+    review.take_back()
+    with Store(review.db) as store:
+        assert store.decisions() == Decisions()
+    with pytest.raises(BadUsage, match="nothing to take back"):
+        review.take_back()
+
+
+def test_many_are_accepted_and_taken_back_as_one(review: Review) -> None:
+    review.accept([card.number for card in review.wanted(Wanted())])
+    assert review.totals()["decided"] == 3
+    review.take_back()
+    assert review.totals()["decided"] == 0
+
+
+def test_groups_of_the_review_are_what_the_command_line_reports_after_the_same_decisions(review: Review) -> None:
+    from dedup.pipeline import last_report
+
+    review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour grey.webp"))
+    review.decide(TOWER, "apart", review.card(TOWER).shots[1].photo.sha256)
+    with Store(review.db) as store:
+        groups = last_report(store).groups
+    expected = {i: g.keeper for g in groups for i in (g.keeper, *(d.photo for d in g.duplicates))}
+    assert review._keeper_of == expected
+
+
+def test_marks_of_another_program_are_taken_over(review: Review) -> None:
+    tower = review.card(TOWER).shots
+    with Store(review.db, changing=True) as store:
+        store.decide(Decisions(kept=frozenset(s.photo.sha256 for s in tower)))
+    review.refresh()
+    assert set(roles(review, TOWER).values()) == {"keep"}
+
+
+def test_photo_that_is_in_no_such_group_is_refused(review: Review) -> None:
+    for action, photo in (("keep", "0" * 64), ("apart", ""), ("explode", "")):
+        with pytest.raises(BadUsage):
+            review.decide(1, action, photo)
+    with pytest.raises(BadUsage, match="no group 99"):
+        review.decide(99, "accept")
+
+
+def test_page_says_what_it_may_do(server: Server) -> None:
+    status, headers, body = server.ask()
+    assert (status, headers["cache-control"]) == (200, "no-store")
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
+    assert "server" not in headers
+    assert b"<script>" not in body
+    assert b" style=" not in body
+
+
+@pytest.mark.parametrize("path", ["/", "/group/1", "/wrong/", "/static/review.js", "//", "/plan"])
+def test_without_the_token_there_is_nothing(server: Server, path: str) -> None:
+    status, _, body = server.ask(path)
+    assert (status, b"harbour" in body) == (404, False)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[", "0.0.0.0"])
+def test_other_names_of_this_machine_are_refused(server: Server, host: str) -> None:
+    assert server.ask(Host=host)[0] == 421
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ],
+)
+def test_decision_that_another_site_sends_is_refused(server: Server, scanned: Path, headers: dict[str, str]) -> None:
+    assert server.post("decide", {"group": 1, "action": "accept"}, **headers)[0] == 403
+    with Store(str(scanned / "test.db")) as store:
+        assert store.decisions() == Decisions()
+
+
+def test_get_changes_nothing_and_what_changes_something_is_no_get(server: Server) -> None:
+    for path in ("decide", "undecide", "accept", "apply", "undo"):
+        assert server.ask(path)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "photo/../../../../etc/passwd/full",
+        "photo/%2e%2e%2f%2e%2e%2fetc%2fpasswd/full",
+        "photo//etc/passwd",
+        "photo/" + "0" * 64 + "/full",
+        "static/../app.py",
+        "static/%2e%2e/app.py",
+        "static/..%2fapp.py",
+        "templates/review.html",
+    ],
+)
+def test_only_photos_of_groups_are_served_and_by_digest(server: Server, path: str) -> None:
+    status, _, body = server.ask(path)
+    assert status in (404, 400)
+    assert b"root:" not in body
+    assert b"import" not in body
+
+
+def test_photo_comes_in_three_sizes_and_right_type(server: Server, scanned: Path) -> None:
+    review = Review(str(scanned / "test.db"))
+    garden = review.card(GARDEN).shots[0].photo.sha256
+    types = {size: server.ask(f"photo/{garden}/{size}")[1]["content-type"] for size in ("thumb", "screen", "full")}
+    assert types == {"thumb": "image/webp", "screen": "image/jpeg", "full": "image/jpeg"}
+    assert server.ask(f"photo/{garden}/huge")[0] == 404
+
+
+def test_bad_bodies_are_one_line(server: Server) -> None:
+    for body in ([], "x", {"group": "1; DROP", "action": "accept"}, {"group": 10**30, "action": "accept"}, {}):
+        status, said = server.post("decide", body)
+        assert status == 409
+        assert set(said) == {"error"}
+    assert server.post("apply", {"to": "delete", "seen": ""})[0] == 409
+    assert server.post("apply", {"to": "relative/folder", "seen": ""})[0] == 409
+    assert server.post("undo", {"run": "../../x"})[0] == 409
+    assert server.post("decide", {"group": 1, "action": "x" * (1 << 20)})[0] == 413
+    assert server.ask("group/99999")[0] == 409
+    assert server.ask("?group=99999&least=nan&order=x&status=%ff&text=%00%ff")[0] == 200
+
+
+def test_server_listens_on_this_machine_only(server: Server) -> None:
+    port = int(server.host.rpartition(":")[2])
+    with socket.socket() as other, pytest.raises(ConnectionRefusedError):
+        other.connect(("127.0.0.2", port))
+
+
+def test_network_needs_a_password_and_says_what_it_means(dedup: Dedup, scanned: Path) -> None:
+    db = scanned / "test.db"
+    said = dedup("review", "--no-browser", "--host", "127.0.0.3", "--db", db, code=2).stderr
+    assert "needs a password" in said
+    with serving(db, "--host", "127.0.0.3", DEDUP_REVIEW_PASSWORD="correct horse") as server:
+        assert server.path == "/"
+        status, headers, body = server.ask("/")
+        assert (status, headers["www-authenticate"].split()[0], body) == (401, "Basic", b"password, please")
+
+        def basic(password: str) -> str:
+            return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
+
+        assert server.ask("/", Authorization=basic("wrong horse"))[0] == 401
+        assert server.ask("/", Authorization="Basic %%%")[0] == 401
+        status, headers, _ = server.ask("/", Authorization=basic("correct horse"))
+        assert status == 303
+        assert server.ask(headers["location"], Authorization=basic("correct horse"))[0] == 200
+        assert server.ask(headers["location"])[0] == 401
+        assert server.ask("/", Host="evil.example", Authorization=basic("correct horse"))[0] == 421
+
+
+def test_without_a_scan_or_a_free_port_it_is_one_line(
+    dedup: Dedup, server: Server, scanned: Path, tmp_path: Path
+) -> None:
+    assert "no such database" in dedup("review", "--no-browser", "--db", tmp_path / "no.db", code=1).stderr
+    port = server.host.rpartition(":")[2]
+    said = dedup("review", "--no-browser", "--port", port, "--db", scanned / "test.db", code=2).stderr
+    assert "cannot be listened on" in said
+
+
+def test_bytes_that_were_not_scanned_are_not_shown(dedup: Dedup, tmp_path: Path) -> None:
+    folder = tmp_path / "Photos"
+    folder.mkdir()
+    for name, level in (("a.png", 9), ("b.png", 1), ("c.png", 3)):
+        scene(1, (64, 48)).save(folder / name, compress_level=level)
+    dedup("scan", folder, "-q")
+    with serving(tmp_path / "test.db") as server:
+        shas = {s.name: s.photo.sha256 for s in Review(str(tmp_path / "test.db")).card(1).shots}
+        scene(2, (64, 48)).save(folder / "a.png")
+        os.replace(folder / "b.png", folder / "away.png")
+        os.symlink("/etc/passwd", folder / "b.png")
+        (folder / "c.png").unlink()
+        said = {name: server.ask(f"photo/{shas[name]}/full") for name in shas}
+        assert [said[n][2] for n in ("a.png", "c.png")] == [b"changed after the scan", b"gone since the scan"]
+        assert said["b.png"][0] == 404
+        page = server.ask("group/1")[2].decode()
+        assert "changed after the scan" in page
+        assert "gone since the scan" in page
+        assert "cannot be read any more" in page
