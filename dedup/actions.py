@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from dedup import disk, trash
@@ -140,8 +139,7 @@ def _act(part: Part, to: str, target: str, sha: str, temporary: str) -> None:
                 os.utime(temporary, ns=(was.st_atime_ns, was.st_mtime_ns))
             os.replace(temporary, path)  # never a moment without the file
         except OSError:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
+            disk.discard(temporary)
             raise
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -180,9 +178,9 @@ def _undone(entry: Entry, done: bool, home_trash: str) -> tuple[bool, str]:
     for place, note in places:
         if disk.seen(place) is not None and disk.digest(place) == sha:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            with suppress(FileNotFoundError):  # of an undo that was killed
-                os.unlink(_temporary(path, "undo", entry["do"]))
-            disk.move(place, path, sha=sha, temporary=_temporary(path, "undo", entry["do"]))
+            temporary = _temporary(path, "undo", entry["do"])
+            disk.discard(temporary)  # of an undo that was killed
+            disk.move(place, path, sha=sha, temporary=temporary)
             if note:
                 os.unlink(note)
             return True, f"brought back from {place}"
@@ -191,8 +189,7 @@ def _undone(entry: Entry, done: bool, home_trash: str) -> tuple[bool, str]:
 
 def _clear(entry: Entry, done: bool) -> None:
     """Remove what a crash left: a copy that was not finished, or one that was while the source still stood."""
-    with suppress(FileNotFoundError):
-        os.unlink(entry["temporary"])
+    disk.discard(entry["temporary"])
     target = entry["target"]
     if not done and target and disk.seen(target) is not None and disk.seen(entry["path"]) is not None:
         apart = not os.path.samefile(target, entry["path"])

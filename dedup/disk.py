@@ -7,7 +7,6 @@ import errno
 import os
 import shutil
 import stat
-from contextlib import suppress
 from hashlib import sha256
 
 from dedup.errors import ActionFailed
@@ -15,6 +14,7 @@ from dedup.types import File
 
 _AT_FDCWD, _NOREPLACE = -100, 1
 _FICLONE = 0x40049409
+_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)  # a name so long was never given
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 
@@ -22,7 +22,9 @@ def seen(path: str) -> File | None:
     """Return the regular file at a path, None if there is nothing. Raises ActionFailed for anything else."""
     try:
         s = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _NOTHING:
+            raise
         return None
     if not stat.S_ISREG(s.st_mode):
         raise ActionFailed(f"{path}: no longer a regular file; it was left alone")
@@ -36,6 +38,15 @@ def digest(path: str) -> str:
         while chunk := f.read(1 << 20):
             hashed.update(chunk)
     return hashed.hexdigest()
+
+
+def discard(path: str) -> None:
+    """Remove a file if it is there."""
+    try:
+        os.unlink(path)
+    except OSError as error:
+        if error.errno not in _NOTHING:
+            raise
 
 
 def rename(source: str, target: str) -> None:
@@ -82,8 +93,7 @@ def copy(source: str, target: str, *, sha: str) -> None:
     except FileExistsError:
         raise
     except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(target)
+        discard(target)
         raise
 
 

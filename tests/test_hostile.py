@@ -300,8 +300,14 @@ def test_path_as_long_as_the_system_takes_is_read_and_a_longer_one_is_told(dedup
     assert len(longest) == 4095
     assert "1 skipped" in result.stdout
     assert "file name too long: the folder cannot be listed" in dedup("export", "skipped").stdout
-    dedup("apply", "--to", tmp_path / "Away", "--yes", code=3)
-    dedup("undo")
+    dedup("apply", "--to", tmp_path / "Away", "--yes", code=3)  # whose name there would be longer still
+    assert "too long" not in dedup("undo").output
+    dedup("apply", "--to", tmp_path / "A", "--yes")
+    assert sum(len(names) for _, _, names in os.walk(root)) == 1
+    dedup("undo")  # with no room for the name of a temporary file
+    with pytest.raises(FileNotFoundError):
+        os.stat(tmp_path / "A" / longest[len(str(root)) + 1 :])
+    os.stat(longest)
 
 
 def test_clock_that_jumps_changes_no_report(weights: Weights, album: Path, tmp_path: Path) -> None:
