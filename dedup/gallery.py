@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from dedup.change import change
 from dedup.group import best_files, in_order
-from dedup.types import Duplicate, File, Group, Photo, Relation, Settings
+from dedup.types import NOTHING_SEEN, Duplicate, File, Group, Looks, Photo, Relation, Settings
 from dedup.words import human_bytes, printable
 
 
@@ -57,13 +60,34 @@ class Card:
         return [f.path for s in self.shots for f in (s.file, *s.copies)]
 
 
-def cards(groups: Sequence[Group], photos: Sequence[Photo], settings: Settings) -> Iterator[Card]:
+Done = Callable[[int, int], str]  # photo numbers of a keeper and a duplicate -> what was done to the first
+
+
+def done_to(photos: Sequence[Photo], looks: Looks) -> Done:
+    """Return what tells, in words, what was done to a photo to make another; "" where nobody looked or nothing was."""
+    seen = {(int(a), int(b)): t for a, b, t in zip(looks.left, looks.right, looks.transform, strict=True)}
+
+    def done(keeper: int, duplicate: int) -> str:
+        transform = seen.get((min(keeper, duplicate), max(keeper, duplicate)))
+        if transform is None:
+            return ""
+        there = np.asarray(np.linalg.inv(transform)) if duplicate < keeper else transform
+        kept, other = photos[keeper], photos[duplicate]
+        return change(there, (kept.width, kept.height), (other.width, other.height)).words
+
+    return done
+
+
+def cards(
+    groups: Sequence[Group], photos: Sequence[Photo], settings: Settings, looks: Looks = NOTHING_SEEN
+) -> Iterator[Card]:
     """Yield a card a group, in the order and with the numbers of every other report."""
+    done = done_to(photos, looks)
     for number, group in enumerate(in_order(groups, photos, settings), 1):
         kept = photos[group.keeper]
         shots = [
             shot(photos, group.keeper, settings),
-            *(compared(photos, group.keeper, d, settings) for d in group.duplicates),
+            *(compared(photos, group.keeper, d, settings, done) for d in group.duplicates),
         ]
         size = sum(s.photo.size * len(s.photo.files) for s in shots) - kept.size
         yield Card(number, tuple(shots), size)
@@ -75,17 +99,20 @@ def shot(photos: Sequence[Photo], index: int, settings: Settings) -> Shot:
     return Shot(index, photos[index], file, tuple(copies), None, 1.0, "", ())
 
 
-def compared(photos: Sequence[Photo], keeper: int, d: Duplicate, settings: Settings) -> Shot:
+def compared(photos: Sequence[Photo], keeper: int, d: Duplicate, settings: Settings, done: Done) -> Shot:
     """Return a photo as a duplicate of another."""
-    said = changes(photos[keeper], photos[d.photo], d.relation)
+    said = changes(photos[keeper], photos[d.photo], d.relation, done(keeper, d.photo))
     alone = shot(photos, d.photo, settings)
     return replace(alone, relation=d.relation, probability=d.probability, reason=d.reason, changes=said)
 
 
-def changes(kept: Photo, other: Photo, relation: Relation) -> tuple[str, ...]:
-    """Return in what the other differs from the kept one, as far as their headers tell, the plainest first."""
-    said = []
-    if (other.width, other.height) != (kept.width, kept.height):
+def changes(kept: Photo, other: Photo, relation: Relation, done: str = "") -> tuple[str, ...]:
+    """Return in what the other differs from the kept one, as far as their headers tell, the plainest first.
+
+    done: what a second look saw that was done to it.
+    """
+    said = [done] if done else []
+    if not done and (other.width, other.height) != (kept.width, kept.height):
         said.append(_resized(kept, other))
     if other.format != kept.format:
         said.append(f"{other.format} instead of {kept.format}")

@@ -35,7 +35,7 @@ def environment(package: str = "dedup") -> Environment:
 def page(report: Report, *, workers: int) -> Iterator[str]:
     """Yield the page. Pictures are read from the files now; of one that is gone or changed the page says so."""
     photos, settings = report.photos.photos, report.run.settings
-    shown = list(cards(report.groups, photos, settings))
+    shown = list(cards(report.groups, photos, settings, report.looks))
     style, script = asset("base.css") + asset("report.css"), asset("report.js")
     pictures = thumbnails(shown, workers=workers)
     yield from (

@@ -17,11 +17,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from dedup.change import change
 from dedup.errors import BadUsage, DedupError
+from dedup.gallery import done_to
 from dedup.group import best_files, in_order
 from dedup.pipeline import Match, Report
-from dedup.types import Decisions, File, Homography, Photo, Relation
+from dedup.types import Decisions, File, Relation
 
 Row = dict[str, Any]
 
@@ -37,10 +37,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 def group_rows(report: Report) -> Iterator[Row]:
     """Yield a row a file, the keeper first in each group; groups in the order of their keepers' paths."""
     settings, photos = report.run.settings, report.photos.photos
-    seen = {
-        (int(a), int(b)): t
-        for a, b, t in zip(report.looks.left, report.looks.right, report.looks.transform, strict=True)
-    }
+    done = done_to(photos, report.looks)
 
     def files(i: int) -> list[File]:
         return best_files(photos[i], settings)
@@ -52,7 +49,7 @@ def group_rows(report: Report) -> Iterator[Row]:
         for d in group.duplicates:
             members += [(f, d.photo, d.relation.word, d.probability, d.reason) for f in files(d.photo)]
         for n, (file, i, relation, probability, reason) in enumerate(members):
-            photo, pair = photos[i], (min(i, group.keeper), max(i, group.keeper))
+            photo = photos[i]
             yield {
                 "group": number,
                 "role": "duplicate" if n else "keep",
@@ -67,19 +64,8 @@ def group_rows(report: Report) -> Iterator[Row]:
                 "taken_at": photo.taken_at or "",
                 "sha256": photo.sha256,
                 "reason": f"kept: {reason}" if reason else "",
-                "change": _change(photos[group.keeper], photo, seen.get(pair), pair[0] == i) if n else "",
+                "change": done(group.keeper, i) if n else "",
             }
-
-
-def _change(keeper: Photo, duplicate: Photo, transform: Homography | None, reverse: bool) -> str:
-    """Return what was done to the keeper to make the duplicate, in words; "" where nobody looked.
-
-    transform: from one to the other; reverse: from the duplicate to the keeper.
-    """
-    if transform is None:
-        return ""
-    there = np.asarray(np.linalg.inv(transform)) if reverse else transform
-    return change(there, (keeper.width, keeper.height), (duplicate.width, duplicate.height)).words
 
 
 def pair_rows(report: Report) -> Iterator[Row]:

@@ -37,9 +37,9 @@ ALLOWED: dict[str, set[str]] = {
         *{"weights", "align", "change"},
     },
     "words": set(),
-    "gallery": {"types", "group", "words"},
+    "gallery": {"types", "change", "group", "words"},
     "page": {"gallery", "pipeline", "read", "runners"},
-    "report": {"types", "errors", "change", "group", "page", "pipeline"},
+    "report": {"types", "errors", "gallery", "group", "page", "pipeline"},
     "plan": {"types", "errors", "units", "group", "pipeline", "report"},
     "review.__init__": set(),
     "review.session": {"types", "errors", "disk", "gallery", "group", "pipeline", "plan", "store", "units"},
@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "review.work": {"types", "errors", "actions", "journal", "pipeline", "plan", "review.session", "store"},
     "review.guard": set(),
     "review.app": {
-        *{"types", "errors", "gallery", "page", "plan", "words"},
+        *{"types", "errors", "actions", "gallery", "page", "plan", "words"},
         *{"review.guard", "review.pictures", "review.session", "review.work"},
     },
     "cli": {

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from dedup.actions import LINKS
 from dedup.errors import BadUsage, DedupError
 from dedup.gallery import Card, table
 from dedup.page import asset, environment
@@ -31,7 +32,7 @@ from dedup.words import printable
 
 _LISTED = 60  # groups sent at once to the list at the side
 _PLANNED = 300  # lines of a plan that are shown
-_RELATIONS = [r.word for r in Relation if r is not Relation.UNRELATED]
+_RELATIONS = [r.word for r in Relation if r <= Relation.SIMILAR]
 
 
 class Site:
@@ -153,10 +154,17 @@ class Site:
 
     def plan(self, request: Request) -> Response:
         everything = request.query_params.get("everything") == "yes"
-        plan = self.review.plan(everything=everything)
+        to = request.query_params.get("to", "trash")
+        plan = self.review.plan(everything=everything, linking=to in LINKS)
         rows = list(plan_rows(plan))
         going = [row for row in rows if row["action"] == "remove"]
-        values = {"everything": everything, "seen": fingerprint(plan), "rows": rows[:_PLANNED], "going": len(going)}
+        values = {
+            "everything": everything,
+            "to": to,
+            "seen": fingerprint(plan),
+            "rows": rows[:_PLANNED],
+            "going": len(going),
+        }
         values |= {"hidden": len(rows[_PLANNED:]), "bytes": sum(r["bytes"] for r in going), "run": self.work.last_run()}
         return HTMLResponse(self.html("plan.html", **values))
 

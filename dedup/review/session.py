@@ -17,7 +17,7 @@ import numpy as np
 
 from dedup import disk
 from dedup.errors import ActionFailed, BadUsage
-from dedup.gallery import Card, Shot, cards, compared, shot
+from dedup.gallery import Card, Shot, cards, compared, done_to, shot
 from dedup.group import components, group, matches
 from dedup.pipeline import Report, last_report
 from dedup.plan import plan
@@ -67,7 +67,7 @@ class Review:
         self.report, self.decisions = report, report.decisions
         photos, settings = report.photos.photos, report.run.settings
         plain = group(photos, report.verdicts, settings)
-        self.cards = list(cards(plain, photos, settings))
+        self.cards = list(cards(plain, photos, settings, report.looks))
         self._index_of = {p.sha256: i for i, p in enumerate(photos)}
         self._texts = ["\n".join(card.paths).lower() for card in self.cards]
         self._matched = matches(photos, report.verdicts, settings, NOTHING_DECIDED)
@@ -140,7 +140,8 @@ class Review:
         mine = {s.index for s in card.shots}
         part = int(self._part[card.shots[0].index])
         guests = [i for i in self._parts[part] if i not in mine and self._keeper_of.get(i) in mine] if part >= 0 else []
-        shots = (compared(photos, self._keeper_of[i], self._duplicate[i], settings) for i in guests)
+        done = done_to(photos, self.report.looks)
+        shots = (compared(photos, self._keeper_of[i], self._duplicate[i], settings, done) for i in guests)
         return replace(card, shots=(*card.shots, *shots)) if guests else card
 
     def shot(self, sha256: str) -> Shot | None:
@@ -284,10 +285,10 @@ class Review:
 
     # What follows
 
-    def plan(self, *, everything: bool) -> Plan:
+    def plan(self, *, everything: bool, linking: bool = False) -> Plan:
         """Return what would be done on disk, of the store as it is now: of what was decided, or of all groups."""
         with Store(self.db) as store:
-            return planned(last_report(store), everything=everything)
+            return planned(last_report(store), everything=everything, linking=linking)
 
 
 def state_of(shot: Shot) -> str:
@@ -302,8 +303,8 @@ def state_of(shot: Shot) -> str:
     return "" if same else "changed after the scan"
 
 
-def planned(report: Report, *, everything: bool) -> Plan:
+def planned(report: Report, *, everything: bool, linking: bool) -> Plan:
     """Return the plan of all groups, or of those whose keeper the user chose or accepted."""
     photos, kept = report.photos.photos, report.decisions.kept
     groups = [g for g in report.groups if everything or photos[g.keeper].sha256 in kept]
-    return plan(replace(report, groups=groups), cache(files_in))
+    return plan(replace(report, groups=groups), cache(files_in), linking=linking)

@@ -88,7 +88,7 @@ class Work:
         with Store(self.db, changing=True) as store:
             report = last_report(store)
             place = to if to in PLACES else quarantine(to, report.run.roots)
-            plan = planned(report, everything=everything)
+            plan = planned(report, everything=everything, linking=to in actions.LINKS)
             if fingerprint(plan) != seen:
                 raise BadUsage("something has changed since you looked; nothing was done. Look at the plan again")
             job.run, job.of = journal.new_run(self.folder, time.time()), sum(len(s.parts) for s in plan.steps)

@@ -19,8 +19,8 @@ export function openBulk() {
   return open(`bulk?${asked}`);
 }
 
-export function openPlan(everything = "no") {
-  return open(`plan?everything=${everything}`);
+export function openPlan({ everything = "no", to = "trash" } = {}) {
+  return open(`plan?${new URLSearchParams({ everything, to })}`);
 }
 
 async function accept(button) {
@@ -84,6 +84,7 @@ dialog.addEventListener("click", async (event) => {
 });
 
 dialog.addEventListener("change", (event) => {
-  if (event.target.name === "everything") openPlan(event.target.value);
-  if (event.target.name === "place") dialog.querySelector("[name=folder]").hidden = event.target.value !== "folder";
+  if (!["everything", "place"].includes(event.target.name)) return;
+  const everything = dialog.querySelector("[name=everything]:checked").value;
+  openPlan({ everything, to: dialog.querySelector("[name=place]").value });
 });
