@@ -147,16 +147,10 @@ def preview(data: bytes, *, side: int, format: str) -> bytes:
 
     It has no metadata. Raises as decode does.
     """
+    picture = Image.fromarray(decode_within(data, longest=side))
     with _failures_named():
-        opened = _open(data, side=side)
-        width, height = opened.image.size
-        scale = min(1.0, side / max(width, height))
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = _averageable(opened.image)
-        small = small if size == small.size else small.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        upright = _turned(_srgb(small, opened.image.info.get("icc_profile")), opened.orientation)
         buffer = BytesIO()
-        upright.save(buffer, format, quality=_PREVIEW_QUALITY[format])
+        picture.save(buffer, format, quality=_PREVIEW_QUALITY[format])
         return buffer.getvalue()
 
 
