@@ -193,7 +193,7 @@ class Photographs(RuleBasedStateMachine):
 def test_no_sequence_of_events_costs_a_photograph() -> None:
     assert os.environ.get("DEDUP_DB") is None
     Photographs.TestCase.settings = settings(
-        max_examples=50,
+        max_examples=int(os.environ.get("DEDUP_EXAMPLES", "12")),
         stateful_step_count=10,
         deadline=None,
         derandomize=True,
