@@ -201,7 +201,7 @@ def test_time_that_is_up_stops_a_scan_and_the_next_goes_on(dedup: Dedup, tmp_pat
     assert "stopped after 1.0 s, as --max-time says" in error_of(result)
     assert not (tmp_path / "g.csv").exists()
     assert dedup("status").stdout.splitlines()[2] == "no finished scan"
-    assert "300 photos" in dedup("scan", tmp_path / "in").stdout
+    assert "300 photos" in dedup("scan", tmp_path / "in", "--no-confirm").stdout
     for wrong in ("1", "0s", "soon", "-3m"):
         assert "write 90s, 30m or 2h" in dedup("scan", tmp_path / "in", f"--max-time={wrong}", code=2).stderr
 
@@ -230,7 +230,7 @@ def test_config_show_says_where_each_value_came_from_and_is_a_config_file(
     assert said["exclude"] == said["max-time"] == "file"
     assert (said["avoid"], said["keep"], said["workers"]) == ("environment", "command line", "default")
     assert tomllib.loads(text)["scan"] | {"workers": 1} == {
-        "output": [], "min-probability": 0.9, "exclude": ["a*"], "protect": [], "keep": "path,pixels", "prefer": [],
+        "output": [], "min-probability": 0.9, "confirm": True, "exclude": ["a*"], "protect": [], "keep": "path,pixels", "prefer": [],
         "avoid": ["old"], "workers": 1, "device": "auto", "fail-if-found": False, "max-time": "7200s", "quiet": False,
         "db": str(tmp_path / "test.db"),
     }  # fmt: skip
