@@ -5,7 +5,7 @@ same scene is not. Several transformations are guessed (from local features, pla
 attention found; the whole picture in its eight turns), the one under which the pictures agree best is refined, and one
 picture is drawn in the frame of the other.
 
-A transformation is a homography (3, 3) between unit squares: (x, y, 1) with x, y in [0, 1] from the upper left corner.
+plane.py says what a transformation is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup.plane import coverage, inverse, mapped
 from dedup.types import Homography
 
 LOOK_SIDE = 512  # pixels, the longer side of what is looked at
@@ -104,8 +105,8 @@ def align(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> Aligned:
     likely = sorted(plausible, key=lambda guess: -_agreement(a.coarse, b.coarse, guess[0]))[:_TRIED]
     first_guess, inliers, share = max(likely, key=lambda guess: _agreement(a.middle, b.middle, guess[0]))
     best = _refined(a, b, first_guess)
-    swapped = _coverage(best) < _coverage(_inverse(best)) - 0.01
-    first, other, h = (b, a, _inverse(best)) if swapped else (a, b, best)
+    swapped = coverage(best) < coverage(inverse(best)) - 0.01
+    first, other, h = (b, a, inverse(best)) if swapped else (a, b, best)
     canvas = cv2.resize(first.image, (CANVAS, CANVAS), interpolation=_interpolation(first.image, CANVAS))
     drawn, covered = _drawn(other.image, h, CANVAS)
     matched = _colours_matched(drawn, canvas, covered)
@@ -114,8 +115,8 @@ def align(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> Aligned:
         share,
         _agreement(a.middle, b.middle, first_guess),
         _agreement(a.fine, b.fine, best),
-        _coverage(best),
-        _coverage(_inverse(best)),
+        coverage(best),
+        coverage(inverse(best)),
         np.log(abs(np.linalg.det(best[:2, :2])) + 1e-3) / 2,
         float(np.linalg.det(best[:2, :2]) < 0),
         np.hypot(best[2, 0], best[2, 1]),
@@ -149,16 +150,20 @@ def _from_features(a: Prepared, b: Prepared) -> Iterator[tuple[Homography, int, 
     for features in (a.features, a.features[:, _MIRRORED]):
         left, right = _matches(features, b.features)
         start, end = a.points[left] * CANVAS, b.points[right] * CANVAS
-        scale = np.diag([CANVAS, CANVAS, 1.0])
         if len(left) >= 3:
             affine, inside = cv2.estimateAffine2D(start, end, method=cv2.USAC_MAGSAC, ransacReprojThreshold=4)
             if affine is not None:
-                h = np.vstack([affine, [0, 0, 1]])
-                yield _inverse(scale) @ h @ scale, int(inside.sum()), float(inside.mean())
+                yield _of_canvas(np.vstack([affine, [0, 0, 1]])), int(inside.sum()), float(inside.mean())
         if len(left) >= 8:
             h, inside = cv2.findHomography(start, end, cv2.USAC_MAGSAC, 3)
             if h is not None:
-                yield _inverse(scale) @ h @ scale, int(inside.sum()), float(inside.mean())
+                yield _of_canvas(h), int(inside.sum()), float(inside.mean())
+
+
+def _of_canvas(h: Homography) -> Homography:
+    """Return a transformation of squares of CANVAS as one of unit squares."""
+    scale = np.diag([CANVAS, CANVAS, 1.0])
+    return np.asarray(inverse(scale) @ h @ scale)
 
 
 def _matches(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -176,28 +181,16 @@ def _matches(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np
     return keep, best[keep]
 
 
-def _inverse(h: Homography) -> Homography:
-    return np.asarray(np.linalg.inv(h), np.float64)
-
-
 def _plausible(h: Homography) -> bool:
     """Tell whether it takes the unit square to a convex shape of sensible size."""
-    corners = _mapped(h, np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float))
-    if corners is None:
+    corners = mapped(h, np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float))
+    if not np.isfinite(corners).all():
         return False
     edges = np.roll(corners, -1, axis=0) - corners
     turns = edges[:, 0] * np.roll(edges[:, 1], -1) - edges[:, 1] * np.roll(edges[:, 0], -1)
     area = abs(np.sum(corners[:, 0] * np.roll(corners[:, 1], -1) - corners[:, 1] * np.roll(corners[:, 0], -1))) / 2
     longest = np.linalg.norm(edges, axis=1).max() / max(np.linalg.norm(edges, axis=1).min(), 1e-9)
     return bool(((turns > 0).all() or (turns < 0).all()) and 1 / _MOST_ZOOM < area < _MOST_ZOOM and longest < 8)
-
-
-def _mapped(h: Homography, points: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return where points (M, 2) go, None if some go to infinity or behind it."""
-    x = points @ h[:, :2].T + h[:, 2]
-    if not np.isfinite(x).all() or (x[:, 2] < 1e-3 * abs(h[2, 2])).any():
-        return None
-    return np.asarray(x[:, :2] / x[:, 2:])
 
 
 # How well two pictures agree
@@ -212,32 +205,27 @@ def _interpolation(image: NDArray[np.uint8], side: int) -> int:
     return cv2.INTER_AREA if min(image.shape[:2]) > side else cv2.INTER_LINEAR
 
 
-def _pixels(h: Homography, start: int, end: int) -> Homography:
-    """Return a transformation of unit squares as one of pixels, whose centres are at half-integers."""
-    into = np.array([[1 / start, 0, 0.5 / start], [0, 1 / start, 0.5 / start], [0, 0, 1]])
-    out = np.array([[end, 0, -0.5], [0, end, -0.5], [0, 0, 1]])
-    return np.asarray(out @ h @ into)
+def _pixels(h: Homography, start: tuple[int, int], end: tuple[int, int]) -> Homography:
+    """Return a transformation of unit squares as one of pixels, whose centres are at half-integers.
+
+    start, end: width and height of both pictures.
+    """
+    return np.asarray(_of_unit(end) @ h @ inverse(_of_unit(start)))
 
 
-_GRID = np.stack(np.meshgrid((np.arange(32) + 0.5) / 32, (np.arange(32) + 0.5) / 32), axis=2).reshape(-1, 2)
-
-
-def _coverage(h: Homography) -> float:
-    """Return how much of the first picture lies inside the second."""
-    x = _GRID @ h[:, :2].T + h[:, 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        places = x[:, :2] / x[:, 2:]
-    return float(((places >= 0) & (places <= 1) & (x[:, 2:] > 0)).all(1).mean())
+def _of_unit(size: tuple[int, int]) -> Homography:
+    """Return what takes the unit square to the pixels of a picture."""
+    return np.array([[size[0], 0, -0.5], [0, size[1], -0.5], [0, 0, 1]], np.float64)
 
 
 def _agreement(a: Grey, b: Grey, h: Homography) -> float:
     """Return how well the pictures agree where they overlap: mean local correlation, weighed by texture, in [-1, 1]."""
-    inverse = _inverse(h)
-    if _coverage(h) < _coverage(inverse):
-        a, b, h, inverse = b, a, inverse, h
+    if coverage(h) < coverage(inverse(h)):
+        a, b, h = b, a, inverse(h)
     side = len(a)
+    square = (side, side)
     moved = cv2.warpPerspective(
-        b, _pixels(h, side, side), (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=-1e4
+        b, _pixels(h, square, square), square, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderValue=-1e4
     )
     inside = (moved >= 0).astype(np.float32)
     covered = float(inside.mean())
@@ -269,11 +257,11 @@ def _refined(a: Prepared, b: Prepared, h: Homography) -> Homography:
 
 def _nearer(a: Grey, b: Grey, h: Homography) -> Homography | None:
     """Return the transformation that correlates best, starting from h; None if none is found."""
-    if _coverage(h) < _coverage(_inverse(h)):
-        found = _nearer(b, a, _inverse(h))
-        return None if found is None else _inverse(found)
-    side = len(a)
-    start = _pixels(h, side, side)
+    if coverage(h) < coverage(inverse(h)):
+        found = _nearer(b, a, inverse(h))
+        return None if found is None else inverse(found)
+    square = (len(a), len(a))
+    start = _pixels(h, square, square)
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 25, 1e-4)
     everywhere = np.full(b.shape, 255, np.uint8)
     warp = (start / start[2, 2]).astype(np.float32)
@@ -281,8 +269,8 @@ def _nearer(a: Grey, b: Grey, h: Homography) -> Homography | None:
         _, warp = cv2.findTransformECC(a, b, warp, cv2.MOTION_HOMOGRAPHY, stop, everywhere, 5)
     except cv2.error:  # it did not converge
         return None
-    unit = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])
-    found = np.asarray(unit @ warp.astype(np.float64) @ _inverse(unit))
+    unit = _of_unit(square)
+    found = np.asarray(inverse(unit) @ warp.astype(np.float64) @ unit)
     return found if _plausible(found) else None
 
 
@@ -297,8 +285,7 @@ def _drawn(image: Image, h: Homography, side: int) -> tuple[Image, NDArray[np.bo
         size = (max(2, round(width / density)), max(2, round(height / density)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         height, width = image.shape[:2]
-    into = np.array([[1 / side, 0, 0.5 / side], [0, 1 / side, 0.5 / side], [0, 0, 1]])
-    pixels = np.array([[width, 0, -0.5], [0, height, -0.5], [0, 0, 1]]) @ h @ into
+    pixels = _pixels(h, (side, side), (width, height))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     drawn = cv2.warpPerspective(image, pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     covered = cv2.warpPerspective(np.ones((height, width), np.uint8), pixels, (side, side), flags=flags)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup.plane import coverage, inverse, mapped
 from dedup.types import Homography
 
 _WHOLE = 0.96  # of a picture inside the other: all of it but for the inaccuracy of the alignment
@@ -50,30 +51,19 @@ def change(transform: Homography, size: Size, other: Size) -> Change:
     upright = linear @ np.diag([-1.0, 1.0]) if mirrored else linear
     # the turn nearest to it: the angle of u + conj(v) for the columns u, v
     turned = float(np.degrees(np.arctan2(upright[1, 0] - upright[0, 1], upright[0, 0] + upright[1, 1])))
-    inverse = np.asarray(np.linalg.inv(transform))
-    inside, shown = _share_inside(transform), _share_inside(inverse)
+    back = inverse(transform)
+    inside, shown = coverage(transform), coverage(back)
     box = None
     if inside < _PART:
-        corners = _mapped(inverse, np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float))
+        corners = mapped(back, np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float))
         low, high = np.clip(corners.min(0), 0, 1), np.clip(corners.max(0), 0, 1)
         box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
     return Change(mirrored, turned, box, more=shown < _PART and inside >= _WHOLE)
-
-
-def _mapped(h: Homography, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    x = points @ h[:, :2].T + h[:, 2]
-    return np.asarray(x[:, :2] / x[:, 2:])
 
 
 def _linear(h: Homography) -> NDArray[np.float64]:
     """Return (2, 2), what the transformation does near the middle of the picture."""
     step = 0.05
     points = np.array([[0.5 - step, 0.5], [0.5 + step, 0.5], [0.5, 0.5 - step], [0.5, 0.5 + step]])
-    west, east, north, south = _mapped(h, points)
+    west, east, north, south = mapped(h, points)
     return np.asarray(np.stack([east - west, south - north], axis=1) / (2 * step))
-
-
-def _share_inside(h: Homography) -> float:
-    centres = (np.arange(32) + 0.5) / 32
-    places = _mapped(h, np.stack(np.meshgrid(centres, centres), axis=2).reshape(-1, 2))
-    return float(((places >= 0) & (places <= 1)).all(1).mean())

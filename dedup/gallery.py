@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from dedup.change import change
 from dedup.group import best_files, in_order
+from dedup.plane import inverse
 from dedup.types import NOTHING_SEEN, Duplicate, File, Group, Looks, Photo, Relation, Settings
 from dedup.words import human_bytes, printable
 
@@ -71,7 +70,7 @@ def done_to(photos: Sequence[Photo], looks: Looks) -> Done:
         transform = seen.get((min(keeper, duplicate), max(keeper, duplicate)))
         if transform is None:
             return ""
-        there = np.asarray(np.linalg.inv(transform)) if duplicate < keeper else transform
+        there = inverse(transform) if duplicate < keeper else transform
         kept, other = photos[keeper], photos[duplicate]
         return change(there, (kept.width, kept.height), (other.width, other.height)).words
 
