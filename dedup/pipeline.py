@@ -104,7 +104,7 @@ def find_duplicates(
     groups = group(photos.photos, verdicts, settings, store.decisions())
     done = Run(started, machine.clock(), tuple(roots), settings, weights.name, recall, store.contents())
     store.finish(done, verdicts if fresh else None, photos.ids)
-    looks = store.looks(photos.ids, weights=weights.name)
+    looks = kept_looks(photos, store, weights.name, settings)
     return Report(done, photos, store.skipped(), verdicts, groups, store.decisions(), looks)
 
 
@@ -114,11 +114,8 @@ def last_report(store: Store) -> Report:
     last = store.last_run()
     assert last is not None
     photos = store.photos()
-    scores, looks = store.candidates(photos.ids), store.looks(photos.ids, weights=last.weights)
-    looks = looks if last.settings.confirm else NOTHING_SEEN
-    wanted = confirm.perhaps_identical(photos.photos, scores)
-    pixels = dict(zip(wanted.tolist(), store.pixels(photos.ids[wanted]), strict=True))
-    verdicts = confirm.confirm(photos.photos, scores, looks, pixels)
+    scores, looks = store.candidates(photos.ids), kept_looks(photos, store, last.weights, last.settings)
+    verdicts = confirm.confirm(photos.photos, scores, looks, kept_pixels(scores, photos, store))
     decisions = store.decisions()
     groups = group(photos.photos, verdicts, last.settings, decisions)
     return Report(last, photos, store.skipped(), verdicts, groups, decisions, looks)
@@ -202,16 +199,18 @@ def ask(
     """Return what head and second look say of pairs that no store knows. every: look at all of them twice."""
     scores = verify.verify(pairs, maps, weights.head, weights.calibration, device=machine.device)
     some = scores.rows(confirm.worth_a_look(scores) | every)
-    tasks = []
-    for row, (a, b) in enumerate(zip(some.left.tolist(), some.right.tolist(), strict=True)):
-        guesses = verify.transforms(weights.head, maps(some.left[row : row + 1]), maps(some.right[row : row + 1]))[0]
-        tasks.append((Pair(row, file_of(photos[a]), file_of(photos[b]), tuple(guesses)),))
+    left, right = maps(some.left), maps(some.right)
+    logits = verify.pair_logits(weights.head, left, right, some.similarity, device=machine.device)
+    columns = zip(some.left.tolist(), some.right.tolist(), verify.transforms(weights.head, left, right), strict=True)
+    tasks = [
+        (Pair(row, file_of(photos[a]), file_of(photos[b]), tuple(guesses)),)
+        for row, (a, b, guesses) in enumerate(columns)
+    ]
     results = ((task[0].number, result) for task, result in run(read_aligned, tasks, workers=machine.workers))
     seen = {row: result[0] for row, result in results if not isinstance(result, Failure) and result[0] is not None}
     rows = np.array(sorted(seen), np.int64)
-    aligned, some = [seen[row] for row in rows.tolist()], some.rows(rows)
-    logits = verify.pair_logits(weights.head, maps(some.left), maps(some.right), some.similarity, device=machine.device)
-    return scores, look_at(aligned, some, logits, weights, machine), aligned
+    aligned = [seen[row] for row in rows.tolist()]
+    return scores, look_at(aligned, some.rows(rows), logits[rows], weights, machine), aligned
 
 
 def file_of(photo: Photo) -> tuple[str, str]:
@@ -309,7 +308,6 @@ def compare(
 
 def judge(candidates: Candidates, photos: Photos, store: Store, weights: Weights, machine: Machine) -> Scores:
     """Return what the head says of the candidates, asking it only what the store does not know."""
-
     wanted = candidates.keys(len(photos.ids))
     known = store.scores(photos.ids, weights=weights.name).keys(len(photos.ids))
     new = candidates.rows(~np.isin(wanted, known))
@@ -335,31 +333,28 @@ def second_look(
 
     Which they are is for confirm.py to say; and every pair that makes a duplicate of a keeper is one of them.
     """
-    pixels = known_pixels(scores, photos, store, machine)
-    decisions, tried = store.decisions(), np.zeros(len(scores), bool)
-    wanted = confirm.worth_a_look(scores) & settings.confirm
+    pixels, decisions = known_pixels(scores, photos, store, machine), store.decisions()
+    if not settings.confirm:
+        return confirm.confirm(photos.photos, scores, NOTHING_SEEN, pixels)
+    N, keys = len(photos.ids), scores.keys(len(photos.ids))
+    wanted, tried = confirm.worth_a_look(scores), np.zeros(len(scores), bool)
     while True:
-        looks = store.looks(photos.ids, weights=weights.name)
-        new = wanted & ~tried & ~np.isin(scores.keys(len(photos.ids)), looks.keys(len(photos.ids)))
-        if new.any():
-            take_looks(scores.rows(new), photos, store, weights, machine)
-            looks = store.looks(photos.ids, weights=weights.name)
+        known = store.looks(photos.ids, weights=weights.name).keys(N)
+        take_looks(scores.rows(wanted & ~tried & ~np.isin(keys, known)), photos, store, weights, machine)
         tried |= wanted
-        verdicts = confirm.confirm(photos.photos, scores, looks if settings.confirm else NOTHING_SEEN, pixels)
-        if not settings.confirm:
-            return verdicts
+        looks = store.looks(photos.ids, weights=weights.name)
+        verdicts = confirm.confirm(photos.photos, scores, looks, pixels)
         groups = group(photos.photos, verdicts, settings, decisions)
         stars = [sorted((g.keeper, d.photo)) for g in groups for d in g.duplicates if d.relation >= Relation.COPY]
         left, right = np.array(stars, np.int64).reshape(-1, 2).T
-        wanted = np.isin(scores.keys(len(photos.ids)), left * len(photos.ids) + right)
+        wanted = np.isin(keys, left * N + right)
         if not (wanted & ~tried).any():
             return verdicts
 
 
 def known_pixels(scores: Scores, photos: Photos, store: Store, machine: Machine) -> dict[int, bytes | None]:
     """Return the digests of the pixels that confirm.py asks for; None where they cannot be had any more."""
-    wanted = confirm.perhaps_identical(photos.photos, scores)
-    known = dict(zip(wanted.tolist(), store.pixels(photos.ids[wanted]), strict=True))
+    known = kept_pixels(scores, photos, store)
     unknown = {(p.files[0].path, p.sha256): i for i, p in ((i, photos.photos[i]) for i in known if known[i] is None)}
     for done, (task, result) in enumerate(run(read_pixels, unknown, workers=machine.workers), 1):
         if isinstance(result, bytes):
@@ -367,6 +362,17 @@ def known_pixels(scores: Scores, photos: Photos, store: Store, machine: Machine)
             store.add_pixels(int(photos.ids[unknown[task]]), result)
         machine.progress("confirming", done, len(unknown))
     return known
+
+
+def kept_pixels(scores: Scores, photos: Photos, store: Store) -> dict[int, bytes | None]:
+    """Return what the store knows of the pixels that confirm.py asks for."""
+    wanted = confirm.perhaps_identical(photos.photos, scores)
+    return dict(zip(wanted.tolist(), store.pixels(photos.ids[wanted]), strict=True))
+
+
+def kept_looks(photos: Photos, store: Store, weights: str, settings: Settings) -> Looks:
+    """Return what second looks said of pairs of these photos; nothing where they are not wanted."""
+    return store.looks(photos.ids, weights=weights) if settings.confirm else NOTHING_SEEN
 
 
 def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, machine: Machine) -> None:

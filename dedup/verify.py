@@ -127,11 +127,15 @@ class PairHead(nn.Module):
 
     def one_way(self, a: Tensor, b: Tensor, cosine: Tensor) -> Tensor:
         """Return logits (P, 3) of what b shows at each place of a."""
-        found = align(a, b, sharpness=self.sharpness.exp(), reach=self.reach.exp())
+        found = self.align(a, b)
         x, weight = self.places(a, found)
         pooled = torch.cat([(x * weight).sum(2), x.mean(2), found.summary, cosine[:, None]], dim=1)
         decided: Tensor = self.decide(F.relu(self.gather(pooled)))
         return decided
+
+    def align(self, a: Tensor, b: Tensor) -> Alignment:
+        """Return where the places of a are in b, both (P, S, C), as this head looks for them."""
+        return align(a, b, sharpness=self.sharpness.exp(), reach=self.reach.exp())
 
     def places(self, a: Tensor, found: Alignment) -> tuple[Tensor, Tensor]:
         """Return features (P, hidden, S) of what is left after subtraction, and the weight of each place (P, 1, S)."""
@@ -163,6 +167,11 @@ class Calibration:
         return copy.astype(np.float32), similar.astype(np.float32)
 
 
+def unit_maps(maps: Maps, *, device: str = "cpu") -> Tensor:
+    """Return maps (P, S, C) int8 as the head takes them: float32, unit norm at each place."""
+    return F.normalize(torch.from_numpy(maps).to(device).float() / MAP_SCALE, dim=2)
+
+
 @torch.inference_mode()
 def pair_logits(head: PairHead, left: Maps, right: Maps, cosine: Floats, *, device: str = "cpu") -> Floats:
     """Return logits (P, 3) of maps (P, S, C) int8 and cosines (P,)."""
@@ -172,7 +181,7 @@ def pair_logits(head: PairHead, left: Maps, right: Maps, cosine: Floats, *, devi
     for start in range(0, len(left), BATCH):
         n = min(BATCH, len(left) - start)
         a[:n], b[:n], c[:n] = left[start : start + n], right[start : start + n], cosine[start : start + n]
-        maps = [F.normalize(torch.from_numpy(m).to(device).float() / MAP_SCALE, dim=2) for m in (a, b)]
+        maps = [unit_maps(m, device=device) for m in (a, b)]
         logits[start : start + n] = head(*maps, torch.from_numpy(c).to(device))[:n].cpu().numpy()
     return logits
 
@@ -210,13 +219,9 @@ def transforms(head: PairHead, left: Maps, right: Maps) -> NDArray[np.float64]:
 
     Both as homographies from the unit square of the left photo to that of the right one. maps: (P, S, C) int8.
     """
-    a, b = (F.normalize(torch.from_numpy(m).float() / MAP_SCALE, dim=2) for m in (left, right))
-    sharpness, reach = head.sharpness.exp(), head.reach.exp()
-    parts = [slice(start, start + BATCH) for start in range(0, len(left), BATCH)]
-    affines = [
-        np.concatenate([align(x[p], y[p], sharpness=sharpness, reach=reach).affine.numpy() for p in parts])
-        for x, y in ((a, b), (b, a))
-    ]
+    a, b = unit_maps(left), unit_maps(right)
+    parts = [slice(start, start + BATCH) for start in range(0, max(len(left), 1), BATCH)]
+    affines = [np.concatenate([head.align(x[p], y[p]).affine.numpy() for p in parts]) for x, y in ((a, b), (b, a))]
     centred = np.array([[2.0, 0, -1], [0, 2, -1], [0, 0, 1]])  # the unit square -> [-1, 1]
     found: NDArray[np.float64] = np.zeros((len(left), 2, 3, 3))
     for way, affine in enumerate(affines):
@@ -230,9 +235,10 @@ def transforms(head: PairHead, left: Maps, right: Maps) -> NDArray[np.float64]:
 @torch.inference_mode()
 def explain(head: PairHead, left: Maps, right: Maps) -> Explanation:
     """Return, for one pair of maps (S, C), how the places of the left photo differ from what the right one shows there,
-    in [0, 1]."""
-    a, b = (F.normalize(torch.from_numpy(m)[None].float() / MAP_SCALE, dim=2) for m in (left, right))
-    found = align(a, b, sharpness=head.sharpness.exp(), reach=head.reach.exp())
+    in [0, 1].
+    """
+    a, b = unit_maps(left[None]), unit_maps(right[None])
+    found = head.align(a, b)
     _, weight = head.places(a, found)
     difference = (a - found.aligned).norm(dim=2) / 2
     return Explanation(difference.reshape(GRID, GRID).numpy(), weight.reshape(GRID, GRID).numpy())

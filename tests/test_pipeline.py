@@ -294,6 +294,7 @@ def test_likely_copies_are_looked_at_twice_and_only_once_ever(scan: Scan, album:
 def test_without_the_second_look_the_head_decides(scan: Scan, album: Path) -> None:
     twice, once = scan(album), scan(album, settings=Settings(confirm=False))
     assert not (twice.verdicts.copy == once.verdicts.copy).all()
+    assert len(once.looks) == 0  # what an earlier scan saw is not in this report either
     fresh = Scan(scan.weights, album.parent / "once.db")
     assert (fresh(album, settings=Settings(confirm=False)).verdicts.copy == once.verdicts.copy).all()
     assert "looking twice" not in fresh.steps
