@@ -135,9 +135,11 @@ def find_matches(
     Q, everyone = len(queries), [*(photo for photo, _ in queries), *photos.photos]
     left, right = index.nearest(theirs, encode.unit(vectors), k=settings.neighbours)
 
-    def all_maps(numbers: Indices) -> Maps:  # the queries first, then the photos
-        stored = maps_of(store, photos.ids[numbers[numbers >= Q] - Q])
-        return np.concatenate([maps[numbers[numbers < Q]], stored])
+    def all_maps(numbers: Indices) -> Maps:
+        asked, found = numbers < Q, np.empty((len(numbers), *maps.shape[1:]), np.int8)
+        found[asked] = maps[numbers[asked]]
+        found[~asked] = maps_of(store, photos.ids[numbers[~asked] - Q])
+        return found
 
     similarity = np.einsum("pd,pd->p", encode.unit(vectors)[left], theirs[right])
     scores, looks, _ = ask(Candidates(left, right + Q, similarity), everyone, all_maps, weights, machine)
@@ -196,12 +198,18 @@ def ask(
     *,
     every: bool = False,
 ) -> tuple[Scores, Looks, list[Aligned]]:
-    """Return what head and second look say of pairs that no store knows. every: look at all of them twice."""
+    """Return what head and second look say of pairs that no store knows. every: look at all of them twice.
+
+    As in a scan the photo of the smaller SHA-256 is laid upon the other, so that all three say the same of a pair.
+    """
     scores = verify.verify(pairs, maps, weights.head, weights.calibration, device=machine.device)
     some = scores.rows(confirm.worth_a_look(scores) | every)
-    left, right = maps(some.left), maps(some.right)
-    logits = verify.pair_logits(weights.head, left, right, some.similarity, device=machine.device)
-    columns = zip(some.left.tolist(), some.right.tolist(), verify.transforms(weights.head, left, right), strict=True)
+    digests = [[photos[i].sha256 for i in side.tolist()] for side in (some.left, some.right)]
+    turned = np.array([a > b for a, b in zip(*digests, strict=True)], bool)
+    first, second = np.where(turned, some.right, some.left), np.where(turned, some.left, some.right)
+    one, other = maps(first), maps(second)
+    logits = verify.pair_logits(weights.head, one, other, some.similarity, device=machine.device)
+    columns = zip(first.tolist(), second.tolist(), verify.transforms(weights.head, one, other), strict=True)
     tasks = [
         (Pair(row, file_of(photos[a]), file_of(photos[b]), tuple(guesses)),)
         for row, (a, b, guesses) in enumerate(columns)
@@ -210,7 +218,9 @@ def ask(
     seen = {row: result[0] for row, result in results if not isinstance(result, Failure) and result[0] is not None}
     rows = np.array(sorted(seen), np.int64)
     aligned = [seen[row] for row in rows.tolist()]
-    return scores, look_at(aligned, some.rows(rows), logits[rows], weights, machine), aligned
+    looks = look_at(aligned, some.rows(rows), logits[rows], weights, machine)
+    looks.transform[turned[rows]] = np.linalg.inv(looks.transform[turned[rows]])
+    return scores, looks, aligned
 
 
 def file_of(photo: Photo) -> tuple[str, str]:

@@ -21,9 +21,10 @@ def inverse(h: Homography) -> Homography:
 
 def mapped(h: Homography, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return where points (M, 2) go; not a number for those that go to infinity or behind it."""
-    x = points @ h[:, :2].T + h[:, 2]
-    depth = np.where(x[:, 2:] < 1e-3 * abs(h[2, 2]), np.nan, x[:, 2:])
-    return np.asarray(x[:, :2] / depth)
+    with np.errstate(invalid="ignore", over="ignore"):
+        x = points @ h[:, :2].T + h[:, 2]
+        depth = np.where(x[:, 2:] < 1e-3 * abs(h[2, 2]), np.nan, x[:, 2:])
+        return np.asarray(x[:, :2] / depth)
 
 
 def coverage(h: Homography) -> float:

@@ -50,6 +50,18 @@ def test_two_plain_pictures_are_never_copies(dedup: Dedup, photo: Path) -> None:
     assert result.output.split(",")[0] in ("undecided", "unrelated")
 
 
+def test_verdict_is_the_same_both_ways_round_and_in_a_scan(dedup: Dedup, photo: Path, tmp_path: Path) -> None:
+    other = photo.with_name("b.png")
+    scene(5).rotate(9, Image.Resampling.BICUBIC, fillcolor=(0, 0, 0)).crop((30, 20, 600, 460)).save(other)
+    there, back = (dedup("compare", *pair).output for pair in ((photo, other), (other, photo)))
+    assert there.split(",")[:2] == back.split(",")[:2]
+    assert "turned 9° left" in there
+    assert "turned 9° right" in back
+    dedup("scan", tmp_path, "--quiet")
+    row = dedup("export", "pairs").output.splitlines()[1].split(",")
+    assert f"{row[2]}, probability of a copy {float(row[3]):.4f}" == ",".join(there.split(",")[:2])
+
+
 def test_figure_has_six_columns_and_two_rows(dedup: Dedup, photo: Path, tmp_path: Path) -> None:
     ImageOps.mirror(scene(5)).save(photo.with_name("b.png"))
     dedup("compare", photo, photo.with_name("b.png"), "--figure", tmp_path / "why.png")
