@@ -24,6 +24,11 @@ class Outcome:
     done: bool
     words: str
 
+    @property
+    def line(self) -> str:
+        """The words, with the file they are about named once."""
+        return self.words if self.words.startswith(self.path) else f"{self.path}: {self.words}"
+
 
 def apply(
     steps: Sequence[Step], *, to: str, journal: Journal, scanned_ns: int, protect: Sequence[str] = ()

@@ -28,7 +28,7 @@ _POINTS = 700
 _POINTS_SIDE = 320  # pixels; SIFT doubles it, and its time grows with the area
 _RATIO = 0.85  # of the best distance to the second best (Lowe 2004)
 _MOST_ZOOM = 40.0  # change of area between two versions
-_PLAIN = 6.0  # contrast below which nobody could tell a version of a picture
+PLAIN = 6.0  # contrast below which nobody could tell a version of a picture
 _WORTHWHILE = 0.15  # agreement below which refining is no use
 
 Image = NDArray[np.uint8]  # (H, W, 3), sRGB
@@ -126,7 +126,7 @@ def align(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> Aligned:
         np.log(max(other.image.shape[:2]) / 256),
     ]
     clipped = np.clip(np.array(evidence, np.float32), -4, 4)
-    return Aligned(canvas, matched, covered, swapped, best, clipped, bool(min(a.contrast, b.contrast) < _PLAIN))
+    return Aligned(canvas, matched, covered, swapped, best, clipped, bool(min(a.contrast, b.contrast) < PLAIN))
 
 
 # Guesses

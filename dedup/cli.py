@@ -564,7 +564,7 @@ def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
 
     folder = journal.folder_of(db)
     run = journal.new_run(folder, time.time())
-    with journal.Journal(os.path.join(folder, f"{run}.jsonl")) as lines:
+    with journal.Journal(journal.path_of(folder, run)) as lines:
         outcomes = actions.apply(
             todo.steps, to=to, journal=lines, scanned_ns=int(result.run.started_at * 1e9),
             protect=result.run.settings.protect,
@@ -579,8 +579,7 @@ def tell(outcomes: Iterable[Outcome]) -> int:
     failed = 0
     for outcome in outcomes:
         failed += not outcome.done
-        line = outcome.words if outcome.words.startswith(outcome.path) else f"{outcome.path}: {outcome.words}"
-        click.echo(printable(line), err=not outcome.done)
+        click.echo(printable(outcome.line), err=not outcome.done)
     return failed
 
 
@@ -600,7 +599,7 @@ def undo(run: str | None, db: str) -> None:
             click.echo("Nothing to take back.")
             return
         entries = journal.read(folder, run)
-        with journal.Journal(os.path.join(folder, f"{run}.jsonl")) as lines:
+        with journal.Journal(journal.path_of(folder, run)) as lines:
             failed = tell(actions.undo(entries, journal=lines, home_trash=os.path.join(user_data_dir(), "Trash")))
     sys.exit(_SKIPPED if failed else 0)
 

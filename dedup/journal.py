@@ -60,6 +60,11 @@ def new_run(folder: str, now: float) -> str:
     return next(c for n in range(len(taken) + 1) if (c := f"{name}-{n:03}") not in taken)
 
 
+def path_of(folder: str, run: str) -> str:
+    """Return where the journal of a run lies."""
+    return os.path.join(folder, f"{run}.jsonl")
+
+
 def runs(folder: str) -> list[str]:
     """Return the runs that have a journal, the oldest first."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
@@ -71,7 +76,7 @@ def read(folder: str, run: str) -> list[Entry]:
     if run not in runs(folder):
         raise BadUsage(f"{run}: no such run; there are: {', '.join(runs(folder)) or 'none'}")
     entries = []
-    with open(os.path.join(folder, f"{run}.jsonl"), "rb") as f:
+    with open(path_of(folder, run), "rb") as f:
         for line in f:
             try:
                 entries.append(json.loads(line))

@@ -18,10 +18,11 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 # The allocator gives memory back and asks for it again at every step, which costs half of the speed.
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
@@ -54,7 +55,7 @@ from dedup.training.data import (
     load,
     lookalikes,
 )
-from dedup.training.looks import Drawer, Looks, collection, joined, looks_of, neighbours_of, turned
+from dedup.training.looks import AlignedPairs, Drawer, collection, joined, looks_of, neighbours_of, turned
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
 from dedup.types import Settings
@@ -62,6 +63,8 @@ from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_l
 from dedup.weights import FILE, Weights
 
 SEED = 20261123
+EXAM_EVERY = 400  # steps of head and second look
+Network = TypeVar("Network", bound=torch.nn.Module)
 LOOK_SHARES = {"train": 1, "choose": 18}  # one draw in so many
 TEMPERATURE = 0.05
 PLAINS = 1000  # pictures with next to nothing in them, drawn by the script
@@ -135,10 +138,7 @@ def train_encoder(corpus: Corpus, work: Path, *, steps: int, batch: int) -> Enco
     for step, pixels in enumerate(loader, first):
         schedule(optimiser, step, steps)
         loss, parts = encoder_loss(encoder, pixels)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-        optimiser.step()
+        descend(loss, encoder, optimiser)
         log.write(step=step, seconds=time.monotonic() - started, **parts)
         if (step + 1) % 100 == 0 or step + 1 == steps:
             state = {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
@@ -191,33 +191,61 @@ def batch_of(described: Described, pairs: Pairs) -> tuple[torch.Tensor, torch.Te
 
 def train_head(train: PairSampler, choose: PairSampler, work: Path, *, steps: int, batch: int) -> PairHead:
     """Return the trained head, from `work` if it is there already; photos held apart show how it does on the way."""
-    head, kept = PairHead(), work / "head.pt"
-    if kept.exists():
-        head.load_state_dict(torch.load(kept, weights_only=True))
-        return head.eval()
-    torch.manual_seed(SEED)
-    head = PairHead()
-    # the mean of the last thousand steps or so judges better than any one of them
-    mean = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(0.999))
-    optimiser = torch.optim.AdamW([{"params": list(head.parameters()), "peak": 3e-3}], weight_decay=1e-2)
     rng, exam = np.random.default_rng(SEED + 2), choose.draw(np.random.default_rng(0), count=8192)
-    log, started = Log(work / "head.csv"), time.monotonic()
+
+    def loss_of(head: PairHead) -> torch.Tensor:
+        left, right, cosine, classes = batch_of(train.described, train.draw(rng, count=batch))
+        return F.cross_entropy(head(left, right, cosine), classes)
+
+    def figures_of(head: PairHead) -> dict[str, float]:
+        return examined(head, choose.described, exam)
+
+    return fitted(PairHead, loss_of, figures_of, work / "head.pt", steps=steps, peak=3e-3, memory=0.999)
+
+
+def fitted(
+    make: Callable[[], Network],
+    loss_of: Callable[[Network], torch.Tensor],
+    figures_of: Callable[[Network], dict[str, float]],
+    kept: Path,
+    *,
+    steps: int,
+    peak: float,
+    memory: float,
+) -> Network:
+    """Return a network after so many steps, from `kept` if it is there already.
+
+    What is kept is the mean of the weights over the last steps, each remembering `memory` of the mean before: it judges
+    better than those of any one step. Its curve is written beside it.
+    """
+    torch.manual_seed(SEED)
+    network = make()
+    if kept.exists():
+        network.load_state_dict(torch.load(kept, weights_only=True))
+        return network.eval()
+    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(memory))
+    optimiser = torch.optim.AdamW([{"params": list(network.parameters()), "peak": peak}], weight_decay=1e-2)
+    log, started = Log(kept.with_suffix(".csv")), time.monotonic()
     for step in range(steps):
         schedule(optimiser, step, steps)
-        left, right, cosine, classes = batch_of(train.described, train.draw(rng, count=batch))
-        loss = F.cross_entropy(head(left, right, cosine), classes)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
-        optimiser.step()
-        mean.update_parameters(head)
+        loss = loss_of(network)
+        descend(loss, network, optimiser)
+        mean.update_parameters(network)
         log.write(step=step, seconds=time.monotonic() - started, loss=loss.item())
-        if (step + 1) % 500 == 0 or step + 1 == steps:
-            figures = examined(mean.module, choose.described, exam)
+        if (step + 1) % EXAM_EVERY == 0 or step + 1 == steps:
+            figures = figures_of(mean.module)
             print(f"step {step + 1}  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), flush=True)
     torch.save(mean.module.state_dict(), kept)
-    head.load_state_dict(mean.module.state_dict())
-    return head.eval()
+    network.load_state_dict(mean.module.state_dict())
+    return network.eval()
+
+
+def descend(loss: torch.Tensor, network: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    """Take one step down the gradient, of a norm of 1 at most."""
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
 
 
 @torch.inference_mode()
@@ -254,7 +282,7 @@ def copy_odds(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def look_pairs(
     corpus: Corpus, split: str, unsure: set[tuple[int, int]], weights: Weights, work: Path, *, draws: int
-) -> Looks:
+) -> AlignedPairs:
     """Return pairs of a split to learn the second look from, those from `work` that are there already."""
     folder, shard = work / "looks", 50
     folder.mkdir(exist_ok=True)
@@ -277,17 +305,18 @@ def look_pairs(
             drawer, sampler=numbers, batch_size=None, num_workers=workers, multiprocessing_context="spawn"
         )
         looks = joined(list(loader))
-        np.savez(kept.with_suffix(".new.npz"), **asdict(looks))
-        kept.with_suffix(".new.npz").replace(kept)
+        unfinished = folder / "unfinished.npz"
+        np.savez(unfinished, **asdict(looks))
+        unfinished.replace(kept)
         print(f"drew {numbers.stop} of {draws} to {split}: {np.bincount(looks.classes, minlength=3)}", flush=True)
     shards = []
     for kept in sorted(folder.glob(f"{split}-*.npz")):
         with np.load(kept) as arrays:
-            shards.append(Looks(**arrays))
+            shards.append(AlignedPairs(**arrays))
     return joined(shards)
 
 
-def look_batch(looks: Looks) -> tuple[torch.Tensor, ...]:
+def look_batch(looks: AlignedPairs) -> tuple[torch.Tensor, ...]:
     """Return what the second look takes: planes, covered, evidence, logits, cosines."""
     pairs = zip(looks.first, looks.second, looks.covered, strict=True)
     columns = (looks.covered, looks.evidence, looks.logits, looks.similarity)
@@ -295,43 +324,27 @@ def look_batch(looks: Looks) -> tuple[torch.Tensor, ...]:
     return tuple(torch.from_numpy(np.ascontiguousarray(column)) for column in (planes, *columns))
 
 
-def train_second(train: Looks, choose: Looks, work: Path, *, steps: int, batch: int) -> ResidualHead:
+def train_second(train: AlignedPairs, choose: AlignedPairs, work: Path, *, steps: int, batch: int) -> ResidualHead:
     """Return the trained second look, from `work` if it is there already."""
-    net, kept = ResidualHead(), work / "second.pt"
-    if kept.exists():
-        net.load_state_dict(torch.load(kept, weights_only=True))
-        return net.eval()
-    torch.manual_seed(SEED)
-    net = ResidualHead()
-    mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.995))
-    optimiser = torch.optim.AdamW([{"params": list(net.parameters()), "peak": 2e-3}], weight_decay=1e-2)
-    rng, log, started = np.random.default_rng(SEED + 3), Log(work / "second.csv"), time.monotonic()
-    order: list[int] = []
-    for step in range(steps):
-        schedule(optimiser, step, steps)
+    rng, order = np.random.default_rng(SEED + 3), list[int]()
+
+    def loss_of(net: ResidualHead) -> torch.Tensor:
         if len(order) < batch:
-            order = rng.permutation(len(train.classes)).tolist()
-        rows, order = np.sort(order[:batch]), order[batch:]
-        some = turned(train.rows(rows), rng)
+            order[:] = rng.permutation(len(train.classes)).tolist()
+        some = turned(train.rows(np.sort(order[:batch])), rng)
+        del order[:batch]
         planes, covered, evidence, logits, cosine = look_batch(some)
-        logits = logits * (torch.rand(batch, 1) > 0.3)  # it must see for itself what the head does not say
-        loss = F.cross_entropy(net(planes, covered, evidence, logits, cosine), torch.from_numpy(some.classes))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        mean.update_parameters(net)
-        log.write(step=step, seconds=time.monotonic() - started, loss=loss.item())
-        if (step + 1) % 400 == 0 or step + 1 == steps:
-            figures = judged_figures(second_logits(mean.module, choose), choose.classes)
-            print(f"step {step + 1}  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), flush=True)
-    torch.save(mean.module.state_dict(), kept)
-    net.load_state_dict(mean.module.state_dict())
-    return net.eval()
+        logits = logits * (torch.rand(len(logits), 1) > 0.3)  # it must see for itself what the head does not say
+        return F.cross_entropy(net(planes, covered, evidence, logits, cosine), torch.from_numpy(some.classes))
+
+    def figures_of(net: ResidualHead) -> dict[str, float]:
+        return judged_figures(second_logits(net, choose), choose.classes)
+
+    return fitted(ResidualHead, loss_of, figures_of, work / "second.pt", steps=steps, peak=2e-3, memory=0.995)
 
 
 @torch.inference_mode()
-def second_logits(net: ResidualHead, looks: Looks) -> NDArray[np.float32]:
+def second_logits(net: ResidualHead, looks: AlignedPairs) -> NDArray[np.float32]:
     """Return logits (P, 3) of pairs on their canvases."""
     parts = [looks.rows(slice(start, start + 64)) for start in range(0, len(looks.classes), 64)]
     return np.concatenate([net(*look_batch(part)).numpy() for part in parts])

@@ -46,6 +46,14 @@ def finish(store: Store, candidates: Candidates | None = NOTHING) -> None:
     store.finish(run, candidates, store.photos().ids)
 
 
+def three_photos(store: Store) -> np.ndarray:
+    """Put three photos into the store; return their numbers in the order of their contents."""
+    files = [file(n, inode=i) for i, n in enumerate("abc")]
+    store.begin(files, **TERMS)
+    add(store, *((f, reading(c)) for f, c in zip(files, "zyx", strict=True)))
+    return store.photos().ids
+
+
 def names(files: list[list[File]]) -> list[list[str]]:
     return [[f.path.removeprefix("/photos/") for f in links] for links in files]
 
@@ -207,10 +215,7 @@ def test_what_a_photo_says_of_itself_comes_back(path: str) -> None:
 
 def test_scores_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
     with Store(path, scanning=True) as store:
-        files = [file(n, inode=i) for i, n in enumerate("abc")]
-        store.begin(files, **TERMS)
-        add(store, *((f, reading(c)) for f, c in zip(files, "zyx", strict=True)))
-        ids = store.photos().ids
+        ids = three_photos(store)
         numbers, share = np.array([0, 1]), np.float32([0.25, 0.1])
         store.add_scores(Scores(numbers, np.array([1, 2]), share, share, share), ids, weights="w")
         got = store.scores(ids, weights="w")
@@ -310,10 +315,7 @@ def test_damaged_database_says_so(path: str) -> None:
 
 def test_looks_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
     with Store(path, scanning=True) as store:
-        files = [file(n, inode=i) for i, n in enumerate("abc")]
-        store.begin(files, **TERMS)
-        add(store, *((f, reading(c)) for f, c in zip(files, "zyx", strict=True)))
-        ids = store.photos().ids
+        ids = three_photos(store)
         share = np.float32([0.25, 0.1])
         transform = np.arange(18.0).reshape(2, 3, 3) / 7
         pairs = (np.array([1, 0]), np.array([2, 2]))

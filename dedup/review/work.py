@@ -73,8 +73,7 @@ class Work:
             for outcome in outcomes:
                 job.done += 1
                 if not outcome.done:
-                    words = outcome.words
-                    job.failed.append(words if words.startswith(outcome.path) else f"{outcome.path}: {words}")
+                    job.failed.append(outcome.line)
         except DedupError as error:
             job.error = str(error)
         except Exception as error:  # a bug: it must be seen on the page, and in the terminal
@@ -92,7 +91,7 @@ class Work:
             if fingerprint(plan) != seen:
                 raise BadUsage("something has changed since you looked; nothing was done. Look at the plan again")
             job.run, job.of = journal.new_run(self.folder, time.time()), sum(len(s.parts) for s in plan.steps)
-            with journal.Journal(os.path.join(self.folder, f"{job.run}.jsonl")) as lines:
+            with journal.Journal(journal.path_of(self.folder, job.run)) as lines:
                 yield from actions.apply(
                     plan.steps, to=place, journal=lines, scanned_ns=int(report.run.started_at * 1e9),
                     protect=report.run.settings.protect,
@@ -103,5 +102,5 @@ class Work:
         with Store(self.db, changing=True):
             entries = journal.read(self.folder, run)
             job.run, job.of = run, sum("do" in entry for entry in entries)
-            with journal.Journal(os.path.join(self.folder, f"{run}.jsonl")) as lines:
+            with journal.Journal(journal.path_of(self.folder, run)) as lines:
                 yield from actions.undo(entries, journal=lines, home_trash=self.home_trash)

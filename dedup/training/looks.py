@@ -6,7 +6,9 @@ Pairs are drawn, judged by the head as a scan would, and kept if the head is not
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 
 import numpy as np
 from numpy.random import Generator
@@ -15,7 +17,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from dedup import align
 from dedup.confirm import WORTH_A_LOOK, worth_a_look
-from dedup.encode import encode, unit
+from dedup.encode import BATCH, encode, unit
 from dedup.index import nearest, nearest_pairs
 from dedup.training.augment import another_shot, edited
 from dedup.training.data import PLAIN, Corpus, squashed
@@ -24,11 +26,10 @@ from dedup.verify import COPY, SIMILAR, UNRELATED, pair_logits, transforms
 from dedup.weights import Weights
 
 DRAWN = 16  # pairs judged at once
-_CONTRAST = 6.0  # standard deviation of grey values below which nobody could tell a version of a picture
 
 
 @dataclass(frozen=True)
-class Looks:
+class AlignedPairs:
     """P pairs on their canvases.
 
     first, second: (P, S, S, 3) uint8.   covered: (P, S, S) bool.   evidence: (P, EVIDENCE) float32, of the alignment.
@@ -43,17 +44,19 @@ class Looks:
     similarity: NDArray[np.float32]
     classes: NDArray[np.int64]
 
-    def rows(self, rows: NDArray[np.int64] | slice) -> Looks:
+    def rows(self, rows: NDArray[np.int64] | slice) -> AlignedPairs:
         """Return the pairs of these rows."""
-        return Looks(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return AlignedPairs(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
-def joined(parts: list[Looks]) -> Looks:
+def joined(parts: list[AlignedPairs]) -> AlignedPairs:
     """Return all pairs in one."""
-    return Looks(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Looks)))
+    return AlignedPairs(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(AlignedPairs))
+    )
 
 
-def turned(looks: Looks, rng: Generator) -> Looks:
+def turned(looks: AlignedPairs, rng: Generator) -> AlignedPairs:
     """Return the pairs with their canvases turned by a random quarter and perhaps mirrored, all alike."""
     quarters, flip = int(rng.integers(4)), -1 if rng.random() < 0.5 else 1
     first, second = (np.rot90(x, quarters, (1, 2))[:, :, ::flip] for x in (looks.first, looks.second))
@@ -104,10 +107,10 @@ class Drawer:
     def __len__(self) -> int:
         return self.draws
 
-    def __getitem__(self, number: int) -> Looks:
+    def __getitem__(self, number: int) -> AlignedPairs:
         rng = np.random.default_rng((self.seed, number))
         pairs = [self.draw(rng) for _ in range(DRAWN)]
-        pairs = [(a, b, c) for a, b, c in pairs if min(_contrast(a), _contrast(b)) >= _CONTRAST]
+        pairs = [(a, b, c) for a, b, c in pairs if min(_contrast(a), _contrast(b)) >= align.PLAIN]
         return judged(pairs, self.weights, keep=rng.random(len(pairs)) < 0.03)
 
 
@@ -123,7 +126,9 @@ def changed(image: Image.Image, rng: Generator, *, strong: bool) -> Image.Image:
     return two
 
 
-def judged(pairs: list[tuple[Image.Image, Image.Image, int]], weights: Weights, *, keep: NDArray[np.bool_]) -> Looks:
+def judged(
+    pairs: list[tuple[Image.Image, Image.Image, int]], weights: Weights, *, keep: NDArray[np.bool_]
+) -> AlignedPairs:
     """Return the pairs that the head thinks worth a second look, and those to `keep` anyway, aligned."""
     pictures = [squashed(image) for a, b, _ in pairs for image in (a, b)]
     vectors, maps = encode(weights.encoder, pictures)
@@ -138,18 +143,21 @@ def judged(pairs: list[tuple[Image.Image, Image.Image, int]], weights: Weights, 
     return stacked(found, logits[rows], similarity[rows], np.array([pairs[row][2] for row in rows], np.int64))
 
 
+def encoded(weights: Weights, pictures: Iterable[Image.Image]) -> tuple[NDArray[np.float16], NDArray[np.int8]]:
+    """Return vectors and maps of pictures, few of which are in memory at a time."""
+    rest = map(squashed, pictures)
+    parts = [encode(weights.encoder, some) for some in iter(lambda: list(islice(rest, 4 * BATCH)), [])]
+    vectors, maps = zip(*parts, strict=True)
+    return np.concatenate(vectors), np.concatenate(maps)
+
+
 def neighbours_of(
     corpus: Corpus, split: str, weights: Weights, unsure: set[tuple[int, int]], *, k: int = 12
 ) -> dict[int, list[int]]:
     """Return the photos nearest to each photo of a split, but for those that may be the same photograph."""
     photos = corpus.of(split)
     photos = photos[np.array(corpus.pools)[photos] != PLAIN]
-    vectors = np.concatenate(
-        [
-            encode(weights.encoder, [squashed(corpus.image(int(i))) for i in some])[0]
-            for some in np.split(photos, range(64, len(photos), 64))
-        ]
-    )
+    vectors, _ = encoded(weights, (corpus.image(int(i)) for i in photos))
     near = defaultdict(list)
     flat = unit(vectors)
     for q, n in zip(*nearest(flat, flat, k=k), strict=True):
@@ -158,10 +166,6 @@ def neighbours_of(
         if i != j and not same_scene and (min(i, j), max(i, j)) not in unsure:
             near[i].append(j)
     return dict(near)
-
-
-def _contrast(image: Image.Image) -> float:
-    return float(np.asarray(image.convert("L"), np.float32).std())
 
 
 def collection(corpus: Corpus, split: str, *, seed: int) -> tuple[list[Image.Image], NDArray[np.int64]]:
@@ -173,7 +177,7 @@ def collection(corpus: Corpus, split: str, *, seed: int) -> tuple[list[Image.Ima
     for n, i in enumerate(i for i in corpus.of(split).tolist() if corpus.pools[i] != PLAIN):
         rng, image = np.random.default_rng((seed, i)), corpus.image(i)
         versions = [edited(image, rng, strong=v % 2 == 1) for v in range(4)] if n % 5 == 0 else []
-        kept = [image, *(version for version in versions if _contrast(version) >= _CONTRAST)]
+        kept = [image, *(version for version in versions if _contrast(version) >= align.PLAIN)]
         pictures += kept
         photos += [i] * len(kept)
     return pictures, np.array(photos)
@@ -185,10 +189,9 @@ def looks_of(
     corpus: Corpus,
     unsure: set[tuple[int, int]],
     weights: Weights,
-) -> Looks:
+) -> AlignedPairs:
     """Return the pairs of a collection that a scan would look at twice, aligned."""
-    parts = [encode(weights.encoder, [squashed(p) for p in pictures[s : s + 64]]) for s in range(0, len(pictures), 64)]
-    vectors, maps = (np.concatenate(column) for column in zip(*parts, strict=True))
+    vectors, maps = encoded(weights, pictures)
     settings = Settings()
     found, _ = nearest_pairs(unit(vectors), k=settings.neighbours, min_similarity=settings.min_similarity)
     low, high = np.minimum(photos[found.left], photos[found.right]), np.maximum(photos[found.left], photos[found.right])
@@ -214,10 +217,10 @@ def stacked(
     logits: NDArray[np.float32],
     similarity: NDArray[np.float32],
     classes: NDArray[np.int64],
-) -> Looks:
+) -> AlignedPairs:
     """Return aligned pairs as columns."""
     S = align.CANVAS
-    return Looks(
+    return AlignedPairs(
         np.array([one.first for one in aligned], np.uint8).reshape(-1, S, S, 3),
         np.array([one.second for one in aligned], np.uint8).reshape(-1, S, S, 3),
         np.array([one.covered for one in aligned], bool).reshape(-1, S, S),
@@ -226,3 +229,7 @@ def stacked(
         similarity,
         classes,
     )
+
+
+def _contrast(image: Image.Image) -> float:
+    return float(np.asarray(image.convert("L"), np.float32).std())
