@@ -55,7 +55,7 @@ from dedup.training.data import (
     load,
     lookalikes,
 )
-from dedup.training.looks import AlignedPairs, Drawer, collection, joined, looks_of, neighbours_of, turned
+from dedup.training.looks import DRAWN, AlignedPairs, Drawer, collection, joined, looks_of, neighbours_of, turned
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
 from dedup.types import Settings
@@ -63,6 +63,7 @@ from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_l
 from dedup.weights import FILE, Weights
 
 SEED = 20261123
+MOST_WRONG = 0.02  # of the labels of sure copies; more is no fault of the labels
 EXAM_EVERY = 400  # steps of head and second look
 Network = TypeVar("Network", bound=torch.nn.Module)
 LOOK_SHARES = {"train": 1, "choose": 18}  # one draw in so many
@@ -313,6 +314,8 @@ def look_pairs(
     for kept in sorted(folder.glob(f"{split}-*.npz")):
         with np.load(kept) as arrays:
             shards.append(AlignedPairs(**arrays))
+    if not sum(len(part.classes) for part in shards):
+        sys.exit(f"{split}: the head is sure of all {draws * DRAWN} pairs; more photos or a higher --draws are needed")
     return joined(shards)
 
 
@@ -381,20 +384,26 @@ def calibrated(head: PairHead, described: Described, corpus: Corpus, unsure: set
 
 
 def fitted_curve(odds: NDArray[np.float32], copies: NDArray[np.bool_], wanted: int) -> Calibration:
-    """Return the curve by which log-odds say how often they are right. wanted: how many copies there are in all."""
+    """Return the curve by which log-odds say how often they are right. wanted: how many copies there are in all.
+
+    Some of the photos that are labelled as different are not, so the labels of sure copies are believed but for a
+    share that is fitted too; else a few wrong labels where the network is surest would make it doubt everywhere.
+    """
     z, true = torch.from_numpy(odds).double(), torch.from_numpy(copies).double()
     print(f"calibration: {len(z)} candidates hold {int(true.sum())} of {wanted} copies", flush=True)
-    curve = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([curve], max_iter=200, line_search_fn="strong_wolfe")
+    curve = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([curve], max_iter=500, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(curve[0] * z + curve[1], true)
+        believed = torch.sigmoid(curve[0] * z + curve[1]) * (1 - MOST_WRONG * torch.sigmoid(curve[2]))
+        loss = F.binary_cross_entropy(believed, true)
         loss.backward()
         return loss
 
     optimiser.step(closure)
-    slope, offset = curve.tolist()
+    slope, offset, wrong = curve.tolist()
+    print(f"  {MOST_WRONG / (1 + math.exp(-wrong)):.4f} of the sure labels are taken to be wrong", flush=True)
     probability = torch.sigmoid(slope * z + offset)
     for threshold in (0.5, 0.7, 0.8, 0.9, 0.95, 0.99):
         reported = true[probability >= threshold]
