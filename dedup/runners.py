@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -25,6 +25,7 @@ Result = TypeVar("Result")
 
 _AHEAD = 4  # items handed to a worker before its answers, so that it never waits
 _LIMIT_S = 120.0  # for one item
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +183,28 @@ def _start(fn: Callable[[Item], Result]) -> _Worker[Item]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(fn, theirs), daemon=True)
-    process.start()
+    with _one_thread_each():
+        process.start()
     theirs.close()
     return _Worker(process, ours, deque(), time.monotonic())
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Have libraries of linear algebra in a new process use one thread: the processes are the parallelism.
+
+    They read the environment when they are loaded; more threads than cores spend their time waiting for each other.
+    """
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _stop(worker: _Worker[Item]) -> None:

@@ -60,6 +60,19 @@ def test_what_native_code_prints_is_not_seen(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
+def threads_here(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def test_workers_use_one_thread_each_and_this_process_as_many_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    names = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
+    assert dict(run(threads_here, names, workers=1)) == dict.fromkeys(names, "1")
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
 def test_bug_in_the_function_is_raised() -> None:
     with pytest.raises(ZeroDivisionError, match="a bug"):
         list(run(broken, [1], workers=1))
