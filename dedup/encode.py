@@ -57,10 +57,18 @@ class ConvNorm(nn.Sequential):
         super().__init__(*layers)
 
     def fold(self) -> None:
-        """Replace convolution and norm by the one convolution that does the same at inference."""
-        at = next(i for i, layer in enumerate(self) if isinstance(layer, nn.Conv2d))
-        self[at] = fuse_conv_bn_eval(cast(nn.Conv2d, self[at]), cast(nn.BatchNorm2d, self[at + 1]))
-        del self[at + 1]
+        """Replace padding, convolution and norm by the one convolution that does the same at inference.
+
+        An uneven padding becomes an even one by a kernel whose first row and column are 0: to the bit the same, and
+        no copy of the image.
+        """
+        pads, conv, norm, *rest = [None, *self] if isinstance(self[0], nn.Conv2d) else list(self)
+        folded = fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
+        if pads is not None:
+            kernel = cast(tuple[int, int], folded.kernel_size)[0]
+            folded.weight = nn.Parameter(F.pad(folded.weight.detach(), (1, 0, 1, 0)))
+            folded.kernel_size, folded.padding = (kernel + 1, kernel + 1), (kernel // 2, kernel // 2)
+        super().__init__(folded, *(nn.ReLU6(inplace=True) for _ in rest))
 
 
 class InvertedResidual(nn.Module):
