@@ -74,26 +74,32 @@ def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignmen
     the second look goes.
     """
     here = positions(a.device)
-    content = (a * sharpness) @ b.transpose(1, 2)  # (P, S, S')
-    forward = content.softmax(2)
-    found = forward @ here  # (P, S, 2)
-    back = content.softmax(1).transpose(1, 2) @ here  # (P, S', 2)
-    cycle = (forward @ back - here).square().sum(2)  # (P, S); 0 if A to B to A comes home
-    best, sure = content.amax(2) / sharpness, forward.amax(2)  # (P, S)
+    places = torch.cat([here, torch.ones_like(here[:, :1])], dim=1)  # (S, 3): (x, y, 1)
+    # features have unit norm, so exp(sharpness * (cosine - 1)) can neither overflow nor vanish: a softmax but for its sum
+    ones = torch.ones_like(a[:, :, :1])
+    content = torch.cat([a * sharpness, -sharpness * ones], dim=2) @ torch.cat([b, ones], dim=2).transpose(1, 2)
+    likely = content.exp()  # (P, S, S')
+    back = likely.transpose(1, 2) @ places  # (P, S', 3)
+    back = back[:, :, :2] / back[:, :, 2:]  # where each place of b was found in a
+    forward = likely @ torch.cat([places.expand(len(b), -1, -1), back], dim=2)  # (P, S, 5)
+    total = forward[:, :, 2]  # (P, S)
+    found, home = forward[:, :, :2] / total[:, :, None], forward[:, :, 3:] / total[:, :, None]  # (P, S, 2)
+    cycle = (home - here).square().sum(2)  # (P, S); 0 if A to B to A comes home
+    most = content.amax(2)
+    best, sure = most / sharpness + 1, most.exp() / total  # (P, S)
     with torch.no_grad():  # through the solver gradients are noise
         affine = fit_affine(here, found, sure * torch.exp(-4 * cycle) * best.clamp(min=0))
-    expected = torch.cat([here, torch.ones_like(here[:, :1])], dim=1) @ affine  # (P, S, 2)
+    expected = places @ affine  # (P, S, 2)
     off = (found - expected).square().sum(2)
     inside = torch.sigmoid(10 * (1 - expected.abs().amax(2)))
-    # content less squared distance / reach, but for what is the same at all of S', as one product
-    query = torch.cat([a * sharpness, expected * (2 / reach), torch.ones_like(a[:, :, :1])], dim=2)
-    key = torch.cat([here, -here.square().sum(1, keepdim=True) / reach], dim=1).expand(len(b), -1, -1)
-    guided = (query @ torch.cat([b, key], dim=2).transpose(1, 2)).softmax(2)  # (P, S, S')
-    aligned = guided @ b  # (P, S, C)
+    guided = likely * _near(expected, reach)
+    aligned = guided @ torch.cat([b, ones], dim=2)  # (P, S, C + 1)
+    guided_total = aligned[:, :, -1]
+    aligned = aligned[:, :, :-1] / guided_total[:, :, None]  # (P, S, C)
     agree = (a * aligned).sum(2)
     fits = inside / (1 + off / 0.06)
     plain = torch.stack([a.mean(1).square().sum(1), b.mean(1).square().sum(1)], dim=1)  # 1 where all places look alike
-    scalars = torch.stack([agree, best, sure, cycle, off, guided.amax(2), inside, fits], dim=2)
+    scalars = torch.stack([agree, best, sure, cycle, off, guided.amax(2) / guided_total, inside, fits], dim=2)
     scalars = torch.cat([scalars, here.expand(len(a), -1, -1), expected.norm(dim=2, keepdim=True)], dim=2)
     summary = torch.cat(
         [
@@ -105,6 +111,17 @@ def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignmen
         dim=1,
     )
     return Alignment(aligned, affine, scalars.clamp(-4, 4), summary.clamp(-4, 4))
+
+
+def _near(expected: Tensor, reach: Tensor) -> Tensor:
+    """Return (P, S, S'), how near each place is to the expected position (P, S, 2); the nearest of a row has 1.
+
+    exp(-distance squared / reach) is the product of what x says and what y says.
+    """
+    centres = positions(expected.device)[:GRID, 0]
+    away = (expected[..., None] - centres).square() / reach  # (P, S, 2, GRID)
+    near = (away.amin(3, keepdim=True) - away).exp()
+    return (near[:, :, 1, :, None] * near[:, :, 0, None, :]).flatten(2)
 
 
 class PairHead(nn.Module):
