@@ -75,7 +75,7 @@ def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignmen
     """
     here = positions(a.device)
     places = torch.cat([here, torch.ones_like(here[:, :1])], dim=1)  # (S, 3): (x, y, 1)
-    # features have unit norm, so exp(sharpness * (cosine - 1)) can neither overflow nor vanish: a softmax but for its sum
+    # features have unit norm, so exp(sharpness * (cosine - 1)) can neither overflow nor vanish
     ones = torch.ones_like(a[:, :, :1])
     content = torch.cat([a * sharpness, -sharpness * ones], dim=2) @ torch.cat([b, ones], dim=2).transpose(1, 2)
     likely = content.exp()  # (P, S, S')
