@@ -165,6 +165,11 @@ def encode(
     return vectors, maps
 
 
+def one_thread() -> None:
+    """Have torch use no other thread for what the calling one asks of it: several callers share the cores better."""
+    torch.set_num_threads(1)
+
+
 def unit(vectors: NDArray[np.float16]) -> Vectors:
     """Return vectors (N, D) as float32 of unit L2 norm, which half precision keeps only nearly."""
     wide: Vectors = vectors.astype(np.float32)

@@ -5,8 +5,10 @@ files -> read and decode -> encode -> index -> verify -> confirm -> group -> rep
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from dedup.align import Aligned
 from dedup.errors import UnreadablePhoto
 from dedup.group import group, missing_pairs
 from dedup.read import Pair, Reading, Rejected, Task, decoders, read_aligned, read_image, read_photo, read_pixels
-from dedup.runners import Failure, run
+from dedup.runners import Failure, in_threads, run
 from dedup.store import Photos, Run, Store
 from dedup.types import (
     NOTHING_DECIDED,
@@ -41,12 +43,16 @@ from dedup.types import (
 from dedup.weights import Weights
 
 _SHARD = 4 * encode.BATCH  # photos encoded and stored at once: what a crash costs
-_PAIRS = 64 * verify.BATCH  # pairs verified and stored at once
+_PAIRS = 16 * verify.BATCH  # pairs verified and stored at once
+_GUESSED = 64 * verify.BATCH  # pairs whose maps are in memory at once
 _LOOKS = 24  # pairs aligned by one worker at a time, and stored at once
 _LOOKS_LIMIT_S = 600.0  # for so many
 
 Query = tuple[Photo, NDArray[np.uint8]]  # a file that somebody asks about, and its pixels for the encoder
 Progress = Callable[[str, int, int], None]  # stage, done, of
+Found = tuple[list[File], Reading | Rejected]  # the files of one inode, and what was read of it
+Shard = list[Found]
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -253,17 +259,20 @@ def describe(store: Store, weights: Weights, machine: Machine, *, started_ns: in
     """Read, decode and encode the files that the store does not know, and keep what comes of it, shard by shard."""
     unknown = store.unknown()
     done = 0
-    for shard in shards(read_files(unknown, store, machine)):
+
+    def encoded(shard: Shard) -> tuple[Shard, NDArray[np.float16], Maps]:
         pictures = [r.picture.pixels for _, r in shard if isinstance(r, Reading) and r.picture is not None]
-        vectors, maps = encode.encode(weights.encoder, pictures, device=machine.device)
+        return shard, *encode.encode(weights.encoder, pictures, device=machine.device)
+
+    for shard, vectors, maps in in_threads(
+        encoded, shards(read_files(unknown, store, machine)), begin=encode.one_thread
+    ):
         store.add(shard, vectors, maps, started_ns=started_ns)
         done += len(shard)
         machine.progress("reading", done, len(unknown))
 
 
-def read_files(
-    unknown: Sequence[list[File]], store: Store, machine: Machine
-) -> Iterator[tuple[list[File], Reading | Rejected]]:
+def read_files(unknown: Sequence[list[File]], store: Store, machine: Machine) -> Iterator[Found]:
     """Yield what was read of each inode, with all of its files, in any order."""
     links = {same[0].path: same for same in unknown}
     tasks = (Task(same[0], encode.SIDE, store.digests_of_size(same[0].size)) for same in unknown)
@@ -273,11 +282,9 @@ def read_files(
         yield links[task.file.path], result
 
 
-def shards(
-    readings: Iterator[tuple[list[File], Reading | Rejected]],
-) -> Iterator[list[tuple[list[File], Reading | Rejected]]]:
+def shards(readings: Iterator[Found]) -> Iterator[Shard]:
     """Yield readings in lists that hold at most _SHARD pictures."""
-    shard = []
+    shard: Shard = []
     for reading in readings:
         shard.append(reading)
         if len(shard) == _SHARD:
@@ -321,17 +328,21 @@ def judge(candidates: Candidates, photos: Photos, store: Store, weights: Weights
     wanted = candidates.keys(len(photos.ids))
     known = store.scores(photos.ids, weights=weights.name).keys(len(photos.ids))
     new = candidates.rows(~np.isin(wanted, known))
-    for start in range(0, len(new), _PAIRS):
-        some = new.rows(slice(start, start + _PAIRS))
-        scores = verify.verify(
-            some,
-            lambda numbers: maps_of(store, photos.ids[numbers]),
-            weights.head,
-            weights.calibration,
-            device=machine.device,
-        )
+    done = 0
+
+    def asked() -> Iterator[tuple[Candidates, Callable[[Indices], Maps]]]:
+        for start in range(0, len(new), _PAIRS):
+            some = new.rows(slice(start, start + _PAIRS))
+            numbers = np.unique(np.concatenate([some.left, some.right]))
+            yield some, by_number(numbers, maps_of(store, photos.ids[numbers]))
+
+    def answered(pairs: tuple[Candidates, Callable[[Indices], Maps]]) -> Scores:
+        return verify.verify(*pairs, weights.head, weights.calibration, device=machine.device)
+
+    for scores in in_threads(answered, asked(), begin=encode.one_thread):
         store.add_scores(scores, photos.ids, weights=weights.name)
-        machine.progress("comparing", start + len(some), len(new))
+        done += len(scores)
+        machine.progress("comparing", done, len(new))
     known_now = store.scores(photos.ids, weights=weights.name)
     return known_now.rows(np.isin(known_now.keys(len(photos.ids)), wanted))
 
@@ -392,15 +403,16 @@ def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, m
 
     def tasks() -> Iterator[tuple[Pair, ...]]:
         order = together(scores)
-        for start in range(0, len(order), _PAIRS):
-            rows = order[start : start + _PAIRS]
+        for start in range(0, len(order), _GUESSED):
+            rows = order[start : start + _GUESSED]
             some = scores.rows(rows)
             left, right = (maps_of(store, photos.ids[side]) for side in (some.left, some.right))
             logits[rows] = verify.pair_logits(weights.head, left, right, some.similarity, device=machine.device)
             guesses = verify.transforms(weights.head, left, right)
             columns = zip(rows.tolist(), some.left.tolist(), some.right.tolist(), guesses, strict=True)
             pairs = [Pair(row, files[a], files[b], tuple(guess)) for row, a, b, guess in columns]
-            yield from (tuple(pairs[n : n + _LOOKS]) for n in range(0, len(pairs), _LOOKS))
+            parts = [tuple(pairs[n : n + _LOOKS]) for n in range(0, len(pairs), _LOOKS)]
+            yield from interleaved(parts, machine.workers)
 
     done = 0
     for task, result in run(read_aligned, tasks(), workers=machine.workers, limit_s=_LOOKS_LIMIT_S):
@@ -414,6 +426,12 @@ def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, m
         store.add_looks(looks, photos.ids, weights=weights.name)
 
 
+def interleaved(tasks: Sequence[Thing], workers: int) -> list[Thing]:
+    """Return the tasks in an order that gives each worker neighbours, who share pictures, when dealt out in turn."""
+    share = -(-len(tasks) // workers)
+    return [tasks[n] for row in range(share) for n in range(row, len(tasks), share)]
+
+
 def look_at(aligned: Sequence[Aligned], scores: Scores, logits: Floats, weights: Weights, machine: Machine) -> Looks:
     """Return what the second look says of pairs on their canvases. logits: (P, 3), what the head said of them."""
     judged = confirm.look_logits(weights.second, aligned, logits, scores.similarity, device=machine.device)
@@ -424,21 +442,31 @@ def look_at(aligned: Sequence[Aligned], scores: Scores, logits: Floats, weights:
 
 
 def together(scores: Scores) -> Indices:
-    """Return the rows of pairs in an order in which likely versions of one photo come one after another."""
-    label = np.arange(int(scores.right.max(initial=-1)) + 1)
-    likely = scores.rows(scores.copy >= 0.5)
-    while True:
-        before = label.copy()
-        least = np.minimum(label[likely.left], label[likely.right])
-        np.minimum.at(label, likely.left, least)
-        np.minimum.at(label, likely.right, least)
-        if (label == before).all():
-            return np.lexsort((scores.right, scores.left, label[scores.right], label[scores.left]))
+    """Return the rows of pairs in an order in which the pairs of one photo are near each other (depth first)."""
+    beside: dict[int, list[int]] = defaultdict(list)
+    likeliest = np.argsort(scores.copy, kind="stable")  # last: what is pushed last is visited first
+    for a, b in zip(scores.left[likeliest].tolist(), scores.right[likeliest].tolist(), strict=True):
+        beside[a].append(b)
+        beside[b].append(a)
+    place: dict[int, int] = {}
+    stack = sorted(beside, reverse=True)
+    while stack:
+        photo = stack.pop()
+        if photo not in place:
+            place[photo] = len(place)
+            stack.extend(beside[photo])
+    left, right = (np.array([place[i] for i in side.tolist()], np.int64) for side in (scores.left, scores.right))
+    return np.lexsort((np.maximum(left, right), np.minimum(left, right)))
 
 
 def maps_of(store: Store, ids: Indices) -> Maps:
     """Return the maps (M, S, C) of photos by their database number."""
     return store.maps(ids).reshape(len(ids), encode.GRID**2, encode.CHANNELS)
+
+
+def by_number(numbers: Indices, maps: Maps) -> Callable[[Indices], Maps]:
+    """Return what gives the maps of photos by their numbers; `numbers` are those of `maps`, in ascending order."""
+    return lambda wanted: maps[np.searchsorted(numbers, wanted)]
 
 
 def joined(some: Candidates, more: Candidates) -> Candidates:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -68,6 +69,28 @@ def run(
     finally:
         for worker in pool:
             _stop(worker)
+
+
+def in_threads(
+    fn: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    begin: Callable[[], None],
+    threads: int = os.cpu_count() or 1,
+) -> Iterator[Result]:
+    """Yield fn(item) in the order of the items; the next ones are waited for while some are worked on.
+
+    For functions that do their work in native code. begin: called once by each thread. At most threads + 1 items are
+    under way. What fn or the items raise is raised here.
+    """
+    with ThreadPoolExecutor(threads, initializer=begin) as pool:
+        under_way: deque[Future[Result]] = deque()
+        for item in items:
+            under_way.append(pool.submit(fn, item))
+            if len(under_way) > threads:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 class Helpers(Generic[Item, Result]):

@@ -324,3 +324,11 @@ def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
     assert changes["tower mirrored.png"] == "mirrored"
     assert changes["tower cropped.jpg"].startswith("cropped to 10-90 % of the width, 1")
     assert changes["tower.jpg"] == changes["harbour small.jpg"] == ""
+
+
+def test_tasks_dealt_out_in_turn_leave_each_worker_with_neighbours() -> None:
+    tasks = [(n,) for n in range(7)]
+    dealt = pipeline.interleaved(tasks, 2)
+    assert sorted(dealt) == tasks
+    assert dealt[0::2] == tasks[:4]
+    assert dealt[1::2] == tasks[4:]

@@ -1,11 +1,12 @@
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from dedup.runners import Failure, Helpers, run
+from dedup.runners import Failure, Helpers, in_threads, run
 
 
 def square(n: int) -> int:
@@ -106,3 +107,32 @@ def test_helper_that_crashes_or_hangs_costs_one_answer() -> None:
     answers = [hanging.call(n) for n in (2, 3, 4)]
     hanging.close()
     assert answers == [4, Failure("not done after 3 s"), 16]
+
+
+def test_threads_answer_in_order_and_wait_for_what_comes_while_they_work() -> None:
+    asked: list[int] = []
+    begun: list[int] = []
+    second = threading.Event()
+
+    def items() -> Iterator[int]:
+        for n in range(20):
+            asked.append(n)
+            if n == 1:
+                second.set()  # the first item must not be done before the second one is asked for
+            yield n
+
+    def square(n: int) -> int:
+        assert second.wait(20)
+        return n * n
+
+    answers = []
+    for answer in in_threads(square, items(), begin=lambda: begun.append(1), threads=2):
+        answers.append(answer)
+        assert len(asked) <= len(answers) + 2  # no more is read ahead than can be worked on
+    assert answers == [n * n for n in range(20)]
+    assert len(begun) == 2
+
+
+def test_what_a_thread_raises_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(in_threads(lambda n: 1 // n, [1, 0, 1], begin=lambda: None))
