@@ -5,6 +5,8 @@ Candidates are generous: recall is the index's job, precision the head's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import faiss
 import numpy as np
 
@@ -29,14 +31,20 @@ def nearest_pairs(
         raise ValueError(f"k must be at least 1, got {k}")
     N = len(vectors)
     exact = exact_limit >= N
-    near, far = _neighbours(_flat(vectors) if exact else _inverted(vectors), vectors, np.arange(N), k=k)
-    recall = 1.0 if exact else _recall(vectors, near, far, k=k, min_similarity=min_similarity)
-    left, right = np.minimum(near, far), np.maximum(near, far)
-    pairs = np.unique(left * N + right)  # also puts them in order
+    index = _flat(vectors) if exact else _inverted(vectors)
+    parts = [np.empty(0, np.int64)]
+    for near, far in _neighbours(index, vectors, np.arange(N), k=k):
+        sure = cosines(vectors, near, far) >= min_similarity
+        near, far = near[sure], far[sure]
+        parts.append(np.minimum(near, far) * N + np.maximum(near, far))
+    del index
+    pairs = np.concatenate(parts)
+    parts.clear()
+    pairs.sort()  # in place; and so in the order of (left, right)
+    pairs = pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
+    recall = 1.0 if exact else _recall(vectors, pairs, k=k, min_similarity=min_similarity)
     left, right = np.divmod(pairs, max(N, 1))
-    similarity = cosines(vectors, left, right)
-    sure = similarity >= min_similarity
-    return Candidates(left[sure], right[sure], similarity[sure]), recall
+    return Candidates(left, right, cosines(vectors, left, right)), recall
 
 
 def nearest(vectors: Vectors, queries: Vectors, *, k: int) -> tuple[Indices, Indices]:
@@ -71,26 +79,27 @@ def _inverted(vectors: Vectors) -> faiss.Index:
     return index
 
 
-def _neighbours(index: faiss.Index, vectors: Vectors, queries: Indices, *, k: int) -> tuple[Indices, Indices]:
-    """Return (query, neighbour) columns, a photo's own row left out."""
-    nears, fars = [], []
+def _neighbours(index: faiss.Index, vectors: Vectors, queries: Indices, *, k: int) -> Iterator[tuple[Indices, Indices]]:
+    """Yield (query, neighbour) columns of some queries at a time, a photo's own row left out."""
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
         _, found = index.search(vectors[block], min(k + 1, len(vectors)))  # (B, k + 1); -1 where there are fewer
         other = (found >= 0) & (found != block[:, None])
         other &= other.cumsum(1) <= k  # among many equals a photo may not find itself
-        nears.append(np.repeat(block, other.sum(1)))
-        fars.append(found[other])
-    if not nears:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    return np.concatenate(nears), np.concatenate(fars)
+        yield np.repeat(block, other.sum(1)), found[other]
 
 
-def _recall(vectors: Vectors, near: Indices, far: Indices, *, k: int, min_similarity: float) -> float:
-    """Return the share of true neighbours, at least min_similarity near, of evenly spaced photos that were found."""
+def _recall(vectors: Vectors, pairs: Indices, *, k: int, min_similarity: float) -> float:
+    """Return the share of true neighbours, at least min_similarity near, of evenly spaced photos that were found.
+
+    pairs: left * N + right, in ascending order.
+    """
     N = len(vectors)
-    sample = np.arange(0, N, max(1, N // _SAMPLE))
-    a, b = _neighbours(_flat(vectors), vectors, sample, k=k)
-    true = cosines(vectors, a, b) >= min_similarity
-    found = np.isin(a[true] * N + b[true], near * N + far)
-    return float(found.mean()) if len(found) else 1.0
+    found = true = 0
+    for near, far in _neighbours(_flat(vectors), vectors, np.arange(0, N, max(1, N // _SAMPLE)), k=k):
+        sure = cosines(vectors, near, far) >= min_similarity
+        wanted = (np.minimum(near, far) * N + np.maximum(near, far))[sure]
+        at = np.searchsorted(pairs, wanted).clip(max=max(len(pairs) - 1, 0))
+        true += len(wanted)
+        found += int((pairs[at] == wanted).sum()) if len(pairs) else 0
+    return found / true if true else 1.0

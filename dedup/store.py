@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from itertools import groupby
+from itertools import groupby, islice
 from types import TracebackType
 from typing import Any
 
@@ -95,6 +95,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 _ATTEMPTS = 1000  # scans whose record is kept
+_ROWS = 100_000  # rows read or written at once
 _DAMAGED = "damaged; move it away and scan again"
 _MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
 _PRESENT = "found JOIN file USING (path) JOIN photo ON photo.id = file.photo"
@@ -198,6 +199,11 @@ class Store:
         with _translated(self.path):
             return self._db.execute(sql, values).fetchall()
 
+    def _each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[Any]:
+        """Yield the rows without holding all of them."""
+        with _translated(self.path):
+            yield from self._db.execute(sql, values)
+
     # What a scan finds
 
     def begin(self, files: Iterable[File | Skipped], *, weights: str, reader: str) -> None:
@@ -270,7 +276,7 @@ class Store:
 
     def photos(self) -> Photos:
         """Return the photos found, each with its files, in the order of their SHA-256."""
-        rows = self._rows(
+        rows = self._each(
             f"""SELECT photo.id, sha256, photo.size, width, height, format, taken_at, camera, gps, rating, screenshot,
                 found.path, found.device, found.inode, found.size, found.mtime_ns, found.ctime_ns
                 FROM {_PRESENT} ORDER BY sha256, found.path"""
@@ -346,14 +352,20 @@ class Store:
     def _scores(self, sql: str, values: Sequence[Any], ids: Indices) -> Scores:
         numbers = np.full(int(ids.max(initial=0)) + 1, -1)
         numbers[ids] = np.arange(len(ids))
-        columns = np.array(self._rows(sql, values), np.float64).reshape(-1, 5).T
-        a, b = columns[:2].astype(np.int64)
-        known = (a < len(numbers)) & (b < len(numbers))
-        a, b, columns = numbers[a[known]], numbers[b[known]], columns[:, known]
-        known = (a >= 0) & (b >= 0)
-        left, right = np.minimum(a, b)[known], np.maximum(a, b)[known]
+        none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty((3, 0), np.float32)
+        parts = [none]
+        rows = self._each(sql, values)
+        while some := list(islice(rows, _ROWS)):  # as columns they take a tenth of the memory
+            columns = np.array(some, np.float64).T
+            a, b = columns[:2].astype(np.int64)
+            known = (a < len(numbers)) & (b < len(numbers))
+            a, b, columns = numbers[a[known]], numbers[b[known]], columns[2:, known]
+            known = (a >= 0) & (b >= 0)
+            a, b = a[known], b[known]
+            parts.append((np.minimum(a, b), np.maximum(a, b), columns[:, known].astype(np.float32)))
+        left, right, said = (np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))
         order = np.lexsort((right, left))
-        similarity, copy, similar = columns[2:, known][:, order].astype(np.float32)
+        similarity, copy, similar = said[:, order]
         return Scores(left[order], right[order], similarity, copy, similar)
 
     def add_looks(self, looks: Looks, ids: Indices, *, weights: str) -> None:
@@ -447,9 +459,10 @@ class Store:
             pairs = previous[0] if candidates is None else number
             db.execute("UPDATE run SET pairs = ? WHERE id = ?", (pairs, number))
             if candidates is not None:
-                a, b = _ordered(ids, candidates)
-                rows = zip(a.tolist(), b.tolist(), strict=True)
-                db.executemany(f"UPDATE pair SET run = {number} WHERE a = ? AND b = ?", rows)
+                for start in range(0, len(candidates), _ROWS):
+                    a, b = _ordered(ids, candidates.rows(slice(start, start + _ROWS)))
+                    rows = zip(a.tolist(), b.tolist(), strict=True)
+                    db.executemany(f"UPDATE pair SET run = {number} WHERE a = ? AND b = ?", rows)
             db.execute("UPDATE file SET run = ? WHERE path IN (SELECT path FROM found)", (number,))
             db.execute("DELETE FROM unread")
             db.execute("INSERT INTO unread SELECT * FROM refused")

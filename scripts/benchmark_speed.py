@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Measure how fast dedup scans, beside the fastest that photos can be decoded at all and beside its peers.
+
+    pip install -c constraints.txt '.[bench]'
+    python scripts/benchmark_speed.py DIR [--rounds 3] [--workers 2] [--only SET]
+
+Draws photos into DIR, as a camera would write them, unless they are there: JPEGs of 12 megapixels, JPEGs of 1024 x 768
+of which one in twenty has a copy, HEICs of 12 megapixels, PNGs of 1024 x 768. Then each round runs everything once, so
+that what else the machine does falls on all alike; the table shows medians. Files are in the page cache, start-up
+counts, CPU time and memory are those of all processes together.
+"""
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from threading import Event, Thread
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+from pillow_heif import register_heif_opener
+
+SEED = 20261124
+SIDE = 160  # pixels, what the encoder needs
+SETS = {  # name: files, width, height, suffix
+    "12 MP JPEG": (300, 4000, 3000, ".jpg"),
+    "1 MP JPEG": (2000, 1024, 768, ".jpg"),
+    "12 MP HEIC": (40, 4000, 3000, ".heic"),
+    "1 MP PNG": (300, 1024, 768, ".png"),
+}
+_COPY_EVERY = 20  # photos
+
+
+# Input
+
+
+def photo(seed: int, width: int, height: int, texture: NDArray[np.int16]) -> Image.Image:
+    """Return a picture full of things, with the fine grain of a sensor."""
+    rng = np.random.default_rng(seed)
+    image = Image.fromarray(rng.integers(30, 226, (3, 4, 3), np.uint8)).resize((800, 600), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    for _ in range(int(rng.integers(15, 90))):
+        x, y, w, h = rng.uniform(-60, 800), rng.uniform(-60, 600), *rng.gamma(2, 40, 2)
+        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
+        corners = [(x + float(a) * w, y + float(b) * h) for a, b in rng.uniform(-1, 1, (int(rng.integers(3, 9)), 2))]
+        draw.polygon(corners, colour) if rng.random() < 0.6 else draw.ellipse((x, y, x + w, y + h), colour)
+    image = image.filter(ImageFilter.GaussianBlur(0.7)).resize((width, height), Image.Resampling.BICUBIC)
+    shift = tuple(int(rng.integers(0, n)) for n in texture.shape[:2])
+    grain = np.roll(texture, shift, axis=(0, 1))[:height, :width, None]
+    return Image.fromarray(np.clip(np.asarray(image).astype(np.int16) + grain, 0, 255).astype(np.uint8))
+
+
+def texture(height: int, width: int) -> NDArray[np.int16]:
+    """Return a sum of noise of many scales, the finest that of a sensor."""
+    rng = np.random.default_rng(SEED)
+    total = rng.normal(0, 3.2, (height, width)).astype(np.float32)
+    for scale in (3, 8, 24, 80):
+        small = rng.normal(0, 9, (height // scale + 2, width // scale + 2)).astype(np.float32)
+        total += np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+    return total.round().astype(np.int16)
+
+
+def draw_set(folder: Path, name: str) -> None:
+    """Fill the folder with the photos of a set, and small copies of some."""
+    count, width, height, suffix = SETS[name]
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    grain = texture(height + 64, width + 64)
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Benchmark", "Camera 1"
+    for n in range(count):
+        made = photo(SEED + n, width, height, grain)
+        exif[0x0132] = f"2026:01:{n // 1440 % 28 + 1:02d} {n // 60 % 24:02d}:{n % 60:02d}:00"
+        made.save(part / f"{n:05d}{suffix}", quality=90, exif=exif)
+        if n % _COPY_EVERY == 0 and name == "1 MP JPEG":
+            made.resize((640, 480), Image.Resampling.BICUBIC).save(part / f"{n:05d} small.jpg", quality=75)
+    part.rename(folder)
+
+
+# What is measured: each is a function of (files, workers), run in a process of its own
+
+
+def in_processes(fn: Callable[[str], object], files: Sequence[str], workers: int) -> None:
+    with ProcessPoolExecutor(workers) as pool:
+        for _ in pool.map(fn, files, chunksize=4):
+            pass
+
+
+def shrunk(path: str) -> bytes:
+    """Read the file and decode it at the least size that the encoder can use: nobody can do less."""
+    register_heif_opener()
+    with open(path, "rb") as f, Image.open(f) as image:
+        image.draft("RGB", (SIDE, SIDE))
+        return image.resize((SIDE, SIDE), Image.Resampling.BILINEAR).tobytes()
+
+
+def dhash(path: str) -> str:
+    import imagehash
+
+    register_heif_opener()
+    with Image.open(path) as image:
+        return str(imagehash.dhash(image))
+
+
+def phash(path: str) -> str:
+    import imagehash
+
+    register_heif_opener()
+    with Image.open(path) as image:
+        return str(imagehash.phash(image))
+
+
+def pdq(path: str) -> bytes:
+    import pdqhash
+
+    register_heif_opener()
+    with Image.open(path) as image:
+        image.draft("RGB", (512, 512))
+        return bytes(pdqhash.compute(np.asarray(image.convert("RGB")))[0])
+
+
+TOOLS: dict[str, tuple[str | None, Callable[[str], object]]] = {
+    "decoding alone": (None, shrunk),
+    "imagehash dHash": ("imagehash", dhash),
+    "imagehash pHash": ("imagehash", phash),
+    "PDQ, decoded at 512 px": ("pdqhash", pdq),
+}
+
+
+# How it is measured
+
+
+@dataclass(frozen=True)
+class Cost:
+    """seconds: wall clock. cpu: seconds of all processes. peak: MB, of all processes at one moment."""
+
+    seconds: float
+    cpu: float
+    peak: float
+
+
+def cost(command: Sequence[str | Path]) -> Cost:
+    """Run a command to its end. Exits if it fails."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    peaks, done = [0.0], Event()
+    watcher = Thread(target=watch, args=(process.pid, peaks, done))
+    watcher.start()
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    done.set()
+    watcher.join()
+    if status:
+        sys.exit(f"failed: {' '.join(map(str, command))}")
+    return Cost(seconds, used.ru_utime + used.ru_stime, max(peaks))
+
+
+def watch(pid: int, peaks: list[float], done: Event) -> None:
+    """Add the memory of a process and all below it, shared pages once, every now and then."""
+    while not done.wait(0.25):
+        total, todo = 0.0, [pid]
+        while todo:
+            at = Path(f"/proc/{todo.pop()}")
+            try:
+                todo += [int(p) for task in (at / "task").iterdir() for p in (task / "children").read_text().split()]
+                lines = (at / "smaps_rollup").read_text().splitlines()
+                total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+            except (OSError, StopIteration):  # it ended meanwhile
+                continue
+        peaks.append(total)
+
+
+def rounds_of(folder: Path, work: Path, *, rounds: int, workers: int, peers: bool) -> dict[str, list[Cost]]:
+    """Return what each thing cost in each round."""
+    scan = [sys.executable, "-m", "dedup", "scan", "--quiet", "--workers", str(workers)]
+    tools = [name for name, (module, _) in TOOLS.items() if module is None or (peers and installed(module))]
+    costs = defaultdict(list)
+    for n in range(rounds):
+        for tool in tools:
+            costs[tool].append(cost([sys.executable, __file__, folder, "--tool", tool, "--workers", str(workers)]))
+        album, db = work / f"album {n}", work / f"{n}.db"
+        shutil.copytree(folder, album, copy_function=os.link)
+        stop_clock(album)
+        costs["dedup scan, first"].append(cost([*scan, album, "--db", db]))
+        costs["dedup scan, nothing new"].append(cost([*scan, album, "--db", db]))
+        for path in sorted(album.iterdir()):
+            path.rename(path.with_name("moved " + path.name))
+        stop_clock(album)
+        costs["dedup scan, every file renamed"].append(cost([*scan, album, "--db", db]))
+        for path in sorted(album.iterdir())[50::100]:
+            with Image.open(path) as image:
+                image.rotate(17).save(album / f"new {path.stem}.jpg", quality=90)
+        stop_clock(album)
+        costs["dedup scan, 1 % more"].append(cost([*scan, album, "--db", db]))
+        shutil.rmtree(album)
+    return costs
+
+
+def stop_clock(album: Path) -> None:
+    """Wait until the files are old enough for a scan to remember them by their times."""
+    time.sleep(3.5)
+
+
+def installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def stages(folder: Path, work: Path, *, workers: int, confirm: bool = True) -> dict[str, float]:
+    """Return the seconds between the progress reports of a first scan, by stage."""
+    from dedup import pipeline
+    from dedup.store import Store
+    from dedup.types import Settings
+    from dedup.weights import load_shipped
+
+    spent: dict[str, float] = defaultdict(float)
+    last = time.perf_counter()
+
+    def progress(stage: str, done: int, of: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        spent[stage] += now - last
+        last = now
+
+    weights = load_shipped()
+    spent["start-up"], last = time.perf_counter() - last, time.perf_counter()
+    machine = pipeline.Machine(workers, "cpu", progress, time.time)
+    with Store(str(work / "stages.db"), scanning=True) as store:
+        pipeline.find_duplicates(
+            [str(folder)], exclude=(), store=store, weights=weights, settings=Settings(confirm=confirm), machine=machine
+        )
+    progress("the rest", 1, 1)
+    return dict(spent)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", choices=SETS, help="one set of photos")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.tool:
+        in_processes(TOOLS[args.tool][1], sorted(str(p) for p in args.folder.iterdir()), args.workers)
+        return
+    for name in [args.only] if args.only else SETS:
+        folder = args.folder / name
+        if not folder.exists():
+            print(f"drawing {name}", file=sys.stderr)
+            draw_set(folder, name)
+        files = [p.stat().st_size for p in folder.iterdir()]
+        print(f"\n{name}: {len(files)} files of {sum(files) / len(files) / 1e6:.2f} MB, {args.workers} workers\n")
+        with tempfile.TemporaryDirectory(dir=args.folder) as work:
+            costs = rounds_of(folder, Path(work), rounds=args.rounds, workers=args.workers, peers=not args.no_peers)
+            spent = stages(folder, Path(work), workers=args.workers)
+        limit = median(c.seconds for c in costs["decoding alone"])
+        print("| | seconds | photos/s | CPU ms a photo | of decoding alone | peak MB |\n|---|---:|---:|---:|---:|---:|")
+        for what, some in costs.items():
+            seconds, cpu, peak = (
+                median(values) for values in zip(*((c.seconds, c.cpu, c.peak) for c in some), strict=True)
+            )
+            rate, share = len(files) / seconds, limit / seconds
+            print(
+                f"| {what} | {seconds:.1f} | {rate:,.0f} | {1000 * cpu / len(files):.1f} | {share:.0%} | {peak:,.0f} |"
+            )
+        total = sum(spent.values())
+        print("\n" + ", ".join(f"{stage} {s:.1f} s ({s / total:.0%})" for stage, s in spent.items()))
+
+
+if __name__ == "__main__":
+    main()
