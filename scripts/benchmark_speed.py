@@ -2,12 +2,13 @@
 """Measure how fast dedup scans, beside the fastest that photos can be decoded at all and beside its peers.
 
     pip install -c constraints.txt '.[bench]'
-    python scripts/benchmark_speed.py DIR [--rounds 3] [--workers 2] [--only SET]
+    python scripts/benchmark_speed.py DIR [--photos PHOTOS] [--rounds 3] [--workers 2] [--only SET]
 
-Draws photos into DIR, as a camera would write them, unless they are there: JPEGs of 12 megapixels, JPEGs of 1024 x 768
-of which one in twenty has a copy, HEICs of 12 megapixels, PNGs of 1024 x 768. Then each round runs everything once, so
-that what else the machine does falls on all alike; the table shows medians. Files are in the page cache, start-up
-counts, CPU time and memory are those of all processes together.
+Makes files in DIR as a camera would write them, unless they are there: JPEGs of 12 megapixels, JPEGs of 1024 x 768 of
+which one in twenty has a copy, HEICs of 12 megapixels, PNGs of 1024 x 768. They are made of blended parts of the photos
+in PHOTOS; without it they are drawn, and drawn things look more like each other than photos do, so that more pairs are
+looked at twice. Then each round runs everything once, so that what else the machine does falls on all alike; the table
+shows medians. Files are in the page cache, start-up counts, CPU time and memory are those of all processes together.
 """
 
 import argparse
@@ -36,8 +37,8 @@ SIDE = 160  # pixels, what the encoder needs
 SETS = {  # name: files, width, height, suffix
     "12 MP JPEG": (300, 4000, 3000, ".jpg"),
     "1 MP JPEG": (2000, 1024, 768, ".jpg"),
-    "12 MP HEIC": (40, 4000, 3000, ".heic"),
-    "1 MP PNG": (300, 1024, 768, ".png"),
+    "12 MP HEIC": (20, 4000, 3000, ".heic"),
+    "1 MP PNG": (200, 1024, 768, ".png"),
 }
 _COPY_EVERY = 20  # photos
 
@@ -45,9 +46,28 @@ _COPY_EVERY = 20  # photos
 # Input
 
 
-def photo(seed: int, width: int, height: int, texture: NDArray[np.int16]) -> Image.Image:
-    """Return a picture full of things, with the fine grain of a sensor."""
+def photo(seed: int, width: int, height: int, texture: NDArray[np.int16], photos: Sequence[Path]) -> Image.Image:
+    """Return a picture with the fine grain of a sensor: parts of two photos, or things that are drawn."""
     rng = np.random.default_rng(seed)
+    image = blended(rng, photos) if photos else drawn(rng)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    shift = tuple(int(rng.integers(0, n)) for n in texture.shape[:2])
+    grain = np.roll(texture, shift, axis=(0, 1))[:height, :width, None]
+    return Image.fromarray(np.clip(np.asarray(image).astype(np.int16) + grain, 0, 255).astype(np.uint8))
+
+
+def blended(rng: np.random.Generator, photos: Sequence[Path]) -> Image.Image:
+    parts = []
+    for n in rng.integers(len(photos), size=2):
+        with Image.open(photos[n]) as whole:
+            w, h = whole.size
+            x, y = rng.uniform(0, 0.2, 2)
+            part = whole.convert("RGB").crop((round(x * w), round(y * h), round((x + 0.8) * w), round((y + 0.8) * h)))
+            parts.append(part.resize((800, 600), Image.Resampling.BICUBIC))
+    return Image.blend(*parts, float(rng.uniform(0, 0.4)))
+
+
+def drawn(rng: np.random.Generator) -> Image.Image:
     image = Image.fromarray(rng.integers(30, 226, (3, 4, 3), np.uint8)).resize((800, 600), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(15, 90))):
@@ -55,10 +75,7 @@ def photo(seed: int, width: int, height: int, texture: NDArray[np.int16]) -> Ima
         colour = tuple(int(v) for v in rng.integers(0, 256, 3))
         corners = [(x + float(a) * w, y + float(b) * h) for a, b in rng.uniform(-1, 1, (int(rng.integers(3, 9)), 2))]
         draw.polygon(corners, colour) if rng.random() < 0.6 else draw.ellipse((x, y, x + w, y + h), colour)
-    image = image.filter(ImageFilter.GaussianBlur(0.7)).resize((width, height), Image.Resampling.BICUBIC)
-    shift = tuple(int(rng.integers(0, n)) for n in texture.shape[:2])
-    grain = np.roll(texture, shift, axis=(0, 1))[:height, :width, None]
-    return Image.fromarray(np.clip(np.asarray(image).astype(np.int16) + grain, 0, 255).astype(np.uint8))
+    return image.filter(ImageFilter.GaussianBlur(0.7))
 
 
 def texture(height: int, width: int) -> NDArray[np.int16]:
@@ -71,7 +88,7 @@ def texture(height: int, width: int) -> NDArray[np.int16]:
     return total.round().astype(np.int16)
 
 
-def draw_set(folder: Path, name: str) -> None:
+def make_set(folder: Path, name: str, photos: Sequence[Path]) -> None:
     """Fill the folder with the photos of a set, and small copies of some."""
     count, width, height, suffix = SETS[name]
     part = folder.with_name(folder.name + ".part")
@@ -81,7 +98,7 @@ def draw_set(folder: Path, name: str) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "Benchmark", "Camera 1"
     for n in range(count):
-        made = photo(SEED + n, width, height, grain)
+        made = photo(SEED + n, width, height, grain, photos)
         exif[0x0132] = f"2026:01:{n // 1440 % 28 + 1:02d} {n // 60 % 24:02d}:{n % 60:02d}:00"
         made.save(part / f"{n:05d}{suffix}", quality=90, exif=exif)
         if n % _COPY_EVERY == 0 and name == "1 MP JPEG":
@@ -218,7 +235,7 @@ def installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def stages(folder: Path, work: Path, *, workers: int, confirm: bool = True) -> dict[str, float]:
+def stages(folder: Path, work: Path, *, workers: int) -> dict[str, float]:
     """Return the seconds between the progress reports of a first scan, by stage."""
     from dedup import pipeline
     from dedup.store import Store
@@ -239,7 +256,7 @@ def stages(folder: Path, work: Path, *, workers: int, confirm: bool = True) -> d
     machine = pipeline.Machine(workers, "cpu", progress, time.time)
     with Store(str(work / "stages.db"), scanning=True) as store:
         pipeline.find_duplicates(
-            [str(folder)], exclude=(), store=store, weights=weights, settings=Settings(confirm=confirm), machine=machine
+            [str(folder)], exclude=(), store=store, weights=weights, settings=Settings(), machine=machine
         )
     progress("the rest", 1, 1)
     return dict(spent)
@@ -248,6 +265,7 @@ def stages(folder: Path, work: Path, *, workers: int, confirm: bool = True) -> d
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--photos", type=Path, help="any photos, to make the files of")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", choices=SETS, help="one set of photos")
@@ -257,11 +275,12 @@ def main() -> None:
     if args.tool:
         in_processes(TOOLS[args.tool][1], sorted(str(p) for p in args.folder.iterdir()), args.workers)
         return
+    photos = sorted(p for p in args.photos.rglob("*") if p.is_file()) if args.photos else []
     for name in [args.only] if args.only else SETS:
         folder = args.folder / name
         if not folder.exists():
-            print(f"drawing {name}", file=sys.stderr)
-            draw_set(folder, name)
+            print(f"making {name}", file=sys.stderr)
+            make_set(folder, name, photos)
         files = [p.stat().st_size for p in folder.iterdir()]
         print(f"\n{name}: {len(files)} files of {sum(files) / len(files) / 1e6:.2f} MB, {args.workers} workers\n")
         with tempfile.TemporaryDirectory(dir=args.folder) as work:
