@@ -105,6 +105,8 @@ _RULES: dict[str, tuple[_Key, _Why]] = {
 
 def best_files(photo: Photo, settings: Settings) -> list[File]:
     """Return the files of a photo, the one to keep first."""
+    if len(photo.files) == 1:
+        return [*photo.files]
     keys = [_RULES[word][0] for word in settings.keep]
     return sorted(photo.files, key=lambda f: (*(key(photo, f, settings) for key in keys), len(f.path), f.path))
 

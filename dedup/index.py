@@ -14,7 +14,7 @@ from dedup.types import Candidates, Floats, Indices, Vectors
 
 EXACT_LIMIT = 200_000  # photos; exact search of so many takes about as long as decoding 4,000 of them
 _BLOCK = 4096  # queries at once
-_PROBES = 16  # cells looked into, of about 4 * sqrt(N)
+_PROBES = 32  # cells looked into, of about 4 * sqrt(N)
 _SAMPLE = 1000  # photos that the recall is measured on
 
 

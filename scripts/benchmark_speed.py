@@ -37,7 +37,7 @@ SIDE = 160  # pixels, what the encoder needs
 SETS = {  # name: files, width, height, suffix
     "12 MP JPEG": (300, 4000, 3000, ".jpg"),
     "1 MP JPEG": (2000, 1024, 768, ".jpg"),
-    "12 MP HEIC": (20, 4000, 3000, ".heic"),
+    "12 MP HEIC": (12, 4000, 3000, ".heic"),
     "1 MP PNG": (200, 1024, 768, ".png"),
 }
 _COPY_EVERY = 20  # photos
