@@ -35,8 +35,8 @@ from pillow_heif import register_heif_opener
 SEED = 20261124
 SIDE = 160  # pixels, what the encoder needs
 SETS = {  # name: files, width, height, suffix
-    "12 MP JPEG": (300, 4000, 3000, ".jpg"),
-    "1 MP JPEG": (2000, 1024, 768, ".jpg"),
+    "12 MP JPEG": (200, 4000, 3000, ".jpg"),
+    "1 MP JPEG": (1500, 1024, 768, ".jpg"),
     "12 MP HEIC": (12, 4000, 3000, ".heic"),
     "1 MP PNG": (200, 1024, 768, ".png"),
 }
@@ -81,8 +81,8 @@ def drawn(rng: np.random.Generator) -> Image.Image:
 def texture(height: int, width: int) -> NDArray[np.int16]:
     """Return a sum of noise of many scales, the finest that of a sensor."""
     rng = np.random.default_rng(SEED)
-    total = rng.normal(0, 3.2, (height, width)).astype(np.float32)
-    for scale in (3, 8, 24, 80):
+    total = rng.normal(0, 4, (height, width)).astype(np.float32)
+    for scale in (3, 8):
         small = rng.normal(0, 9, (height // scale + 2, width // scale + 2)).astype(np.float32)
         total += np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
     return total.round().astype(np.int16)
