@@ -59,18 +59,27 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """Two pictures on one canvas, that of the picture which the other covers more of.
+class Canvas:
+    """Two pictures A and B on one canvas, that of the picture which the other covers more of.
 
     first: (S, S, 3) uint8, the picture whose frame the canvas is.   second: the other one, drawn into it, its colours
-    matched.   covered: (S, S) bool, where both are.   swapped: first is B, not A.   transform: A -> B.
-    evidence: (EVIDENCE,) float32, see the end of align().   plain: one of them holds too little to be known by.
+    matched.   covered: (S, S) bool, where both are.   swapped: first is B, not A.
     """
 
     first: Image
     second: Image
     covered: NDArray[np.bool_]
     swapped: bool
+
+
+@dataclass(frozen=True)
+class Aligned(Canvas):
+    """Two pictures on one canvas, and how well they lie there.
+
+    transform: A -> B.   evidence: (EVIDENCE,) float32, see the end of align().   plain: one of them holds too little to
+    be known by.
+    """
+
     transform: Homography
     evidence: NDArray[np.float32]
     plain: bool
@@ -105,11 +114,8 @@ def align(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> Aligned:
     likely = sorted(plausible, key=lambda guess: -_agreement(a.coarse, b.coarse, guess[0]))[:_TRIED]
     first_guess, inliers, share = max(likely, key=lambda guess: _agreement(a.middle, b.middle, guess[0]))
     best = _refined(a, b, first_guess)
-    swapped = coverage(best) < coverage(inverse(best)) - 0.01
-    first, other, h = (b, a, inverse(best)) if swapped else (a, b, best)
-    canvas = cv2.resize(first.image, (CANVAS, CANVAS), interpolation=_interpolation(first.image, CANVAS))
-    drawn, covered = _drawn(other.image, h, CANVAS)
-    matched = _colours_matched(drawn, canvas, covered)
+    laid = lay(a.image, b.image, best)
+    first, other = (b, a) if laid.swapped else (a, b)
     evidence = [
         np.log1p(inliers) / 5,
         share,
@@ -126,7 +132,17 @@ def align(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> Aligned:
         np.log(max(other.image.shape[:2]) / 256),
     ]
     clipped = np.clip(np.array(evidence, np.float32), -4, 4)
-    return Aligned(canvas, matched, covered, swapped, best, clipped, bool(min(a.contrast, b.contrast) < PLAIN))
+    plain = bool(min(a.contrast, b.contrast) < PLAIN)
+    return Aligned(laid.first, laid.second, laid.covered, laid.swapped, best, clipped, plain)
+
+
+def lay(a: Image, b: Image, transform: Homography) -> Canvas:
+    """Return both pictures on one canvas. transform: A -> B."""
+    swapped = coverage(transform) < coverage(inverse(transform)) - 0.01
+    first, other, h = (b, a, inverse(transform)) if swapped else (a, b, transform)
+    canvas = np.asarray(cv2.resize(first, (CANVAS, CANVAS), interpolation=_interpolation(first, CANVAS)))
+    drawn, covered = _drawn(other, h, CANVAS)
+    return Canvas(canvas, _colours_matched(drawn, canvas, covered), covered, swapped)
 
 
 # Guesses

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dedup.schedule import Job
     from dedup.store import Attempt, Store
     from dedup.types import Plan
+    from dedup.why import Explained
 
 _SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
 
@@ -205,7 +206,7 @@ def scan(
                 settings=settings, machine=machine,
             )  # fmt: skip
             for file, format in zip(output, formats, strict=True):
-                report.write(result, "groups", format, file)
+                report.write(result, "groups", format, file, explained=why(result, store, workers))
             figures |= totals(result)
         log.event("finished", **figures)
     if not quiet and json_log != "-":
@@ -393,7 +394,16 @@ def export(table: str, format_: str | None, output: str | None, db: str) -> None
 
     format_ = format_ or (report.format_of(output) if output else "csv")
     with Store(os.path.abspath(db)) as store:
-        report.write(last_report(store), table, format_, output)
+        result = last_report(store)
+        report.write(result, table, format_, output, explained=why(result, store, os.cpu_count() or 1))
+
+
+def why(report: Report, store: Store, workers: int) -> Explained:
+    """Return what tells what verdicts of a report rest on; the weights are loaded when it is asked."""
+    from dedup.weights import load_shipped
+    from dedup.why import explained
+
+    return lambda couples: explained(couples, report, store, load_shipped(), workers=workers)
 
 
 @main.command()

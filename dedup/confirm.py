@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dedup.align import CANVAS, EVIDENCE, PLANES, Aligned, residuals
+from dedup.align import CANVAS, EVIDENCE, PLANES, Aligned, Canvas, residuals
 from dedup.types import Explanation, Floats, Indices, Looks, Photo, Relation, Scores, Verdicts
 from dedup.verify import decide
 
@@ -86,7 +86,7 @@ def look_logits(
 
 
 @torch.inference_mode()
-def explain(net: ResidualHead, aligned: Aligned) -> Explanation:
+def explain(net: ResidualHead, aligned: Canvas) -> Explanation:
     """Return how two pictures differ in grey and in colour, 0 where one of them is not: (S, S)."""
     planes = torch.from_numpy(residuals(aligned.first, aligned.second, aligned.covered))[None]
     weight = net.places(planes, torch.from_numpy(aligned.covered)[None])[2].mean(1)

@@ -1,9 +1,13 @@
-"""A comparison of two photos -> the picture that explains it: six columns, what was seen, subtracted and weighed.
+"""A comparison of two photos -> the pictures that explain it: six columns, what was seen, subtracted and weighed.
 
-Upper row: what the pairwise head saw, on its 10 x 10 places. Lower row: the second look, on one canvas.
+Upper row: what the pairwise head saw, on its 10 x 10 places. Lower row: the second look, on one canvas. As one picture
+(draw), or one by one for a page (panels, encoded).
 """
 
 from __future__ import annotations
+
+import io
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,43 +20,90 @@ _COLUMNS = 6
 _GROUND, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
 _UPPER = ("left photo", "right photo", "left features", "right features", "difference", "difference, weighed")
 _LOWER = ("one of them", "the other, aligned", "its structure", "its structure", "difference", "difference, weighed")
+_SMALL = 112  # pixels, the side of a panel on a page
+_DARK = 0.1  # brightness below which nothing is to be seen
+_DOWN, _ACROSS = ("at the top", "in the middle", "at the bottom"), ("left", "", "right")
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One picture of the explanation.
+
+    words: what is to be seen in it, for who does not see it.   fine: it is more than a square of 10 x 10 places.
+    """
+
+    label: str
+    words: str
+    image: Image.Image
+    fine: bool
+
+
+def panels(comparison: Comparison) -> list[list[Panel]]:
+    """Return the explanation of one verdict: a row of six panels, and one more if there was a second look."""
+    rows = [_upper(comparison)]
+    if comparison.canvas is not None and comparison.seen_twice is not None:
+        rows.append(_lower(comparison.canvas, comparison.seen_twice))
+    return rows
+
+
+def encoded(panel: Panel) -> bytes:
+    """Return a panel as a small WebP, about 2 KB."""
+    out = io.BytesIO()
+    if panel.fine:
+        _fitted(panel.image, _SMALL).save(out, "WEBP", quality=50, method=4)
+    else:
+        panel.image.save(out, "WEBP", lossless=True)
+    return out.getvalue()
 
 
 def draw(comparison: Comparison, title: str) -> Image.Image:
-    """Return the explanation of one verdict, RGB."""
-    rows: list[tuple[tuple[str, ...], list[Image.Image]]] = [(_UPPER, _head_row(comparison))]
-    if comparison.canvas is not None and comparison.seen_twice is not None:
-        rows.append((_LOWER, _canvas_row(comparison.canvas, comparison.seen_twice)))
+    """Return the explanation of one verdict as one picture, RGB."""
+    rows = panels(comparison)
     width = _COLUMNS * (_CELL + _GAP) + _GAP
     figure = Image.new("RGB", (width, _HEAD + len(rows) * (_CELL + _LABEL + _GAP) + _GAP), _GROUND)
     pen = ImageDraw.Draw(figure)
     pen.text((_GAP, 12), title, _INK, ImageFont.load_default(18))
-    for n, (labels, cells) in enumerate(rows):
+    for n, row in enumerate(rows):
         top = _HEAD + n * (_CELL + _LABEL + _GAP)
-        for column, (label, cell) in enumerate(zip(labels, cells, strict=True)):
+        for column, panel in enumerate(row):
             left = _GAP + column * (_CELL + _GAP)
-            pen.text((left, top), label, _FAINT, ImageFont.load_default(13))
+            pen.text((left, top), panel.label, _FAINT, ImageFont.load_default(13))
+            cell = _fitted(panel.image, _CELL) if panel.fine else _enlarged(panel.image)
             figure.paste(cell, (left + (_CELL - cell.width) // 2, top + _LABEL + (_CELL - cell.height) // 2))
     return figure
 
 
-def _head_row(comparison: Comparison) -> list[Image.Image]:
+_Images = list[NDArray[np.uint8]]
+
+
+def _row(labels: tuple[str, ...], images: _Images, last: tuple[Floats, Floats], fine: tuple[bool, ...]) -> list[Panel]:
+    """Return a row of panels. last: the brightness of the last two."""
+    words = (*labels[:4], *(f"{label}: {_brightness(v)}" for label, v in zip(labels[4:], last, strict=True)))
+    drawn = (*map(Image.fromarray, images), *(Image.fromarray(_heat(v)) for v in last))
+    return [Panel(*panel) for panel in zip(labels, words, drawn, fine, strict=True)]
+
+
+def _upper(comparison: Comparison) -> list[Panel]:
     difference, weight = comparison.seen.difference, comparison.seen.weight
-    return [
-        *(_fitted(Image.fromarray(image)) for image in comparison.images),
-        *(_enlarged(square) for square in _features_coloured(comparison.maps)),
-        _enlarged(_heat(difference / 0.7)),
-        _enlarged(_heat(difference * weight * weight.size)),
-    ]
+    images = [*comparison.images, *_features_coloured(comparison.maps)]
+    return _row(_UPPER, images, (difference / 0.7, difference * weight * weight.size), (True, True) + (False,) * 4)
 
 
-def _canvas_row(canvas: tuple[NDArray[np.uint8], NDArray[np.uint8]], seen: Explanation) -> list[Image.Image]:
-    return [
-        *(_fitted(Image.fromarray(image)) for image in canvas),
-        *(_fitted(_structure(image)) for image in canvas),
-        _fitted(Image.fromarray(_heat(seen.difference * 3))),
-        _fitted(Image.fromarray(_heat(seen.difference * seen.weight * seen.weight.size))),
-    ]
+def _lower(canvas: tuple[NDArray[np.uint8], NDArray[np.uint8]], seen: Explanation) -> list[Panel]:
+    images = [*canvas, *map(_structure, canvas)]
+    return _row(_LOWER, images, (seen.difference * 3, seen.difference * seen.weight * seen.weight.size), (True,) * 6)
+
+
+def _brightness(values: Floats) -> str:
+    """Return in words where values (H, W) are bright, as _heat() shows them."""
+    bright = np.clip(values, 0, 1)
+    if bright.max() < _DARK:
+        return "dark all over"
+    thirds = [[part.mean() for part in np.array_split(band, 3, axis=1)] for band in np.array_split(bright, 3)]
+    down, across = divmod(int(np.argmax(thirds)), 3)
+    share = float((bright >= 0.5).mean())
+    much = f"bright on {share:.0%} of it" if share >= 0.005 else "faint"
+    return f"{much}, most {_DOWN[down]} {_ACROSS[across]}".rstrip()
 
 
 def _features_coloured(maps: Maps) -> NDArray[np.uint8]:
@@ -66,12 +117,13 @@ def _features_coloured(maps: Maps) -> NDArray[np.uint8]:
     return np.asarray(127.5 + 127.5 * colours, np.uint8).reshape(2, side, side, 3)
 
 
-def _structure(image: NDArray[np.uint8]) -> Image.Image:
+def _structure(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the picture in grey with its local contrast evened out."""
     grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
     small = Image.fromarray(image).convert("L").resize((20, 20), Image.Resampling.BOX)
     local = np.asarray(small.resize(grey.shape[::-1], Image.Resampling.BICUBIC), np.float32)
-    return Image.fromarray(np.clip(127 + 2 * (grey - local), 0, 255).astype(np.uint8)).convert("RGB")
+    even = np.clip(127 + 2 * (grey - local), 0, 255).astype(np.uint8)
+    return np.repeat(even[..., None], 3, axis=2)
 
 
 def _heat(values: Floats) -> NDArray[np.uint8]:
@@ -80,10 +132,10 @@ def _heat(values: Floats) -> NDArray[np.uint8]:
     return np.asarray(255 * np.clip(v * 3 - np.array([0.0, 1.0, 2.0]), 0, 1), np.uint8)
 
 
-def _enlarged(square: NDArray[np.uint8]) -> Image.Image:
-    return Image.fromarray(square).resize((_CELL, _CELL), Image.Resampling.NEAREST)
+def _enlarged(square: Image.Image) -> Image.Image:
+    return square.resize((_CELL, _CELL), Image.Resampling.NEAREST)
 
 
-def _fitted(image: Image.Image) -> Image.Image:
-    scale = _CELL / max(image.size)
+def _fitted(image: Image.Image, side: int) -> Image.Image:
+    scale = side / max(image.size)
     return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))

@@ -26,6 +26,7 @@ class Shot:
     probability: float
     reason: str  # why the other one is kept
     changes: tuple[str, ...]  # what differs from the keeper, in words
+    keeper: int  # number of the photo that it is a duplicate of; its own if of none
 
     @property
     def folder(self) -> str:
@@ -95,14 +96,14 @@ def cards(
 def shot(photos: Sequence[Photo], index: int, settings: Settings) -> Shot:
     """Return a photo as itself."""
     file, *copies = best_files(photos[index], settings)
-    return Shot(index, photos[index], file, tuple(copies), None, 1.0, "", ())
+    return Shot(index, photos[index], file, tuple(copies), None, 1.0, "", (), index)
 
 
 def compared(photos: Sequence[Photo], keeper: int, d: Duplicate, settings: Settings, done: Done) -> Shot:
     """Return a photo as a duplicate of another."""
     said = changes(photos[keeper], photos[d.photo], d.relation, done(keeper, d.photo))
     alone = shot(photos, d.photo, settings)
-    return replace(alone, relation=d.relation, probability=d.probability, reason=d.reason, changes=said)
+    return replace(alone, relation=d.relation, probability=d.probability, reason=d.reason, changes=said, keeper=keeper)
 
 
 def changes(kept: Photo, other: Photo, relation: Relation, done: str = "") -> tuple[str, ...]:

@@ -12,37 +12,51 @@ from collections.abc import Iterator
 from hashlib import sha256
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dedup.gallery import FILTERS, Card, cards
+from dedup.figure import Panel, encoded, panels
+from dedup.gallery import FILTERS, Card, Shot, cards
 from dedup.pipeline import Report
 from dedup.read import View, read_view
 from dedup.runners import Failure, run
+from dedup.types import Comparison, Relation
+from dedup.why import Couple, Explained
 
 _SIDES = ((1_000, 256), (5_000, 176), (0, 128))  # pixels of a thumbnail in pages of up to so many pictures
+_FIGURES = 100  # at most, of the pairs that are the least sure: about 17 KB each
+
+Figure = tuple[list[list[tuple[Panel, str]]], str]  # rows of panels with their addresses, or why there is none
 
 
 def environment(package: str = "dedup") -> Environment:
     """Return what renders the templates of a package, and those of this one for all."""
     env = Environment(
-        loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("dedup")]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     env.filters |= FILTERS
     return env
 
 
-def page(report: Report, *, workers: int) -> Iterator[str]:
-    """Yield the page. Pictures are read from the files now; of one that is gone or changed the page says so."""
+def page(report: Report, explained: Explained | None, *, workers: int) -> Iterator[str]:
+    """Yield the page. Pictures are read from the files now; of one that is gone or changed the page says so.
+
+    explained: says what verdicts rest on; without it there are no figures.
+    """
     photos, settings = report.photos.photos, report.run.settings
     shown = list(cards(report.groups, photos, settings, report.looks))
     style, script = asset("base.css") + asset("report.css"), asset("report.js")
     pictures = thumbnails(shown, workers=workers)
+    doubtful = least_sure(shown, _FIGURES if explained else 0)
+    pairs = sum(len(card.shots) - 1 for card in shown)
     yield from (
         environment()
         .get_template("report.html")
         .generate(
-            cards=zip(shown, pictures, strict=True),
+            cards=zip(shown, pictures, figures(shown, doubtful, explained), strict=True),
+            explained=len(doubtful),
+            pairs=pairs,
             count=len(shown),
             duplicates=sum(len(card.paths) - 1 for card in shown),
             bytes=sum(card.bytes for card in shown),
@@ -86,7 +100,35 @@ def thumbnails(shown: list[Card], *, workers: int) -> Iterator[list[tuple[str, s
         yield [done.pop(s.photo.sha256) for s in card.shots]
 
 
+def least_sure(shown: list[Card], most: int) -> set[Couple]:
+    """Return the pairs of a keeper and a duplicate that a figure says the most of."""
+    pairs = [s for card in shown for s in card.shots[1:] if s.relation is not Relation.IDENTICAL]
+    return {couple(s) for s in sorted(pairs, key=lambda s: s.probability)[:most]}
+
+
+def couple(shot: Shot) -> Couple:
+    return shot.keeper, shot.index
+
+
+def figures(shown: list[Card], wanted: set[Couple], explained: Explained | None) -> Iterator[list[tuple[Shot, Figure]]]:
+    """Yield a list a card, with the figures of those of its pairs that are wanted."""
+    chosen = [[s for s in card.shots[1:] if couple(s) in wanted] for card in shown]
+    answers = explained([couple(s) for some in chosen for s in some]) if explained else iter(())
+    for some in chosen:
+        yield [(s, _figure(next(answers))) for s in some]
+
+
+def _figure(answer: Comparison | str) -> Figure:
+    if isinstance(answer, str):
+        return [], answer
+    return [[(panel, _data_url(encoded(panel))) for panel in row] for row in panels(answer)], ""
+
+
+def _data_url(picture: bytes) -> str:
+    return "data:image/webp;base64," + base64.b64encode(picture).decode()
+
+
 def _embedded(answer: bytes | str | Failure) -> tuple[str, str]:
     if isinstance(answer, bytes):
-        return "data:image/webp;base64," + base64.b64encode(answer).decode(), ""
+        return _data_url(answer), ""
     return "", answer.reason if isinstance(answer, Failure) else answer

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup import __version__
-from dedup.align import LOOK_SIDE, Aligned, Prepared, align, prepare
+from dedup.align import LOOK_SIDE, Aligned, Canvas, Prepared, align, lay, prepare
 from dedup.decode import decode, decode_within, pixels_sha256, preview
 from dedup.errors import NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, sniff
@@ -124,6 +124,29 @@ def read_image(file: tuple[str, str]) -> NDArray[np.uint8] | None:
     return None if prepared is None else prepared.image
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Two pictures (H, W, 3) as a second look saw them, and both on its canvas if there was one."""
+
+    images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    canvas: Canvas | None
+
+
+def read_seen(pair: Pair) -> Seen | str:
+    """Return what a second look saw of a pair, or why that cannot be had. Its one guess, if any, is how the two lie."""
+    images = []
+    for path, expected in (pair.left, pair.right):
+        data = _bytes_of(path, expected)
+        if isinstance(data, str):
+            return data
+        try:
+            images.append(decode_within(data, longest=LOOK_SIDE))
+        except UnreadablePhoto as error:
+            return str(error)
+    left, right = images
+    return Seen((left, right), lay(left, right, pair.guesses[0]) if pair.guesses else None)
+
+
 @lru_cache(maxsize=128)  # about 130 MB
 def _prepared(path: str, expected: str) -> Prepared | None:
     try:
@@ -145,11 +168,22 @@ class View:
 
 def read_view(view: View) -> bytes | str:
     """Return the picture as a file to show, or why there is none. Bytes other than those scanned are never shown."""
+    data = _bytes_of(view.path, view.sha256)
+    if isinstance(data, str):
+        return data
     try:
-        data = _contents(view.path)
-        if sha256(data).hexdigest() != view.sha256:
-            return "changed after the scan"
         return preview(data, side=view.side, format=view.format) if view.side else data
+    except UnreadablePhoto as error:
+        return str(error)
+    except MemoryError:
+        return "not enough memory"
+
+
+def _bytes_of(path: str, expected: str) -> bytes | str:
+    """Return the bytes of this SHA-256 in a file, or why they cannot be had."""
+    try:
+        data = _contents(path)
+        return data if sha256(data).hexdigest() == expected else "changed after the scan"
     except UnreadablePhoto as error:
         return str(error)
     except OSError as error:

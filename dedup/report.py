@@ -22,6 +22,7 @@ from dedup.gallery import done_to
 from dedup.group import best_files, in_order
 from dedup.pipeline import Match, Report
 from dedup.types import Decisions, File, Relation
+from dedup.why import Explained
 
 Row = dict[str, Any]
 
@@ -150,15 +151,18 @@ def format_of(path: str) -> str:
     return suffix
 
 
-def write(report: Report, table: str, format: str, output: str | None) -> None:
-    """Write one of TABLES to a file, all of it or nothing, or to standard output. Raises DedupError if that fails."""
+def write(report: Report, table: str, format: str, output: str | None, *, explained: Explained | None = None) -> None:
+    """Write one of TABLES to a file, all of it or nothing, or to standard output. Raises DedupError if that fails.
+
+    explained: says what verdicts rest on; without it an HTML page has no figures.
+    """
     if format == "html" and table != "groups":
         raise BadUsage(f"html shows groups; write {table} as csv or json")
     with _stream(output) as f:
         if format == "html":
             from dedup.page import page  # Jinja2 is for those who want it
 
-            f.writelines(page(report, workers=os.cpu_count() or 1))
+            f.writelines(page(report, explained, workers=os.cpu_count() or 1))
         elif format == "csv":
             write_csv(f, *_named(report, table))
         else:
