@@ -1,7 +1,7 @@
 """A comparison of two photos -> the pictures that explain it: six columns, what was seen, subtracted and weighed.
 
 Upper row: what the pairwise head saw, on its 10 x 10 places. Lower row: the second look, on one canvas. As one picture
-(draw), or one by one for a page (panels, encoded).
+(draw), or one by one for a page (shown).
 """
 
 from __future__ import annotations
@@ -46,8 +46,22 @@ def panels(comparison: Comparison) -> list[list[Panel]]:
     return rows
 
 
-def encoded(panel: Panel) -> bytes:
-    """Return a panel as a small WebP, about 2 KB."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A panel for a page. data: a small WebP, about 1.5 KB."""
+
+    label: str
+    words: str
+    fine: bool
+    data: bytes
+
+
+def shown(comparison: Comparison) -> list[list[Shown]]:
+    """Return the panels of an explanation for a page."""
+    return [[Shown(p.label, p.words, p.fine, _encoded(p)) for p in row] for row in panels(comparison)]
+
+
+def _encoded(panel: Panel) -> bytes:
     out = io.BytesIO()
     if panel.fine:
         _fitted(panel.image, _SMALL).save(out, "WEBP", quality=50, method=4)

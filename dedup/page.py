@@ -15,7 +15,7 @@ from importlib.resources import files
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dedup.figure import Panel, encoded, panels
+from dedup import figure
 from dedup.gallery import FILTERS, Card, Shot, cards
 from dedup.pipeline import Report
 from dedup.read import View, read_view
@@ -26,7 +26,7 @@ from dedup.why import Couple, Explained
 _SIDES = ((1_000, 256), (5_000, 176), (0, 128))  # pixels of a thumbnail in pages of up to so many pictures
 _FIGURES = 100  # at most, of the pairs that are the least sure: about 17 KB each
 
-Figure = tuple[list[list[tuple[Panel, str]]], str]  # rows of panels with their addresses, or why there is none
+Figure = tuple[list[list[tuple[figure.Shown, str]]], str]  # rows of panels with their addresses, or why there is none
 
 
 def environment(package: str = "dedup") -> Environment:
@@ -121,7 +121,7 @@ def figures(shown: list[Card], wanted: set[Couple], explained: Explained | None)
 def _figure(answer: Comparison | str) -> Figure:
     if isinstance(answer, str):
         return [], answer
-    return [[(panel, _data_url(encoded(panel))) for panel in row] for row in panels(answer)], ""
+    return [[(panel, _data_url(panel.data)) for panel in row] for row in figure.shown(answer)], ""
 
 
 def _data_url(picture: bytes) -> str:

@@ -44,13 +44,14 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"types", "errors", "gallery", "group", "page", "pipeline", "why"},
     "plan": {"types", "errors", "units", "group", "pipeline", "report"},
     "review.__init__": set(),
-    "review.session": {"types", "errors", "disk", "gallery", "group", "pipeline", "plan", "store", "units"},
+    "review.session": {"types", "errors", "disk", "gallery", "group", "pipeline", "plan", "store", "units", "why"},
+    "review.figures": {"figure", "read", "runners", "store", "weights", "why", "review.session"},
     "review.pictures": {"gallery", "read", "runners"},
     "review.work": {"types", "errors", "actions", "journal", "pipeline", "plan", "review.session", "store"},
     "review.guard": set(),
     "review.app": {
         *{"types", "errors", "actions", "gallery", "page", "plan", "words"},
-        *{"review.guard", "review.pictures", "review.session", "review.work"},
+        *{"review.figures", "review.guard", "review.pictures", "review.session", "review.work"},
     },
     "cli": {
         *{"actions", "figure", "journal", "plan", "review.app", "schedule", "units", "words"},

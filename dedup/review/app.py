@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import chain, count
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -23,6 +24,7 @@ from dedup.errors import BadUsage, DedupError
 from dedup.gallery import Card, table
 from dedup.page import asset, environment
 from dedup.plan import plan_rows
+from dedup.review.figures import Figures
 from dedup.review.guard import Guard, local, of_network
 from dedup.review.pictures import SIZES, Pictures
 from dedup.review.session import ORDERS, Review, Wanted, state_of
@@ -31,6 +33,7 @@ from dedup.types import Relation
 from dedup.words import printable
 
 _LISTED = 60  # groups sent at once to the list at the side
+_KEPT = {"Cache-Control": "private, max-age=3600", "Content-Disposition": "inline"}
 _PLANNED = 300  # lines of a plan that are shown
 _RELATIONS = [r.word for r in Relation if r <= Relation.SIMILAR]
 
@@ -38,10 +41,11 @@ _RELATIONS = [r.word for r in Relation if r <= Relation.SIMILAR]
 class Site:
     """The answers. Sync methods run in threads of their own."""
 
-    def __init__(self, review: Review, pictures: Pictures, work: Work) -> None:
-        self.review, self.pictures, self.work = review, pictures, work
+    def __init__(self, review: Review, pictures: Pictures, figures: Figures, work: Work) -> None:
+        self.review, self.pictures, self.figures, self.work = review, pictures, figures, work
         self.env = environment("dedup.review")
         self.env.globals |= {"fate": review.fate, "settled": review.settled, "won": review.won, "state_of": state_of}
+        self.env.globals["sha256"] = review.sha256
 
     def routes(self) -> list[Route | Mount]:
         return [
@@ -49,6 +53,8 @@ class Site:
             Route("/groups", self.groups),
             Route("/group/{number:int}", self.group),
             Route("/photo/{sha256}/{size}", self.photo),
+            Route("/why/{left}/{right}", self.why),
+            Route("/figure/{left}/{right}/{number:int}", self.figure),
             Route("/bulk", self.bulk),
             Route("/plan", self.plan),
             Route("/job", self.job),
@@ -94,7 +100,9 @@ class Site:
     def stage(self, number: int, wanted: Wanted) -> str:
         card = self.review.card(number)
         before, after = self.review.beside(number, wanted)
-        return self.html("stage.html", card=card, before=before, after=after, table=table(card.shots))
+        numbers = {shot.index: n for n, shot in enumerate(card.shots, 1)}
+        values = {"card": card, "numbers": numbers, "table": table(card.shots)}
+        return self.html("stage.html", before=before, after=after, **values)
 
     def totals(self) -> str:
         return self.html("totals.html", **self.review.totals())
@@ -108,8 +116,24 @@ class Site:
         if isinstance(picture, str):
             return PlainTextResponse(picture, 404)
         kind = "image/webp" if size == "thumb" else "image/jpeg"
-        headers = {"Cache-Control": "private, max-age=3600", "Content-Disposition": "inline"}
-        return Response(picture, media_type=kind, headers=headers)
+        return Response(picture, media_type=kind, headers=_KEPT)
+
+    def why(self, request: Request) -> Response:
+        left, right = request.path_params["left"], request.path_params["right"]
+        rows = self.figures.get(left, right)
+        if isinstance(rows, str):
+            return HTMLResponse(self.html("why.html", rows=[], lacking=rows))
+        numbers = count()
+        addressed = [[(panel, f"figure/{left}/{right}/{next(numbers)}") for panel in row] for row in rows]
+        return HTMLResponse(self.html("why.html", rows=addressed, lacking=""))
+
+    def figure(self, request: Request) -> Response:
+        left, right, number = (request.path_params[name] for name in ("left", "right", "number"))
+        rows = self.figures.get(left, right)
+        panels = [] if isinstance(rows, str) else list(chain.from_iterable(rows))
+        if number >= len(panels):
+            return PlainTextResponse("no such figure", 404)
+        return Response(panels[number].data, media_type="image/webp", headers=_KEPT)
 
     # What is decided
 
@@ -231,9 +255,9 @@ def told(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": printable(str(error))}, 409)
 
 
-def application(review: Review, pictures: Pictures, work: Work, **guarded: Any) -> Guard:
+def application(review: Review, pictures: Pictures, figures: Figures, work: Work, **guarded: Any) -> Guard:
     """Return the whole application; guarded: what Guard takes."""
-    site = Site(review, pictures, work)
+    site = Site(review, pictures, figures, work)
     return Guard(Starlette(routes=site.routes(), exception_handlers={DedupError: told}), **guarded)
 
 
@@ -248,7 +272,7 @@ def serve(
     names = frozenset((socket.gethostname().lower(), f"{socket.gethostname()}.local".lower(), host.lower()))
     review = Review(db)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener, Pictures(workers=workers) as pictures:
+    with socket.socket(family) as listener, Pictures(workers=workers) as pictures, Figures(review) as figures:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
@@ -258,7 +282,7 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         path = "/" if password else f"/{token}/"
         app = application(
-            review, pictures, Work(db, home_trash=home_trash),
+            review, pictures, figures, Work(db, home_trash=home_trash),
             token=token, password=password, host_is_ours=of_network(names) if password else local,
         )  # fmt: skip
         opened(f"http://{shown}:{listener.getsockname()[1]}{path}")

@@ -24,6 +24,7 @@ from dedup.plan import plan
 from dedup.store import Store
 from dedup.types import NOTHING_DECIDED, Decisions, Duplicate, Group, Plan
 from dedup.units import files_in
+from dedup.why import Couple
 
 ORDERS: dict[str, tuple[str, Callable[[Card], tuple[float, int]]]] = {
     "path": ("By folder", lambda c: (0, c.number)),
@@ -150,6 +151,16 @@ class Review:
         if index < 0 or (index not in self._card_of and self._part[index] < 0):
             return None
         return shot(self.report.photos.photos, index, self.report.run.settings)
+
+    def couple(self, left: str, right: str) -> tuple[Report, Couple | None]:
+        """Return the report, and the numbers in it of two photos by their SHA-256; None if they do not match."""
+        with self.lock:
+            a, b = (self._index_of.get(sha256, -1) for sha256 in (left, right))
+            return self.report, (a, b) if b in self._matched.get(a, {}) else None
+
+    def sha256(self, index: int) -> str:
+        """Return the SHA-256 of a photo by its number."""
+        return self.report.photos.photos[index].sha256
 
     def beside(self, number: int, wanted: Wanted) -> tuple[int, int]:
         """Return the groups before and after this one of those wanted; 0 where there is none.

@@ -153,6 +153,12 @@ const keys = {
   s: () => comparison?.view("swap"),
   d: () => comparison?.view("difference"),
   z: () => comparison?.view("zoom"),
+  w: () => {
+    const why = stage.querySelector(`details[data-n="${comparison?.right + 1}"]`);
+    if (!why) return;
+    why.open = !why.open;
+    why.scrollIntoView({ block: "nearest" });
+  },
   Escape: () => {
     if (comparison?.zoomed) comparison.view("zoom");
     else if (comparison?.panes.dataset.mode !== "side") comparison?.view("side");
@@ -191,6 +197,19 @@ stage.addEventListener("click", (event) => {
   else if (pick) comparison.pick(Number(pick) - 1);
   else if (way) go(Number(group().dataset[way]));
 });
+
+stage.addEventListener("toggle", async ({ target: why }) => { // does not bubble
+  const place = why.querySelector("div");
+  if (!why.open || !why.dataset.why || place.firstChild) return;
+  place.textContent = "Looking …";
+  try {
+    place.innerHTML = await (await get(`why/${why.dataset.why}`)).text();
+    if (why.isConnected) why.scrollIntoView({ block: "nearest" });
+  } catch (error) {
+    place.textContent = "";
+    tell(error.message, { bad: true });
+  }
+}, true);
 
 list.addEventListener("click", (event) => {
   const line = event.target.closest(".line");

@@ -1,0 +1,55 @@
+"""Why two photos are said to be duplicates, as a browser shows it: by both SHA-256, the latest figures remembered."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from threading import Lock
+
+from dedup.figure import Shown, shown
+from dedup.read import read_seen
+from dedup.review.session import Review
+from dedup.runners import Helpers
+from dedup.store import Store
+from dedup.weights import Weights, load_shipped
+from dedup.why import to_read, told
+
+_REMEMBERED = 200  # figures, about 20 KB each
+
+Rows = list[list[Shown]]
+
+
+class Figures:
+    """A context manager. get() may be called from any thread; one figure is made at a time."""
+
+    def __init__(self, review: Review) -> None:
+        self._review = review
+        self._helpers = Helpers(read_seen, workers=1)
+        self._kept: OrderedDict[tuple[str, str], Rows] = OrderedDict()
+        self._lock = Lock()
+        self._weights: Weights | None = None  # loaded when they are first needed
+
+    def __enter__(self) -> Figures:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._helpers.close()
+
+    def get(self, left: str, right: str) -> Rows | str:
+        """Return the figure of a photo to keep and one that matches it, or why there is none."""
+        with self._lock:
+            found = self._kept.pop((left, right), None) or self._made(left, right)
+            if not isinstance(found, str):
+                self._kept[left, right] = found
+                while len(self._kept) > _REMEMBERED:
+                    self._kept.popitem(last=False)
+            return found
+
+    def _made(self, left: str, right: str) -> Rows | str:
+        report, couple = self._review.couple(left, right)
+        if couple is None:
+            return "these two are not in one group"
+        self._weights = self._weights or load_shipped()
+        seen = self._helpers.call(to_read(report, couple))
+        with Store(self._review.db) as store:
+            comparison = told(couple, seen, report, store, self._weights)
+        return comparison if isinstance(comparison, str) else shown(comparison)
