@@ -20,6 +20,7 @@ from dedup.types import Decisions
 
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = (
     "<img src=x onerror=window.hacked=1>.jpg",
@@ -155,7 +156,128 @@ def test_report_runs_nothing_that_a_name_says(chromium: Any, dedup: Dedup, hosti
     page.context.close()
 
 
+def test_report_says_why_without_script_and_where_it_does_not(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path
+) -> None:
+    dedup("scan", album, "-q", "-o", tmp_path / "whole.html")
+    (album / "harbour small.jpg").unlink()
+    dedup("export", "-o", tmp_path / "report.html")
+    with tab(chromium, java_script_enabled=False) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        why = page.locator("details.why")
+        assert why.locator("summary").all_text_contents() == [
+            f"Why {name} is a copy"
+            for name in ("harbour grey.webp", "harbour small.jpg", "tower cropped.jpg", "tower mirrored.png")
+        ]
+        assert page.locator(".seen img:visible").count() == 0
+        for n in range(4):
+            why.nth(n).locator("summary").click()
+        assert page.locator(".seen img:visible").count() == 3 * 12
+        assert "No figure: gone since the scan" in why.nth(1).inner_text()
+        assert all(words.strip() for words in page.locator(".seen img").evaluate_all("(all) => all.map((i) => i.alt)"))
+        assert "4 of the 5 pairs carry a figure" in page.locator("footer").inner_text()
+    with tab(chromium) as page:
+        page.goto((tmp_path / "whole.html").as_uri())
+        page.evaluate("document.querySelectorAll('details.why').forEach((d) => { d.open = true; })")
+        sizes = page.locator(".seen img").evaluate_all("(all) => Promise.all(all.map((i) => i.decode())).then(() => 0)")
+        assert sizes == 0
+        assert page.locator(".seen img").count() == 4 * 12
+
+
+def test_report_prints_without_empty_pages(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "-q", "-o", tmp_path / "report.html")
+    with tab(chromium, color_scheme="dark") as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        page.emulate_media(media="print")
+        assert not page.locator(".bar").is_visible()
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 29, 31)"  # dark ink on paper
+        assert page.pdf(format="A4").count(b"/Type /Page\n") == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_both_pages_pass_an_audit_for_screen_reader_and_keyboard(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path, width: int, scheme: str
+) -> None:
+    dedup("scan", album, "-q", "-o", tmp_path / "report.html")
+    viewport = {"width": width, "height": 900}
+
+    def audited(page: Any) -> None:
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+
+    with (
+        serving(tmp_path / "test.db") as server,
+        tab(chromium, viewport=viewport, color_scheme=scheme, reduced_motion="reduce") as page,
+    ):
+        page.goto((tmp_path / "report.html").as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        audited(page)
+        page.goto(server.address)
+        page.keyboard.press("w")
+        playwright.expect(page.locator(".seen img")).to_have_count(12)
+        audited(page)
+        page.keyboard.press("?")
+        audited(page)
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Apply…").click()
+        page.get_by_label("every group").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("6 files would go")
+        audited(page)
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Accept many").click()
+        playwright.expect(page.locator("#dialog .sample li")).to_have_count(3)
+        audited(page)
+
+
 # The review
+
+
+def test_review_says_why_on_demand(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        asked: list[str] = []
+        page.on("request", lambda r: asked.append(r.url) if "/why/" in r.url or "/figure/" in r.url else None)
+        page.goto(server.address)
+        playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
+        assert asked == []
+        page.keyboard.press("w")
+        playwright.expect(page.locator(".seen img:visible")).to_have_count(12)
+        for n in range(12):
+            playwright.expect(page.locator(".seen img").nth(n)).not_to_have_js_property("naturalWidth", 0)
+        assert len(asked) == 13
+        page.keyboard.press("ArrowRight")
+        playwright.expect(page.locator("#stage h2")).to_have_text("tower.jpg")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("w")
+        playwright.expect(page.locator('details[data-n="3"] .seen img:visible')).to_have_count(12)
+        playwright.expect(page.locator('details[data-n="2"] .seen img')).to_have_count(0)
+        page.keyboard.press("w")
+        playwright.expect(page.locator(".seen img:visible")).to_have_count(0)
+        (album / "Trip [2019]" / "tower cropped.jpg").unlink()
+        page.locator('details[data-n="2"] summary').click()
+        playwright.expect(page.locator('details[data-n="2"]')).to_contain_text("No figure: gone since the scan")
+
+
+def test_review_says_what_becomes_of_files_with_the_same_bytes(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path
+) -> None:
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        page.goto(server.address)
+        tag, line = page.locator(".pane.keep .tag.go"), page.locator(".why li").last
+        playwright.expect(tag).to_have_text("1 more with the same bytes goes")
+        playwright.expect(line).to_contain_text("stays. The others go when you apply, also after Keep all")
+        page.keyboard.press("a")
+        page.keyboard.press("ArrowLeft")
+        playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
+        playwright.expect(tag).to_have_text("1 more with the same bytes goes")
+        page.get_by_role("button", name="Apply…").click()
+        playwright.expect(page.locator("#dialog")).to_contain_text("1 file would go")  # the page did not lie
+        page.keyboard.press("Escape")
+        page.keyboard.press("2")
+        page.keyboard.press("ArrowLeft")
+        playwright.expect(line).to_contain_text("All of them go")
 
 
 def test_person_decides_by_keyboard_and_it_lasts(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:

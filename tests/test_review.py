@@ -265,6 +265,25 @@ def test_only_photos_of_groups_are_served_and_by_digest(server: Server, path: st
     assert b"import" not in body
 
 
+def test_figure_comes_only_for_pairs_of_a_group_and_by_digest(server: Server, scanned: Path) -> None:
+    review = Review(str(scanned / "test.db"))
+    harbour, small = (s.photo.sha256 for s in review.card(HARBOUR).shots[:2])
+    tower = review.card(TOWER).shots[0].photo.sha256
+    status, headers, body = server.ask(f"figure/{harbour}/{small}/11")
+    assert (status, headers["content-type"], body[8:12]) == (200, "image/webp", b"WEBP")
+    assert "max-age" in headers["cache-control"]
+    page = server.ask(f"why/{harbour}/{small}")[2].decode()
+    assert page.count("<img") == 12
+    assert "difference, weighed: " in page
+    for pair in (f"{harbour}/{tower}", f"{harbour}/{harbour}", f"{'0' * 64}/{small}", "..%2f..%2fetc/passwd"):
+        assert server.ask(f"figure/{pair}/0")[0] == 404
+        assert b"<img" not in server.ask(f"why/{pair}")[2]
+    assert server.ask(f"figure/{harbour}/{small}/12")[0] == 404
+    assert server.ask(f"figure/{harbour}/{small}/-1")[0] == 404
+    assert server.ask(f"/figure/{harbour}/{small}/0")[0] == 404  # without the token
+    assert server.ask(f"figure/{harbour}/{small}/0", Sec_Fetch_Site="cross-site")[0] == 403
+
+
 def test_photo_comes_in_three_sizes_and_right_type(server: Server, scanned: Path) -> None:
     review = Review(str(scanned / "test.db"))
     garden = review.card(GARDEN).shots[0].photo.sha256
