@@ -143,6 +143,8 @@ def read_seen(pair: Pair) -> Seen | str:
             images.append(decode_within(data, longest=LOOK_SIDE))
         except UnreadablePhoto as error:
             return str(error)
+        except MemoryError:
+            return "not enough memory"
     left, right = images
     return Seen((left, right), lay(left, right, pair.guesses[0]) if pair.guesses else None)
 

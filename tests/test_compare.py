@@ -1,7 +1,9 @@
 """dedup compare, and the figure that it draws."""
 
 import shutil
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,13 @@ import pytest
 from album import plain, scene
 from click.testing import Result
 from PIL import Image, ImageOps
+
+from dedup.figure import panels
+from dedup.pipeline import Machine, compare_two, last_report
+from dedup.store import Store
+from dedup.types import Comparison, Explanation, Relation
+from dedup.weights import Weights
+from dedup.why import explained
 
 Dedup = Callable[..., Result]
 
@@ -71,6 +80,57 @@ def test_figure_has_six_columns_and_two_rows(dedup: Dedup, photo: Path, tmp_path
     assert all(cell.std() > 5 for cell in cells[:5])
     assert len({cell.tobytes() for cell in cells}) == 6
     assert figure[300:].std() > 5
+
+
+def test_pair_of_a_scan_is_explained_as_compare_does(
+    dedup: Dedup, album: Path, weights: Weights, tmp_path: Path
+) -> None:
+    dedup("scan", album, "-q")
+    machine = Machine(1, "cpu", lambda stage, done, of: None, time.time)
+    with Store(str(tmp_path / "test.db")) as store:
+        report = last_report(store)
+        photos = report.photos.photos
+        pairs = [(g.keeper, d.photo) for g in report.groups for d in g.duplicates]
+        both = [*pairs, *((b, a) for a, b in pairs)]
+        assert len(both) == 10
+        for (left, right), found in zip(both, explained(both, report, store, weights, workers=2), strict=True):
+            paths = (photos[i].files[0].path for i in (left, right))
+            expected = compare_two(*paths, weights=weights, machine=machine)
+            assert isinstance(found, Comparison)
+            assert (found.relation, found.change) == (expected.relation, expected.change)
+            assert found.probability == pytest.approx(expected.probability, abs=1e-5)
+            for ours, theirs in zip((*found.images, found.maps), (*expected.images, expected.maps), strict=True):
+                assert np.array_equal(ours, theirs)
+            assert found.canvas is not None
+            assert expected.canvas is not None
+            for ours, theirs in zip(found.canvas, expected.canvas, strict=True):
+                assert np.array_equal(ours, theirs)
+            assert [[panel.words for panel in row] for row in panels(found)] == [
+                [panel.words for panel in row] for row in panels(expected)
+            ]
+        gone = Path(photos[pairs[0][1]].files[0].path)
+        gone.write_bytes(gone.read_bytes() + b"x")
+        assert list(explained(pairs[:1], report, store, weights, workers=1)) == ["changed after the scan"]
+        newer = replace(weights, name="newer")
+        (said,) = explained(pairs[1:2], report, store, newer, workers=1)
+        assert said == "the scan was made by another version of dedup; scan again"
+
+
+def test_words_say_where_two_pictures_differ() -> None:
+    images = [np.zeros((30, 40, 3), np.uint8)] * 2
+    difference = np.zeros((10, 10), np.float32)
+    maps = np.zeros((2, 100, 4), np.int8)
+    seen = Explanation(difference, np.full((10, 10), 0.01, np.float32))
+    same = Comparison(Relation.COPY, 1.0, 1.0, "", images, maps, seen, None, None)
+    ((*_, before, after),) = panels(same)
+    assert (before.words, after.words) == ("difference: dark all over", "difference, weighed: dark all over")
+    difference[:2, 8:] = 0.7
+    ((*_, before, after),) = panels(same)
+    assert before.words == "difference: bright on 4% of it, most at the top right"
+    assert after.words == "difference, weighed: bright on 4% of it, most at the top right"
+    seen.weight[:] = 0
+    ((*_, after),) = panels(same)
+    assert after.words == "difference, weighed: dark all over"
 
 
 @pytest.mark.parametrize(

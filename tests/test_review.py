@@ -1,6 +1,7 @@
 """The review, without a browser: what a decision means, and whom the server refuses."""
 
 import base64
+import io
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from album import make_album, scene
 from click.testing import CliRunner, Result
+from PIL import Image
 from serving import Server, serving
+from test_decode import mosaic
 
 from dedup.cli import main
 from dedup.errors import BadUsage
@@ -290,6 +293,22 @@ def test_photo_comes_in_three_sizes_and_right_type(server: Server, scanned: Path
     types = {size: server.ask(f"photo/{garden}/{size}")[1]["content-type"] for size in ("thumb", "screen", "full")}
     assert types == {"thumb": "image/webp", "screen": "image/jpeg", "full": "image/jpeg"}
     assert server.ask(f"photo/{garden}/huge")[0] == 404
+
+
+def test_camera_raw_is_shown_developed_and_explained(dedup: Dedup, tmp_path: Path) -> None:
+    rawpy = pytest.importorskip("rawpy")
+    folder = tmp_path / "Photos"
+    folder.mkdir()
+    (folder / "DSC_1.dng").write_bytes(mosaic())
+    with rawpy.imread(str(folder / "DSC_1.dng")) as raw:
+        Image.fromarray(raw.postprocess(use_camera_wb=True)).resize((300, 225)).save(folder / "mail.jpg")
+    dedup("scan", folder, "-q")
+    with serving(tmp_path / "test.db") as server:
+        kept, other = (s.photo.sha256 for s in Review(str(tmp_path / "test.db")).card(1).shots)
+        for size, kind in (("thumb", "WEBP"), ("screen", "JPEG"), ("full", "JPEG")):
+            with Image.open(io.BytesIO(server.ask(f"photo/{kept}/{size}")[2])) as shown:
+                assert (shown.format, shown.width > shown.height) == (kind, True)
+        assert server.ask(f"figure/{kept}/{other}/0")[0] == 200
 
 
 def test_bad_bodies_are_one_line(server: Server) -> None:
