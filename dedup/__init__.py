@@ -1,3 +1,51 @@
-"""Find the near-duplicate photos in a collection, and get rid of them without ever losing a picture."""
+"""Find the near-duplicate photos in a collection, and get rid of them without ever losing a picture.
 
-__version__ = "0.1.0"
+    import dedup
+    report = dedup.scan(["~/Photos"])
+    for group in report.groups:
+        print(group.keep.path, [duplicate.path for duplicate in group.duplicates])
+
+Everything here comes from dedup.api, which is loaded when it is first asked for; the command line is dedup.cli.
+"""
+
+from typing import TYPE_CHECKING
+
+from dedup.version import __version__
+
+if TYPE_CHECKING:
+    from dedup.api import (
+        Comparison,
+        Duplicate,
+        Encoder,
+        Group,
+        Kept,
+        Pair,
+        Report,
+        Skipped,
+        compare,
+        load_encoder,
+        scan,
+    )
+
+__all__ = [
+    "Comparison",
+    "Duplicate",
+    "Encoder",
+    "Group",
+    "Kept",
+    "Pair",
+    "Report",
+    "Skipped",
+    "__version__",
+    "compare",
+    "load_encoder",
+    "scan",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'dedup' has no attribute '{name}'")
+    from dedup import api
+
+    return getattr(api, name)

@@ -6,30 +6,40 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from platformdirs import user_config_dir, user_data_dir
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem, get_completion_class
 
-from dedup import __version__
+from dedup import places
 from dedup.errors import BadUsage, DedupError, OutOfTime, StoreUnusable
-from dedup.words import human_bytes, human_time, plural, printable
+from dedup.version import __version__
+from dedup.words import human_bytes, human_time, plural, printable, roughly
 
 if TYPE_CHECKING:
     from dedup.actions import Outcome
-    from dedup.pipeline import Report
+    from dedup.pipeline import Machine, Report
     from dedup.schedule import Job
     from dedup.store import Attempt, Store
-    from dedup.types import Plan
+    from dedup.types import Plan, Settings
     from dedup.why import Explained
 
 _SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
+_FIRST_S = 3.0  # a run that will be over by then needs no explanation
+_EXPLANATION = """\
+Reading {files} new files, each once: {left} to go. Then photos that look alike are compared, and likely copies looked
+at again, which takes longer the more of them there are. No photo is changed. Ctrl-C stops; the next scan goes on there,
+and reads only what is new."""
 
 
 class Commands(click.Group):
@@ -52,7 +62,7 @@ def options_of(command: click.Command) -> dict[str, click.Option]:
 
 def read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     """Make the options of a TOML file the defaults of this command: [scan] for `scan`, the top for all."""
-    path = value or os.path.join(user_config_dir("dedup"), "config.toml")
+    path = value or places.config()
     ctx.meta["dedup.config"] = path if value or os.path.exists(path) else None
     ctx.default_map = {}
     for command, name, set_to in settings_in(ctx.meta["dedup.config"]):
@@ -99,26 +109,37 @@ def check_setting(option: click.Option, value: Any, where: str) -> None:
 
 def database(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --db and --config."""
-    default = os.path.join(user_data_dir("dedup"), "dedup.db")
-    db = click.option("--db", metavar="FILE", envvar="DEDUP_DB", default=default, show_default=True,
-                      help="Where to remember what was seen.")  # fmt: skip
-    config = click.option("--config", metavar="FILE", envvar="DEDUP_CONFIG", is_eager=True, expose_value=False,
-                          callback=read_config, help="Read options from a TOML file.")  # fmt: skip
+    db = click.option("--db", metavar="FILE", type=PathWord(), envvar="DEDUP_DB", default=places.database(),
+                      show_default=True, help="Where to remember what was seen.")  # fmt: skip
+    config = click.option("--config", metavar="FILE", type=PathWord(), envvar="DEDUP_CONFIG", is_eager=True,
+                          expose_value=False, callback=read_config, help="Read options from a TOML file.")  # fmt: skip
     return config(db(command))
+
+
+def notes(changes: str, *examples: str) -> str:
+    """Return the end of the help of a command: what it changes on disk, and words to copy."""
+    return f"Changes on disk: {changes}\n\n\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples)
 
 
 def keep_words(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Return the words of --keep, those of the default order without it."""
+    from dedup.group import keep_order
     from dedup.types import KEEP
 
-    if value is None:
-        return KEEP
-    words = [word.strip() for word in value.split(",")]
-    unknown = [word for word in words if word not in KEEP]
-    if unknown or not words or len(set(words)) < len(words):
-        what = f"'{unknown[0]}' is none of them" if unknown else "each once, one at least"
-        raise BadUsage(f"--keep takes words of {', '.join(KEEP)}; {what}")
-    return tuple(words)
+    return KEEP if value is None else keep_order([word.strip() for word in value.split(",")])
+
+
+class PathWord(click.ParamType[str]):
+    """A path, or one of these words; shells complete both. Whether it can be used is for the command to say."""
+
+    name = "path"
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        words = [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="file"), *words]
 
 
 class Duration(click.ParamType[int]):
@@ -141,17 +162,33 @@ def main() -> None:
     \b
     Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but not with every file;
     4 another run holds this database; 10 duplicates were found (scan --fail-if-found).
+
+    \b
+    Begin with 'dedup scan ~/Photos', or, without photos at hand, with 'dedup demo'.
     """
 
 
-@main.command()
-@click.argument("path", nargs=-1, required=True, metavar="PATH...")
-@click.option("--output", "-o", multiple=True, metavar="FILE", help="Write the groups to FILE (.csv, .json or .html).")
+@main.command(
+    epilog=notes(
+        "the database, and the files of --output and --json-log. No photo.",
+        "dedup scan ~/Photos",
+        "dedup scan ~/Phone /mnt/nas/Photos --protect /mnt/nas/Photos -o report.html",
+    )
+)
+@click.argument("path", nargs=-1, required=True, metavar="PATH...", type=PathWord())
+@click.option(
+    "--output",
+    "-o",
+    multiple=True,
+    metavar="FILE",
+    type=PathWord(),
+    help="Write the groups to FILE (.csv, .json or .html).",
+)
 @click.option("--include", type=click.Choice(["similar"]), help="Report other shots of one scene too.")
 @click.option("--min-probability", type=click.FloatRange(0, 1), default=0.9, show_default=True, metavar="P",
               help="How sure a copy must be.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders of this name or path.")
-@click.option("--protect", multiple=True, metavar="DIR", help="Keep the photos of this folder first.")
+@click.option("--protect", multiple=True, metavar="DIR", type=PathWord(), help="Keep the photos of this folder first.")
 @click.option("--keep", metavar="WORD,...", callback=keep_words,
               help="What decides who is kept, the first word first. Default: protected,preferred,pixels,original,"
                    "bytes,metadata,oldest,path.")  # fmt: skip
@@ -167,23 +204,27 @@ def main() -> None:
 @click.option(
     "--max-time", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h; the next scan goes on there."
 )
-@click.option("--json-log", metavar="FILE", help="Add what happens to FILE, as JSON lines; - is stderr.")
+@click.option(
+    "--json-log", metavar="FILE", type=PathWord(), help="Add what happens to FILE, as JSON lines; - is stderr."
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 @database
+@click.pass_context
 def scan(
-    path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
+    ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
     exclude: tuple[str, ...], protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
     avoid: tuple[str, ...], confirm: bool, workers: int, device: str, fail_if_found: bool, max_time: int | None,
     json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH, and remember what was seen."""
     from dedup import report
-    from dedup.pipeline import Machine, find_duplicates
-    from dedup.store import Store
+    from dedup.files import folder
+    from dedup.pipeline import Machine
     from dedup.types import Settings
-    from dedup.weights import load_shipped
+    from dedup.weights import device_of
 
-    formats = [report.format_of(file) for file in output]
+    for file in output:
+        report.format_of(file)
     roots = [folder(p) for p in path]
     settings = Settings(
         min_probability=min_probability,
@@ -195,23 +236,66 @@ def scan(
         avoid=avoid,
     )
     with Log(json_log, quiet=quiet, seconds=max_time) as log:
-        machine = Machine(workers, chosen_device(device), log.progress, time.time)
-        with (
-            log.failures(),
-            Store(os.path.abspath(db), scanning=True) as store,
-            on_record(store, roots, log) as figures,
-        ):
-            result = find_duplicates(
-                roots, exclude=exclude, store=store, weights=load_shipped(device=machine.device),
-                settings=settings, machine=machine,
-            )  # fmt: skip
-            for file, format in zip(output, formats, strict=True):
-                report.write(result, "groups", format, file, explained=why(result, store, workers))
-            figures |= totals(result)
-        log.event("finished", **figures)
+        machine = Machine(workers, device_of(device), log.progress, time.time)
+        result, figures = scanned(roots, output, settings, machine, exclude=exclude, db=os.path.abspath(db), log=log)
     if not quiet and json_log != "-":
         click.echo(summary(figures) if sys.stdout.isatty() else line_of(figures, roots))
+        if sys.stdout.isatty():
+            click.echo(printable(f"Next: {next_command(figures, path, output, include)}{same_database(ctx)}"))
     sys.exit(exit_code(result, fail_if_found=fail_if_found))
+
+
+def scanned(
+    roots: list[str], output: Sequence[str], settings: Settings, machine: Machine,
+    *, exclude: Sequence[str], db: str, log: Log,
+) -> tuple[Report, dict[str, Any]]:  # fmt: skip
+    """Return what a scan found, and its figures; by then the groups are written to the output files."""
+    from dedup import report
+    from dedup.pipeline import find_duplicates
+    from dedup.store import Store
+    from dedup.weights import load_shipped
+
+    with log.failures(), Store(db, scanning=True) as store, on_record(store, roots, log) as figures:
+        result = find_duplicates(
+            roots, exclude=exclude, store=store, weights=load_shipped(device=machine.device),
+            settings=settings, machine=machine,
+        )  # fmt: skip
+        for file in output:
+            explained = why(result, store, machine.workers)
+            report.write(result, "groups", report.format_of(file), file, explained=explained)
+        figures |= totals(result)
+    log.event("finished", **figures)
+    return result, figures
+
+
+def next_command(figures: dict[str, Any], path: Sequence[str], output: Sequence[str], include: str | None) -> str:
+    """Return what a person would type next, and what it is good for."""
+    if figures["groups"] and any(file.lower().endswith(".html") for file in output):
+        return "dedup apply"  # prints a plan, and changes nothing
+    if figures["groups"]:
+        return "dedup review" if can_review() and has_display() else "dedup export groups -o report.html"
+    if figures["skipped"]:
+        return "dedup export skipped"
+    if figures["photos"] and not include:
+        return f"dedup scan --include similar {shlex.join(path)}"
+    return "dedup find IMAGE" if figures["photos"] else "dedup scan FOLDER"
+
+
+def can_review() -> bool:
+    """Return whether the extra `review` is installed."""
+    return all(find_spec(package) for package in ("starlette", "uvicorn"))
+
+
+def has_display() -> bool:
+    """Return whether a browser could be seen by who reads this."""
+    desktop = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    return sys.stdout.isatty() and bool(desktop)
+
+
+def same_database(ctx: click.Context) -> str:
+    """Return the words that make the next command see what this one saw, where they were typed."""
+    typed = ctx.get_parameter_source("db") is ParameterSource.COMMANDLINE
+    return f" --db {shlex.quote(ctx.params['db'])}" if typed else ""
 
 
 @contextmanager
@@ -225,30 +309,16 @@ def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, An
         yield figures
         figures["new"] = store.count("photo") - photos
         store.ended(number, "finished", figures, ended_at=time.time())
-    except DedupError as error:
+    except (DedupError, KeyboardInterrupt) as caught:
+        stopped = OutOfTime("stopped by Ctrl-C; what was read is kept, and the next scan goes on there")
+        error = caught if isinstance(caught, DedupError) else stopped
         with suppress(StoreUnusable):
             store.ended(number, outcome_of(error), {"error": str(error)}, ended_at=time.time())
-        raise
+        raise error from caught.__cause__
 
 
 def outcome_of(error: DedupError) -> str:
     return "stopped" if isinstance(error, OutOfTime) else "failed"
-
-
-def folder(path: str) -> str:
-    """Return the absolute path of a folder to scan. Raises BadUsage if it is a file."""
-    if os.path.isfile(path):
-        raise BadUsage(f"{path}: a file, not a folder; scan its folder, or ask with 'dedup find' what matches it")
-    return os.path.abspath(path)
-
-
-def chosen_device(device: str) -> str:
-    """Return the torch device; auto is the GPU where there is one."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise BadUsage("--device cuda: torch sees no GPU here; use --device auto")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def totals(result: Report) -> dict[str, Any]:
@@ -309,6 +379,7 @@ class Log:
         self.lines = None if json_log is None else Lines.to(json_log)
         self.bars = json_log != "-" and not quiet and sys.stderr.isatty()
         self.seconds, self.begun = seconds, time.monotonic()
+        self.explained = False
 
     def event(self, name: str, **what: Any) -> None:
         if self.lines is not None:
@@ -331,6 +402,7 @@ class Log:
             self.event("progress", stage=stage, done=done, of=of)
         if self.bars:
             self._draw(stage, done, of)
+            self._explain(stage, done, of)
         if self.seconds is not None and time.monotonic() - self.begun >= self.seconds and done < of:
             raise OutOfTime(f"stopped after {human_time(self.seconds)}, as --max-time says: {stage} is at {done:,} of "
                             f"{of:,}; the next scan goes on there")  # fmt: skip
@@ -344,6 +416,14 @@ class Log:
             self.bar = tqdm(total=of, desc=stage.capitalize(), unit="", leave=False, dynamic_ncols=True)
         self.bar.total = of
         self.bar.update(done - self.bar.n)
+
+    def _explain(self, stage: str, done: int, of: int) -> None:
+        """Say once, after the first seconds of a longer run, what is going on and about how long it will be."""
+        took = time.monotonic() - self.begun
+        left = took * (of - done) / max(1, done)
+        if stage == "reading" and not self.explained and took >= _FIRST_S and left >= _FIRST_S:
+            self.explained = True
+            self.bar.write(_EXPLANATION.format(files=f"{of:,}", left=roughly(left)), file=sys.stderr)
 
     def close(self) -> None:
         if self.bar is not None:
@@ -379,12 +459,16 @@ class Lines(RotatingFileHandler):
         self.setLevel(logging.CRITICAL + 1)
 
 
-@main.command()
+@main.command(
+    epilog=notes(
+        "the file of --output; without it, nothing.", "dedup export groups -o report.html", "dedup export skipped"
+    )
+)
 @click.argument("table", type=click.Choice(["groups", "pairs", "photos", "skipped", "decisions"]), default="groups")
 @click.option(
     "--format", "format_", type=click.Choice(["csv", "json", "html"]), help="Default: by the suffix of FILE, or csv."
 )
-@click.option("--output", "-o", metavar="FILE", help="Default: standard output.")
+@click.option("--output", "-o", metavar="FILE", type=PathWord(), help="Default: standard output.")
 @database
 def export(table: str, format_: str | None, output: str | None, db: str) -> None:
     """Write what the last scan found: groups, the pairs that were compared, photos, files skipped, or decisions."""
@@ -406,8 +490,8 @@ def why(report: Report, store: Store, workers: int) -> Explained:
     return lambda couples: explained(couples, report, store, load_shipped(), workers=workers)
 
 
-@main.command()
-@click.argument("image", nargs=-1, required=True, metavar="IMAGE...")
+@main.command(epilog=notes("nothing.", "dedup find holiday.jpg"))
+@click.argument("image", nargs=-1, required=True, metavar="IMAGE...", type=PathWord())
 @click.option("--min-probability", type=click.FloatRange(0, 1), default=0.9, show_default=True, metavar="P",
               help="How sure a copy must be.")  # fmt: skip
 @database
@@ -431,10 +515,19 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
     sys.exit(_SKIPPED if skipped else 0)
 
 
-@main.command()
-@click.argument("left", metavar="A")
-@click.argument("right", metavar="B")
-@click.option("--figure", metavar="PNG", help="Draw why: both photos, their features, the difference, what counted.")
+@main.command(
+    epilog=notes(
+        "the file of --figure, which must be new; without it, nothing.", "dedup compare a.jpg b.jpg --figure why.png"
+    )
+)
+@click.argument("left", metavar="A", type=PathWord())
+@click.argument("right", metavar="B", type=PathWord())
+@click.option(
+    "--figure",
+    metavar="PNG",
+    type=PathWord(),
+    help="Draw why: both photos, their features, the difference, what counted.",
+)
 def compare(left: str, right: str, figure: str | None) -> None:
     """Print how photo A is related to photo B, how surely, and what was done to it."""
     from dedup import figure as drawing
@@ -447,17 +540,15 @@ def compare(left: str, right: str, figure: str | None) -> None:
         raise BadUsage(f"--figure {figure}: is there already; choose another name")
     machine = Machine(1, "cpu", lambda stage, done, of: None, time.time)
     found = compare_two(os.path.abspath(left), os.path.abspath(right), weights=load_shipped(), machine=machine)
-    words = [found.relation.word, f"probability of a copy {found.probability:.4f}", found.change]
-    line = ", ".join(word for word in words if word)
     if figure:
         try:
-            drawing.draw(found, line).save(figure, "PNG")
+            drawing.draw(found, found.words).save(figure, "PNG")
         except OSError as error:
             raise DedupError(f"{figure}: cannot be written ({error.strerror or error})") from error
-    click.echo(line)
+    click.echo(found.words)
 
 
-@main.command()
+@main.command(epilog=notes("nothing.", "dedup status", "dedup status --runs"))
 @click.option("--runs", is_flag=True, help="Print the last scans instead: when, how long, what was new, what failed.")
 @database
 def status(runs: bool, db: str) -> None:
@@ -492,8 +583,8 @@ def told(run: Attempt) -> str:
     return f"{when}  {took:>12}  {', '.join(run.roots)}: {what}"
 
 
-@main.command()
-@click.argument("path", nargs=-1, required=True, metavar="PATH...")
+@main.command(epilog=notes("the database. No photo.", "dedup forget ~/Photos/Old"))
+@click.argument("path", nargs=-1, required=True, metavar="PATH...", type=PathWord())
 @database
 def forget(path: tuple[str, ...], db: str) -> None:
     """Remove files and folders from the database. The files themselves stay."""
@@ -506,11 +597,22 @@ def forget(path: tuple[str, ...], db: str) -> None:
             click.echo(printable(f"{folder}: {gone} forgotten"))
 
 
-@main.command()
-@click.argument("plan", required=False, metavar="[PLAN.csv]")
+@main.command(
+    epilog=notes(
+        "without --yes, only the file of --output. With it, duplicates leave their folders, as a journal tells.",
+        "dedup apply",
+        "dedup apply --yes",
+        "dedup apply --output plan.csv",
+        "dedup apply plan.csv --to ~/Away --yes",
+    )
+)
+@click.argument("plan", required=False, metavar="[PLAN.csv]", type=PathWord())
 @click.option("--to", default="trash", show_default=True, metavar="trash|DIR|hardlink|reflink|delete",
+              type=PathWord("trash", "hardlink", "reflink", "delete"),
               help="Where duplicates go, or what takes their place.")  # fmt: skip
-@click.option("--output", "-o", metavar="FILE", help="Write the plan to FILE (.csv), to be edited and applied.")
+@click.option(
+    "--output", "-o", metavar="FILE", type=PathWord(), help="Write the plan to FILE (.csv), to be edited and applied."
+)
 @click.option("--include", type=click.Choice(["similar"]), help="Act on other shots of one scene too.")
 @click.option("--yes", is_flag=True, help="Do it. Without, the plan is printed and nothing is changed.")
 @click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be taken back.")
@@ -593,7 +695,7 @@ def tell(outcomes: Iterable[Outcome]) -> int:
     return failed
 
 
-@main.command()
+@main.command(epilog=notes("what an apply took away comes back, and its journal says so.", "dedup undo"))
 @click.option("--run", metavar="ID", help="Take back this run. Default: the newest that was not taken back.")
 @database
 def undo(run: str | None, db: str) -> None:
@@ -610,15 +712,19 @@ def undo(run: str | None, db: str) -> None:
             return
         entries = journal.read(folder, run)
         with journal.Journal(journal.path_of(folder, run)) as lines:
-            failed = tell(actions.undo(entries, journal=lines, home_trash=os.path.join(user_data_dir(), "Trash")))
+            failed = tell(actions.undo(entries, journal=lines, home_trash=places.trash()))
     sys.exit(_SKIPPED if failed else 0)
 
 
-@main.command()
+@main.command(
+    epilog=notes("the database. No photo.", "dedup mark not-duplicate a.jpg b.jpg", "dedup mark keep --group 3")
+)
 @click.argument("decision", type=click.Choice(["not-duplicate", "keep", "undecided"]), required=False)
-@click.argument("path", nargs=-1, metavar="[PATH]...")
+@click.argument("path", nargs=-1, metavar="[PATH]...", type=PathWord())
 @click.option("--group", type=click.IntRange(1), metavar="N", help="All photos of group N of 'dedup export groups'.")
-@click.option("--from", "from_", metavar="FILE", help="Take the decisions that 'dedup export decisions' wrote.")
+@click.option(
+    "--from", "from_", metavar="FILE", type=PathWord(), help="Take the decisions that 'dedup export decisions' wrote."
+)
 @database
 def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: str | None, db: str) -> None:
     """Remember that photos are no duplicates of each other, or are to be kept, whatever they are called later."""
@@ -656,7 +762,11 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
         click.echo(f"{len(pairs) if decision == 'not-duplicate' else len(photos):,} decisions remembered")
 
 
-@main.command("config", context_settings={"allow_interspersed_args": False})
+@main.command(
+    "config",
+    context_settings={"allow_interspersed_args": False},
+    epilog=notes("nothing.", "dedup config show", "dedup config show scan --exclude '*.tmp'"),
+)
 @click.argument("action", type=click.Choice(["show"]))
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [WORD]...]")
 def config_(action: str, words: tuple[str, ...]) -> None:
@@ -692,9 +802,15 @@ def setting(key: str, option: click.Option, value: Any, source: str) -> str:
     return printable(f"{text:<50} # {words.get(source, 'default')}")
 
 
-@main.command()
+@main.command(
+    epilog=notes(
+        "install and remove change the timers of this user (systemd, cron or launchd); list changes nothing.",
+        "dedup schedule install ~/Photos --at 03:00",
+        "dedup schedule remove ~/Photos",
+    )
+)
 @click.argument("action", type=click.Choice(["install", "list", "remove"]))
-@click.argument("path", nargs=-1, metavar="[PATH]...")
+@click.argument("path", nargs=-1, metavar="[PATH]...", type=PathWord())
 @click.option("--daily", is_flag=True, help="Every day; the default.")
 @click.option("--weekly", is_flag=True, help="On Sundays.")
 @click.option("--at", metavar="HH:MM", default="03:00", show_default=True, help="When it begins.")
@@ -710,6 +826,7 @@ def schedule(
     All options of the scan but --db come from the config file.
     """
     from dedup import schedule as jobs
+    from dedup.files import folder
 
     kind = jobs.available() if kind == "auto" else kind
     if action == "list":
@@ -748,7 +865,13 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-@main.command()
+@main.command(
+    epilog=notes(
+        "decisions go to the database at once; photos move only by Apply on the page, as with 'dedup apply --yes'.",
+        "dedup review",
+        "dedup review --port 8000 --no-browser",
+    )
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Default: any that is free.")
 @click.option("--host", metavar="ADDRESS", help="Let others on the network in, with a password: DEDUP_REVIEW_PASSWORD.")
 @click.option("--no-browser", is_flag=True, help="Print the address only.")
@@ -770,7 +893,7 @@ def review(port: int, host: str | None, no_browser: bool, db: str) -> None:
 
     serve(
         os.path.abspath(db), host=host or "127.0.0.1", port=port, password=network_password() if host else "",
-        home_trash=os.path.join(user_data_dir(), "Trash"), workers=os.cpu_count() or 1, opened=opened,
+        home_trash=places.trash(), workers=os.cpu_count() or 1, opened=opened,
     )  # fmt: skip
 
 
@@ -787,3 +910,43 @@ def network_password() -> str:
         err=True,
     )
     return password
+
+
+@main.command(epilog=notes("a new folder, with everything in it. It is never one that is there already.", "dedup demo"))
+@click.argument("folder", default="dedup-demo", metavar="[FOLDER]", type=PathWord())
+@click.option("--no-browser", is_flag=True, help="Do not open the report.")
+def demo(folder: str, no_browser: bool) -> None:
+    """Draw a small album into FOLDER (dedup-demo), scan it, and show the report: what dedup does, in half a minute."""
+    import webbrowser
+
+    from dedup.demo import make_album
+    from dedup.pipeline import Machine
+    from dedup.types import Settings
+
+    folder = os.path.abspath(folder)
+    page, db = os.path.join(folder, "report.html"), os.path.join(folder, "dedup.db")
+    photos = make_album(folder)
+    with Log(None, quiet=False, seconds=None) as log:
+        machine = Machine(os.cpu_count() or 1, "cpu", log.progress, time.time)
+        _, figures = scanned([photos], [page], Settings(), machine, exclude=(), db=db, log=log)
+    click.echo(summary(figures))
+    click.echo(printable(f"Report: {page}"))
+    if has_display() and not no_browser:
+        webbrowser.open(Path(page).as_uri())
+    click.echo("Next: dedup scan ~/Photos -o report.html")
+
+
+_SHELLS = {
+    "bash": "~/.local/share/bash-completion/completions/dedup",
+    "zsh": "~/.zfunc/_dedup",  # with it in fpath
+    "fish": "~/.config/fish/completions/dedup.fish",
+}
+
+
+@main.command(epilog=notes("nothing.", *(f"dedup completion {shell} > {file}" for shell, file in _SHELLS.items())))
+@click.argument("shell", type=click.Choice(list(_SHELLS)))
+def completion(shell: str) -> None:
+    """Print the script by which SHELL completes commands, options, their values, and paths."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(main, {}, "dedup", "_DEDUP_COMPLETE").source())

@@ -55,10 +55,17 @@ def walk(roots: Sequence[str], *, exclude: Sequence[str] = ()) -> Iterator[File 
     return _walk_all([_checked(root) for root in roots], excluded)
 
 
+def folder(path: str) -> str:
+    """Return the absolute path of a folder to scan. Raises BadUsage if it is a file."""
+    if os.path.isfile(path):
+        raise BadUsage(f"{path}: a file, not a folder; scan its folder, or ask with 'dedup find' what matches it")
+    return os.path.abspath(path)
+
+
 def _checked(root: str) -> tuple[str, os.stat_result]:
     """Return the root as an absolute path, links in it left as they are, and what it leads to."""
     if not root:
-        raise BadUsage("an empty path is no folder")  # abspath would make it the current one
+        raise BadUsage("an empty path is no folder; '.' is the current one")  # abspath would make it the current one
     path = os.path.abspath(root)
     shown = path if path.isprintable() else repr(path)
     try:
@@ -66,7 +73,9 @@ def _checked(root: str) -> tuple[str, os.stat_result]:
         if stat.S_ISDIR(seen.st_mode):
             os.scandir(path).close()
     except (FileNotFoundError, NotADirectoryError):
-        raise BadUsage(f"{shown}: no such folder") from None
+        raise BadUsage(
+            f"{shown}: no such file or folder; look for a typing error, or a drive that is not mounted"
+        ) from None
     except OSError as error:
         raise BadUsage(f"{shown}: {_words(error)}") from None
     if not stat.S_ISDIR(seen.st_mode) and not stat.S_ISREG(seen.st_mode):

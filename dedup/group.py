@@ -14,7 +14,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from dedup.errors import BadUsage
 from dedup.types import (
+    KEEP,
     NOTHING_DECIDED,
     Candidates,
     Decisions,
@@ -29,6 +31,15 @@ from dedup.types import (
 from dedup.units import one_unit
 
 _Edges = dict[int, dict[int, int]]  # photo -> {photo it was compared with: row of the verdict}
+
+
+def keep_order(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words that decide who is kept, as Settings holds them. Raises BadUsage if they are not such words."""
+    unknown = [word for word in words if word not in KEEP]
+    if unknown or not words or len(set(words)) < len(words):
+        what = f"'{unknown[0]}' is none of them" if unknown else "each once, one at least"
+        raise BadUsage(f"--keep takes words of {', '.join(KEEP)}; {what}")
+    return tuple(words)
 
 
 def protected(path: str, settings: Settings) -> bool:

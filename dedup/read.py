@@ -16,13 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import __version__
 from dedup.align import LOOK_SIDE, Aligned, Canvas, Prepared, align, lay, prepare
 from dedup.decode import decode, decode_within, pixels_sha256, preview
 from dedup.errors import NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, sniff
 from dedup.types import File, Homography, Picture, Skipped
 from dedup.units import RAW_SUFFIXES
+from dedup.version import __version__
 
 _MOST = 4 << 30  # bytes; a larger file is no photo
 # A file of such a name that holds no picture has come to harm; any other is simply something else.

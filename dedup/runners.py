@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import Queue
+from threading import Lock
+from types import ModuleType
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -26,6 +28,7 @@ Result = TypeVar("Result")
 
 _AHEAD = 4  # items handed to a worker before its answers, so that it never waits
 _LIMIT_S = 120.0  # for one item
+_STARTING = Lock()  # what a new process inherits is changed for all threads of this one
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -206,10 +209,25 @@ def _start(fn: Callable[[Item], Result]) -> _Worker[Item]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(fn, theirs), daemon=True)
-    with _one_thread_each():
+    with _STARTING, _one_thread_each(), _without_main(fn):
         process.start()
     theirs.close()
     return _Worker(process, ours, deque(), time.monotonic())
+
+
+@contextmanager
+def _without_main(fn: Callable[..., object]) -> Iterator[None]:
+    """Have a new process not run the program of this one again, unless fn is from there.
+
+    A script that asks for a scan in its first line would ask for it again in every worker, and none would answer.
+    """
+    main = sys.modules["__main__"]
+    if getattr(fn, "__module__", "") != "__main__":
+        sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

@@ -194,6 +194,11 @@ class Comparison:
     canvas: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None
     seen_twice: Explanation | None
 
+    @property
+    def words(self) -> str:
+        said = (self.relation.word, f"probability of a copy {self.probability:.4f}", self.change)
+        return ", ".join(word for word in said if word)
+
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:

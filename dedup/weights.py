@@ -18,7 +18,7 @@ from safetensors.torch import load
 
 from dedup.confirm import ResidualHead
 from dedup.encode import Encoder
-from dedup.errors import WeightsUnusable
+from dedup.errors import BadUsage, WeightsUnusable
 from dedup.verify import Calibration, PairHead
 
 FILE = "dedup.safetensors"
@@ -58,6 +58,15 @@ def _keep_freed_memory() -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def device_of(word: str) -> str:
+    """Return the torch device that auto, cpu or cuda means here. Raises BadUsage for another word, or without a GPU."""
+    if word not in ("auto", "cpu", "cuda"):
+        raise BadUsage(f"the device is auto, cpu or cuda, not {word!r}")
+    if word == "cuda" and not torch.cuda.is_available():
+        raise BadUsage("--device cuda: torch sees no GPU here; use --device auto")
+    return "cuda" if word != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def load_shipped(*, device: str = "cpu") -> Weights:

@@ -26,3 +26,10 @@ def human_time(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def roughly(seconds: float) -> str:
+    """Return a time that was guessed, no finer than a guess is."""
+    if seconds < 55:
+        return f"about {max(1, round(seconds / 10)) * 10} s"
+    return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

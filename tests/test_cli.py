@@ -179,7 +179,7 @@ def test_json_log_goes_to_a_file_that_is_rotated(dedup: Dedup, album: Path, tmp_
     assert (tmp_path / "log.jsonl.1").stat().st_size == 999_991
     events = [json.loads(line) for line in log.read_text().splitlines()]
     assert [e["event"] for e in events if e["event"] != "progress"] == ["started", "finished", "started", "failed"]
-    assert "no such folder" in events[-1]["error"]
+    assert "no such file or folder" in events[-1]["error"]
     words = error_of(dedup("scan", album, "--json-log", tmp_path / "no/log", code=2))
     assert words.endswith("the log cannot be written (No such file or directory)")
 

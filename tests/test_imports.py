@@ -6,7 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "dedup"
 
 ALLOWED: dict[str, set[str]] = {
-    "__init__": set(),
+    "version": set(),
+    "__init__": {"api", "version"},
     "__main__": {"cli"},
     "types": set(),
     "errors": set(),
@@ -16,7 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "decode": {"types", "errors", "formats", "metadata"},
     "plane": {"types"},
     "align": {"types", "plane"},
-    "read": {"types", "errors", "formats", "decode", "align", "units", "__init__"},
+    "read": {"types", "errors", "formats", "decode", "align", "units", "version"},
     "runners": set(),
     "encode": {"types"},
     "index": {"types"},
@@ -25,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "change": {"types", "plane"},
     "figure": {"types"},
     "units": {"types", "errors"},
-    "group": {"types", "units"},
+    "group": {"types", "errors", "units"},
     "weights": {"errors", "encode", "verify", "confirm"},
     "disk": {"types", "errors"},
     "trash": set(),
@@ -38,6 +39,8 @@ ALLOWED: dict[str, set[str]] = {
         *{"weights", "align", "change"},
     },
     "words": set(),
+    "places": set(),
+    "demo": {"errors"},
     "gallery": {"types", "change", "group", "plane", "words"},
     "why": {"types", "confirm", "gallery", "pipeline", "read", "runners", "store", "verify", "weights"},
     "page": {"types", "figure", "gallery", "pipeline", "read", "runners", "why"},
@@ -53,9 +56,13 @@ ALLOWED: dict[str, set[str]] = {
         *{"types", "errors", "actions", "gallery", "page", "plan", "words"},
         *{"review.figures", "review.guard", "review.pictures", "review.session", "review.work"},
     },
+    "api": {
+        *{"types", "errors", "encode", "figure", "files", "group", "page", "pipeline", "places", "report", "store"},
+        "weights",
+    },
     "cli": {
-        *{"actions", "figure", "journal", "plan", "review.app", "schedule", "units", "words"},
-        *{"types", "errors", "pipeline", "report", "store", "weights", "why", "__init__"},
+        *{"actions", "demo", "figure", "files", "group", "journal", "places", "plan", "review.app", "schedule"},
+        *{"types", "errors", "pipeline", "report", "store", "units", "version", "weights", "why", "words"},
     },
     "training.__init__": set(),
     "training.augment": set(),
@@ -70,7 +77,7 @@ HOMES = {  # each outside library has one home
     "faiss": {"index"},
     "sqlite3": {"store"},
     "click": {"cli"},
-    "platformdirs": {"cli"},
+    "platformdirs": {"places"},
     "tqdm": {"cli"},
     "filelock": {"store"},
     "send2trash": {"trash"},
@@ -81,8 +88,8 @@ HOMES = {  # each outside library has one home
     "uvicorn": {"review.app"},
     "multiprocessing": {"runners"},
     "cv2": {"align"},
-    "torch": {"encode", "verify", "confirm", "weights", "cli", "training.losses"},
-    "PIL": {"decode", "metadata", "figure", "training.augment", "training.data", "training.looks"},
+    "torch": {"encode", "verify", "confirm", "weights", "training.losses"},
+    "PIL": {"decode", "metadata", "figure", "demo", "training.augment", "training.data", "training.looks"},
 }
 
 

@@ -1,0 +1,60 @@
+"""Writes the man page: `python scripts/man.py DIR` makes DIR/dedup.1 from the help of every command.
+
+One page, with the examples; see groff_man(7) for its words.
+"""
+
+import sys
+from collections.abc import Iterator
+from inspect import cleandoc
+from pathlib import Path
+
+import click
+
+from dedup import places
+from dedup.cli import main
+from dedup.version import __version__
+
+
+def page() -> str:
+    """Return the man page. It names no path of whoever writes it and no day, so that it is the same everywhere."""
+    ctx = click.Context(main, info_name="dedup")
+    lines = [
+        f'.TH DEDUP 1 "" "dedup {__version__}" "User Commands"',
+        ".SH NAME",
+        r"dedup \- find the near-duplicate photos in a collection",
+        ".SH SYNOPSIS",
+        *(f".B dedup {name}\n{roff(' '.join(command.collect_usage_pieces(ctx)))}\n.br" for name, command in commands()),
+        ".SH DESCRIPTION",
+        *text(main.help or ""),
+        ".SH COMMANDS",
+    ]
+    for name, command in commands():
+        lines += [f".SS dedup {name}", *text(command.help or "")]
+        for option in (param for param in command.params if isinstance(param, click.Option)):
+            switches, about = option.get_help_record(click.Context(command, info_name=name, parent=ctx)) or ("", "")
+            lines += [".TP", f".B {roff(switches)}", roff(about)]
+        lines += [".PP", *text(command.epilog or "")]
+    return "\n".join(lines).replace(roff(places.database()), "dedup.db in the user's data folder") + "\n"
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    return sorted(main.commands.items())
+
+
+def text(words: str) -> Iterator[str]:
+    """Yield the paragraphs of a help text; those that click leaves as they are stay so here."""
+    for n, paragraph in enumerate(cleandoc(words).split("\n\n")):
+        kept = paragraph.startswith("\b\n")
+        if n:
+            yield ".PP"
+        yield from [".nf", roff(paragraph.removeprefix("\b\n")), ".fi"] if kept else [roff(paragraph)]
+
+
+def roff(words: str) -> str:
+    """Return the words so that none of them is a request or an escape."""
+    plain = words.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join("\\&" + line if line.startswith((".", "'")) else line for line in plain.split("\n"))
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1], "dedup.1").write_text(page(), encoding="utf-8")

@@ -1,0 +1,93 @@
+import csv
+import io
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from dedup.demo import SCENES, draw
+
+Dedup = Callable[..., Result]
+
+
+def rows(dedup: Dedup, table: str, folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(dedup("export", table, "--db", folder / "dedup.db").stdout)))
+
+
+def test_demo_finds_every_edit_and_nothing_else(dedup: Dedup, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    result = dedup("demo", folder, "--no-browser")
+    assert result.stdout.splitlines()[1:] == [
+        "        4 groups with 8 duplicates, " + result.stdout.splitlines()[1].split("duplicates, ")[1],
+        f"Report: {folder}/report.html",
+        "Next: dedup scan ~/Photos -o report.html",
+    ]
+    found: dict[str, dict[str, str]] = {}
+    for row in rows(dedup, "groups", folder):
+        found.setdefault(Path(row["keeper"]).name, {})[Path(row["path"]).name] = row["relation"]
+    assert found == {
+        "IMG_2107.jpg": {"IMG_2107.jpg": "", "lake at noon.jpg": "exact", "lake thumbnail.jpg": "copy"},
+        "IMG_2113.jpg": {"IMG_2113.jpg": "", "IMG-20240613-WA0004.jpg": "copy", "village cropped.jpg": "copy"},
+        "IMG_2119.jpg": {"IMG_2119.jpg": "", "balloons mirrored.jpg": "copy", "balloons black and white.jpg": "copy"},
+        "IMG_2125.jpg": {
+            "IMG_2125.jpg": "",
+            "sunset with caption.jpg": "copy",
+            "Screenshot_20240615-2114.png": "copy",
+        },
+    }
+    assert "IMG_2107.jpg" in (folder / "report.html").read_text(encoding="utf-8")
+    assert not (tmp_path / "test.db").exists()  # the user's own
+    assert {p.name for p in folder.iterdir()} == {"Photos", "dedup.db", "dedup.db.lock", "report.html"}
+
+
+def test_another_shot_is_told_from_an_edit(dedup: Dedup, tmp_path: Path) -> None:
+    dedup("demo", tmp_path / "new", "--no-browser")
+    pairs = [
+        (Path(r["path_a"]).name, Path(r["path_b"]).name, r["relation"]) for r in rows(dedup, "pairs", tmp_path / "new")
+    ]
+    assert ("lake at noon.jpg", "IMG_2108.jpg", "similar") in pairs
+
+
+def test_folder_that_is_there_is_left_alone(dedup: Dedup, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    result = dedup("demo", tmp_path / "mine", "--no-browser", code=2)
+    assert result.stderr == (
+        f"Error: {tmp_path}/mine: is there already, and is left alone; name another: dedup demo FOLDER\n"
+    )
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_folder_that_cannot_be_made_is_one_line(dedup: Dedup, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = dedup("demo", tmp_path / "file" / "new", "--no-browser", code=1)
+    assert "cannot be written (Not a directory); name another" in result.stderr
+
+
+def test_drawing_is_the_same_every_time() -> None:
+    assert draw(SCENES["lake"]).tobytes() == draw(SCENES["lake"]).tobytes()
+    assert draw(SCENES["lake"]).tobytes() != draw(SCENES["lake"], walked=0.2).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("display", "words", "opened"), [(":0", "", True), (":0", "--no-browser", False), ("", "", False)]
+)
+def test_report_opens_where_there_are_a_terminal_and_a_display(
+    tmp_path: Path, display: str, words: str, opened: bool
+) -> None:
+    script = shutil.which("script")
+    if script is None:
+        pytest.skip("script(1) is not here to make a terminal")
+    browser, told = tmp_path / "browser", tmp_path / "told"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {shlex.quote(str(told))}\n')
+    browser.chmod(0o755)
+    command = f"{sys.executable} -m dedup demo {shlex.quote(str(tmp_path / 'a b'))} {words}"
+    environment = os.environ | {"BROWSER": str(browser), "DISPLAY": display, "WAYLAND_DISPLAY": ""}
+    subprocess.run([script, "-qec", command, "/dev/null"], env=environment, capture_output=True, check=True)
+    assert told.exists() == opened
+    assert not opened or told.read_text() == (tmp_path / "a b" / "report.html").as_uri()

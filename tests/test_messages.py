@@ -1,0 +1,192 @@
+"""What a person reads: help, the first seconds, the next command, completion."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from dedup.cli import main, next_command
+from dedup.words import roughly
+
+Dedup = Callable[..., Result]
+
+
+def in_terminal(command: str, **more: str) -> str:
+    """Return what a command writes to a terminal without a display."""
+    script = shutil.which("script")
+    if script is None:
+        pytest.skip("script(1) is not here to make a terminal")
+    environment = os.environ | {"DISPLAY": "", "WAYLAND_DISPLAY": "", "COLUMNS": "120", **more}
+    words = [script, "-qec", f"stty rows 24 cols 120; {command}", "/dev/null"]
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def python(code: str, *words: object) -> str:
+    return shlex.join([sys.executable, "-c", code, *map(str, words)])
+
+
+def test_every_help_says_what_changes_and_ends_with_examples_that_can_be_typed(dedup: Dedup) -> None:
+    for name, command in main.commands.items():
+        lines = dedup(name, "--help").stdout.splitlines()
+        assert sum(line.startswith("  Changes on disk: ") for line in lines) == 1, name
+        examples = lines[lines.index("  Examples:") + 1 :]
+        assert examples, name
+        for example in examples:
+            words = shlex.split(example.partition(" > ")[0])
+            assert words[:2] == ["dedup", name]
+            command.make_context(name, words[2:])  # raises what click would say
+
+
+def test_commands_that_say_they_change_nothing_change_nothing(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    def seen() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    dedup("scan", album)
+    before = seen()
+    harmless = {
+        "find": [album / "garden.png"],
+        "compare": [album / "garden.png", album / "garden.tif"],
+        "status": [],
+        "config": ["show"],
+        "completion": ["bash"],
+        "export": ["pairs"],
+        "apply": [],
+    }
+    said = {name for name, c in main.commands.items() if "nothing" in str(c.epilog).partition("\n")[0]}
+    assert said - harmless.keys() == {"schedule"}  # its list
+    for name, words in harmless.items():
+        dedup(name, *words)
+        assert seen() == before, name
+
+
+@pytest.mark.parametrize(
+    ("figures", "words", "includes", "command"),
+    [
+        ({"groups": 3, "photos": 9, "skipped": 1}, ["out.HTML"], None, "dedup apply"),
+        ({"groups": 3, "photos": 9, "skipped": 1}, ["out.csv"], None, "dedup export groups -o report.html"),
+        ({"groups": 0, "photos": 9, "skipped": 1}, [], None, "dedup export skipped"),
+        ({"groups": 0, "photos": 9, "skipped": 0}, [], None, "dedup scan --include similar 'a b' c"),
+        ({"groups": 0, "photos": 9, "skipped": 0}, [], "similar", "dedup find IMAGE"),
+        ({"groups": 0, "photos": 0, "skipped": 0}, [], None, "dedup scan FOLDER"),
+    ],
+)
+def test_next_command_fits_what_was_found(
+    figures: dict[str, Any], words: list[str], includes: str | None, command: str
+) -> None:
+    assert next_command(figures, ["a b", "c"], words, includes) == command
+
+
+def test_scan_at_a_terminal_ends_with_the_next_command(album: Path, tmp_path: Path) -> None:
+    db = tmp_path / "it's.db"
+    command = shlex.join([sys.executable, "-m", "dedup", "scan", str(album), "--db", str(db)])
+    *_, last = in_terminal(command).splitlines()
+    assert last == f"Next: dedup export groups -o report.html --db {shlex.quote(str(db))}"
+    *_, last = in_terminal(command, DISPLAY=":0").splitlines()
+    assert last == f"Next: dedup review --db {shlex.quote(str(db))}"
+    words = shlex.split(last)[2:]
+    assert main.commands[words[0]].make_context(words[0], words[1:]).params["db"] == str(db)
+    *_, last = in_terminal(command.split(" --db ")[0], DEDUP_DB=str(db)).splitlines()
+    assert last == "Next: dedup export groups -o report.html"
+
+
+def test_longer_scan_says_what_it_does_and_how_long(album: Path, tmp_path: Path) -> None:
+    code = "import sys; from dedup import cli; cli._FIRST_S = float(sys.argv.pop(1)); cli.main()"
+    seen = in_terminal(python(code, 0, "scan", album, "--db", tmp_path / "a.db"))
+    assert seen.count("Reading 13 new files, each once: about 10 s to go.") == 1
+    assert "Ctrl-C stops; the next scan goes on there" in seen
+    assert "Reading 13" not in in_terminal(python(code, 1000, "scan", album, "--db", tmp_path / "b.db"))
+    assert "Reading 13" not in in_terminal(python(code, 0, "scan", "-q", album, "--db", tmp_path / "c.db"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "about 10 s"), (44, "about 40 s"), (58, "about 1 min"), (600, "about 10 min"), (9000, "about 2.5 h")],
+)
+def test_guessed_times_are_no_finer_than_a_guess(seconds: float, text: str) -> None:
+    assert roughly(seconds) == text
+
+
+def test_ctrl_c_is_one_line_and_on_record(album: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dedup", "scan", str(album), "--db", str(tmp_path / "c.db"), "--json-log", "-"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as scan:
+        assert scan.stderr is not None
+        assert '"started"' in scan.stderr.readline()
+        scan.send_signal(signal.SIGINT)
+        out, err = scan.communicate()
+    told, line = err.splitlines()
+    assert (scan.returncode, out) == (3, "")
+    assert '"event": "stopped"' in told
+    assert line == "stopped by Ctrl-C; what was read is kept, and the next scan goes on there"
+    runs = [sys.executable, "-m", "dedup", "status", "--runs", "--db", str(tmp_path / "c.db")]
+    assert "stopped by Ctrl-C" in subprocess.run(runs, capture_output=True, text=True, check=True).stdout
+
+
+# completion
+
+
+def completed(words: str, *, at: int) -> list[str]:
+    environment = os.environ | {"_DEDUP_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+    line = [sys.executable, "-X", "importtime", "-m", "dedup"]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    loaded = {row.rpartition("|")[2].strip() for row in done.stderr.splitlines()}
+    assert "dedup.cli" in loaded
+    assert not loaded & {"torch", "faiss", "PIL", "sqlite3", "jinja2"}
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "found"),
+    [
+        ("dedup sc", 1, ["plain,scan", "plain,schedule"]),
+        ("dedup scan --dev", 2, ["plain,--device"]),
+        ("dedup scan --device ", 3, ["plain,auto", "plain,cpu", "plain,cuda"]),
+        ("dedup scan --db ", 3, ["file,"]),
+        ("dedup scan Pho", 2, ["file,Pho"]),
+        ("dedup mark keep a", 3, ["file,a"]),
+        ("dedup export sk", 2, ["plain,skipped"]),
+        ("dedup apply --to ", 3, ["file,", "plain,trash", "plain,hardlink", "plain,reflink", "plain,delete"]),
+        ("dedup apply --to ha", 3, ["file,ha", "plain,hardlink"]),
+        ("dedup completion ", 2, ["plain,bash", "plain,zsh", "plain,fish"]),
+    ],
+)
+def test_commands_options_choices_and_paths_are_completed(words: str, at: int, found: list[str]) -> None:
+    assert completed(words, at=at) == found
+
+
+def test_every_path_is_completed() -> None:
+    free = {"GLOB", "WORD,...", "ID", "TIME", "HH:MM", "ADDRESS", "P", "N", "[COMMAND [WORD]...]"}
+    for name, command in main.commands.items():
+        for param in command.params:
+            assert param.type.name != "text" or param.metavar in free, (name, param.name)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_script_is_one_that_the_shell_can_read(dedup: Dedup, shell: str, tmp_path: Path) -> None:
+    text = dedup("completion", shell).stdout
+    assert f"_DEDUP_COMPLETE={shell}_complete" in text
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not here")
+    (tmp_path / "c").write_text(text)
+    subprocess.run([program, "-n", tmp_path / "c"], check=True)
+
+
+def test_bash_completes_a_command(dedup: Dedup, tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is not here")
+    (tmp_path / "c").write_text(dedup("completion", "bash").stdout)
+    (tmp_path / "dedup").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m dedup "$@"\n')
+    (tmp_path / "dedup").chmod(0o755)
+    code = 'source c; COMP_WORDS=(dedup sta); COMP_CWORD=1; _dedup_completion dedup; echo "${COMPREPLY[@]}"'
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([bash, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "status\n"
