@@ -78,7 +78,7 @@ def settings_in(path: str | None) -> list[tuple[str, str, Any]]:
         with open(path, "rb") as f:
             config = tomllib.load(f)
     except OSError as error:
-        raise BadUsage(f"{path}: cannot be read ({error.strerror})") from error
+        raise BadUsage(f"{path}: cannot be read ({error.strerror}); name another with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadUsage(f"{path}: not TOML: {error}") from error
     known = {name: options_of(command) for name, command in main.commands.items()}
@@ -88,7 +88,7 @@ def settings_in(path: str | None) -> list[tuple[str, str, Any]]:
     unknown = [f"{name}.{key}" for name, key, _ in mine if key not in known.get(name, {})]
     unknown += sorted({key for _, key, _ in tops if not any(key in options for options in known.values())})
     if unknown:
-        raise BadUsage(f"{path}: no such option: {', '.join(unknown)}")
+        raise BadUsage(f"{path}: no such option: {', '.join(unknown)}; 'dedup config show' lists all")
     found = [(name, known[name][key], v) for name, key, v in (*tops, *mine) if key in known[name]]
     for name, option, v in found:
         check_setting(option, v, f"{path}: {name}.{max(option.opts, key=len)[2:]}")
@@ -544,7 +544,7 @@ def compare(left: str, right: str, figure: str | None) -> None:
         try:
             drawing.draw(found, found.words).save(figure, "PNG")
         except OSError as error:
-            raise DedupError(f"{figure}: cannot be written ({error.strerror or error})") from error
+            raise DedupError(f"{figure}: cannot be written ({error.strerror or error}); choose another name") from error
     click.echo(found.words)
 
 
@@ -750,7 +750,11 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
         known = {f.path: p.sha256 for p in result.photos.photos for f in p.files}
         unknown = sorted(wanted - known.keys())
         if unknown or not wanted:
-            raise BadUsage(f"{unknown[0]}: not a photo of the last scan" if unknown else "which photos?")
+            raise BadUsage(
+                f"{unknown[0]}: not a photo of the last scan; scan its folder first"
+                if unknown
+                else "which photos? Name them, or a --group"
+            )
         photos = sorted({known[p] for p in wanted})
         if decision == "undecided":
             click.echo(f"{store.undecide(photos):,} decisions taken back")
@@ -834,7 +838,7 @@ def schedule(
             click.echo(printable(f"{name}  {about}"))
         return
     if not path:
-        raise BadUsage(f"dedup schedule {action}: which folders?")
+        raise BadUsage(f"dedup schedule {action}: which folders? Name them after it")
     paths, db = [folder(p) for p in path if not jobs.is_name(p)], os.path.abspath(db)
     if action == "remove":
         for name in [p for p in path if jobs.is_name(p)] or [jobs.name_of(paths, db)]:

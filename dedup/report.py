@@ -225,7 +225,7 @@ def _stream(output: str | None) -> Iterator[IO[str]]:
     temporary = f"{output}.{os.getpid()}.part"
     try:
         if os.path.lexists(output) and not os.path.isfile(output):
-            raise DedupError(f"{output}: not a regular file; it was left alone")
+            raise DedupError(f"{output}: not a regular file; it was left alone. Choose another name")
         try:
             with suppress(FileNotFoundError):  # of a run that was killed; in a container all have one number
                 os.unlink(temporary)
@@ -239,4 +239,6 @@ def _stream(output: str | None) -> Iterator[IO[str]]:
                 os.unlink(temporary)
             raise
     except OSError as error:
-        raise DedupError(f"{output}: cannot be written ({error.strerror or error})") from error
+        raise DedupError(
+            f"{output}: cannot be written ({error.strerror or error}); choose another name or folder"
+        ) from error

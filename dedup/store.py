@@ -558,11 +558,11 @@ def _translated(path: str) -> Iterator[None]:
         advice = {
             "SQLITE_NOTADB": "not a dedup database; choose another --db",
             "SQLITE_CORRUPT": _DAMAGED,
-            "SQLITE_FULL": "the disk is full; nothing that was stored before is lost",
+            "SQLITE_FULL": "the disk is full; nothing that was stored before is lost: make room and run this again",
             "SQLITE_CANTOPEN": "cannot be opened; check the folder and its permissions",
             "SQLITE_READONLY": "cannot be written; check its permissions",
             "SQLITE_PERM": "cannot be written; check its permissions",
-            "SQLITE_BUSY": "locked by another program",
+            "SQLITE_BUSY": "locked by another program; run this again when that is done",
             "SQLITE_IOERR": "cannot be read or written; check the disk",
         }
         name = getattr(error, "sqlite_errorname", "")

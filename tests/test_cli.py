@@ -214,7 +214,7 @@ def test_runs_tell_what_was_new_what_failed_and_what_was_killed(dedup: Dedup, al
         store.begun(["/killed\x1b"], started_at=0.0)
     dedup("scan", tmp_path / "nowhere", code=2)
     failed, killed, finished = dedup("status", "--runs").stdout.splitlines()
-    assert f"{tmp_path}/nowhere: failed: {tmp_path}/nowhere: no such folder" in failed
+    assert f"{tmp_path}/nowhere: failed: {tmp_path}/nowhere: no such file or folder" in failed
     assert "/killed\\x1b: did not end: killed, or still running" in killed
     assert finished.endswith(f"{album}: 13 photos, 12 new, 6 duplicates, 0 skipped")
 
@@ -236,7 +236,7 @@ def test_config_show_says_where_each_value_came_from_and_is_a_config_file(
         "db": str(tmp_path / "test.db"),
     }  # fmt: skip
     text = dedup("config", "show", "--config", tmp_path / "c.toml").stdout
-    assert set(tomllib.loads(text)) == {name for name in main.commands if name != "config"}
+    assert set(tomllib.loads(text)) == {name for name in main.commands if name not in ("config", "completion")}
     assert tomllib.loads(text)["export"]["format"] == "json"
     (tmp_path / "all.toml").write_text(text)
     dedup("scan", album, "--config", tmp_path / "all.toml")

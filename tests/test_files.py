@@ -170,7 +170,7 @@ def test_unreadable_folder_is_skipped_and_the_rest_is_found(tmp_path: Path) -> N
 
 def test_missing_root_is_refused_before_anything_is_walked(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
-    with pytest.raises(BadUsage, match=r"^/.*/nowhere: no such folder$"):
+    with pytest.raises(BadUsage, match=r"^/.*/nowhere: no such file or folder; look for"):
         walk([str(tmp_path), str(tmp_path / "nowhere")])
 
 
@@ -179,7 +179,7 @@ def test_root_that_cannot_be_walked_is_refused_in_one_line(tmp_path: Path) -> No
     for root, words in [
         ("", "empty path"),
         (str(tmp_path / "fifo"), "neither"),
-        ("/no\nwhere\udcff", "no such folder"),
+        ("/no\nwhere\udcff", "no such file or folder"),
     ]:
         with pytest.raises(BadUsage, match=words) as raised:
             walk([root])

@@ -173,7 +173,8 @@ def test_locked_database_is_one_line(
     other.execute("BEGIN EXCLUSIVE")
     monkeypatch.setattr(sqlite3, "connect", lambda path, **options: connect(path, **options | {"timeout": 0.1}))
     for words in (["status"], ["export"], ["scan", album]):
-        assert dedup(*words, code=1).stderr == f"Error: {tmp_path}/test.db: locked by another program\n"
+        says = f"Error: {tmp_path}/test.db: locked by another program; run this again when that is done\n"
+        assert dedup(*words, code=1).stderr == says
     other.close()
     dedup("status")
 
