@@ -118,7 +118,7 @@ class Report:
         count = len(self.groups)
         found = self._found
         first = in_order(found.groups, found.photos.photos, found.run.settings)[:_SHOWN]
-        html = "".join(page.page(replace(found, groups=first), workers=os.cpu_count() or 1))
+        html = "".join(page.page(replace(found, groups=first), None, workers=os.cpu_count() or 1))
         more = f"<p>The first {_SHOWN} of {count:,} groups; report.write('report.html') has all.</p>"
         frame = f'<iframe sandbox="allow-scripts" width="100%" height="{_HEIGHT}" srcdoc="{escape(html)}"></iframe>'
         return (more if count > _SHOWN else "") + frame
