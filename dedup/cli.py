@@ -12,6 +12,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -200,6 +201,10 @@ def main() -> None:
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count() or 1, metavar="N", help="Decoding processes.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
               help="Where the networks run.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+              help="This machine, or a Ray cluster.")  # fmt: skip
+@click.option("--address", metavar="HOST:PORT", help="The Ray cluster; auto: the one this machine is in.")
+@click.option("--store", "at", metavar="DIR_OR_URI", help="Where a cluster keeps what it has done.")
 @click.option("--fail-if-found", is_flag=True, help="Exit with 10 if there are duplicates.")
 @click.option(
     "--max-time", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h; the next scan goes on there."
@@ -213,8 +218,8 @@ def main() -> None:
 def scan(
     ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
     exclude: tuple[str, ...], protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
-    avoid: tuple[str, ...], confirm: bool, workers: int, device: str, fail_if_found: bool, max_time: int | None,
-    json_log: str | None, quiet: bool, db: str,
+    avoid: tuple[str, ...], confirm: bool, workers: int, device: str, engine: str, address: str | None,
+    at: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH, and remember what was seen."""
     from dedup import report
@@ -225,7 +230,7 @@ def scan(
 
     for file in output:
         report.format_of(file)
-    roots = [folder(p) for p in path]
+    roots = [p if engine == "ray" and "://" in p else folder(p) for p in path]
     settings = Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
@@ -237,7 +242,10 @@ def scan(
     )
     with Log(json_log, quiet=quiet, seconds=max_time) as log:
         machine = Machine(workers, device_of(device), log.progress, time.time)
-        result, figures = scanned(roots, output, settings, machine, exclude=exclude, db=os.path.abspath(db), log=log)
+        result, figures = scanned(
+            roots, output, settings, machine, exclude=exclude, db=os.path.abspath(db), log=log,
+            cluster=(address, at) if engine == "ray" else None,
+        )  # fmt: skip
     if not quiet and json_log != "-":
         click.echo(summary(figures) if sys.stdout.isatty() else line_of(figures, roots))
         if sys.stdout.isatty():
@@ -247,23 +255,27 @@ def scan(
 
 def scanned(
     roots: list[str], output: Sequence[str], settings: Settings, machine: Machine,
-    *, exclude: Sequence[str], db: str, log: Log,
+    *, exclude: Sequence[str], db: str, log: Log, cluster: tuple[str | None, str | None] | None = None,
 ) -> tuple[Report, dict[str, Any]]:  # fmt: skip
-    """Return what a scan found, and its figures; by then the groups are written to the output files."""
+    """Return what a scan found, and its figures; by then the groups are written to the output files.
+
+    cluster: address of a Ray cluster, and where it keeps what it has done; None: this machine.
+    """
     from dedup import report
     from dedup.pipeline import find_duplicates
     from dedup.store import Store
     from dedup.weights import load_shipped
 
     with log.failures(), Store(db, scanning=True) as store, on_record(store, roots, log) as figures:
-        result = find_duplicates(
-            roots, exclude=exclude, store=store, weights=load_shipped(device=machine.device),
-            settings=settings, machine=machine,
-        )  # fmt: skip
+        terms: dict[str, Any] = {"exclude": exclude, "store": store, "settings": settings, "machine": machine}
+        if cluster:
+            result, counts = on_cluster(roots, *cluster, terms)
+        else:
+            result, counts = find_duplicates(roots, weights=load_shipped(device=machine.device), **terms), {}
         for file in output:
             explained = why(result, store, machine.workers)
             report.write(result, "groups", report.format_of(file), file, explained=explained)
-        figures |= totals(result)
+        figures |= totals(result) | counts
     log.event("finished", **figures)
     return result, figures
 
@@ -296,6 +308,26 @@ def same_database(ctx: click.Context) -> str:
     """Return the words that make the next command see what this one saw, where they were typed."""
     typed = ctx.get_parameter_source("db") is ParameterSource.COMMANDLINE
     return f" --db {shlex.quote(ctx.params['db'])}" if typed else ""
+
+
+def on_cluster(
+    roots: list[str], address: str | None, at: str | None, terms: dict[str, Any]
+) -> tuple[Report, dict[str, int]]:
+    """Return what a Ray cluster finds, and how many files and photos there were besides those of the report."""
+    try:
+        from dedup.cluster import engine
+        from dedup.cluster.scan import find_duplicates
+    except ModuleNotFoundError as error:
+        raise BadUsage(f"--engine ray needs {error.name}: pip install 'dedup[ray]'") from error
+    from dedup.weights import load_shipped
+
+    if not at:
+        raise BadUsage("--engine ray needs --store: a folder that all machines see, or s3://bucket/folder")
+    machine = terms["machine"]
+    with engine.cluster(address, workers=machine.workers):
+        run = partial(engine.run, device=machine.device)
+        place = at.rstrip("/") if "://" in at else os.path.abspath(at)
+        return find_duplicates(roots, at=place, weights=load_shipped(), run=run, **terms)
 
 
 @contextmanager

@@ -149,3 +149,21 @@ def _words(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "vanished during the scan"
     return (error.strerror or str(error)).lower()
+
+
+def chosen(below: str, root: str, exclude: Sequence[str]) -> bool:
+    """Return whether walk() would come to a file of this path below the root, and not leave it out."""
+    excluded = re.compile("|".join(translate(glob.rstrip("/") or glob) for glob in exclude)) if exclude else None
+    parts = below.split("/")
+    for n, name in enumerate(parts, 1):
+        tail = "/".join(parts[:n])
+        texts = (name, f"{root.rstrip('/')}/{tail}", tail)
+        library = n > 1 and parts[n - 2].lower().endswith(LIBRARY_SUFFIXES)
+        folder = n < len(parts)
+        if (
+            name.startswith(".")
+            or (excluded and any(map(excluded.match, texts)))
+            or (folder and _is_left_out(name.lower(), in_library=library))
+        ):
+            return False
+    return True

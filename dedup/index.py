@@ -19,21 +19,27 @@ _SAMPLE = 1000  # photos that the recall is measured on
 
 
 def nearest_pairs(
-    vectors: Vectors, *, k: int, min_similarity: float, exact_limit: int = EXACT_LIMIT
+    vectors: Vectors,
+    *,
+    k: int,
+    min_similarity: float,
+    exact_limit: int = EXACT_LIMIT,
+    queries: Indices | None = None,
 ) -> tuple[Candidates, float]:
     """Return each photo's k nearest neighbours as pairs, and the recall of the search.
 
     Each pair once, left < right, in the order of (left, right). Exact up to `exact_limit` photos, recall 1; an
     inverted-file index above, whose recall is measured against exact search on evenly spaced photos.
-    vectors: (N, D), unit norm. Raises ValueError if k < 1.
+    vectors: (N, D), unit norm. queries: the photos whose neighbours are wanted, if not all. Raises ValueError if k < 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     N = len(vectors)
     exact = exact_limit >= N
+    asked = np.arange(N) if queries is None else queries
     index = _flat(vectors) if exact else _inverted(vectors)
     parts = [np.empty(0, np.int64)]
-    for near, far in _neighbours(index, vectors, np.arange(N), k=k):
+    for near, far in _neighbours(index, vectors, asked, k=k):
         sure = cosines(vectors, near, far) >= min_similarity
         near, far = near[sure], far[sure]
         parts.append(np.minimum(near, far) * N + np.maximum(near, far))
@@ -51,6 +57,14 @@ def nearest(vectors: Vectors, queries: Vectors, *, k: int) -> tuple[Indices, Ind
     """Return (query, photo) columns: the k photos nearest to each query (M, D), by exact search."""
     _, found = _flat(vectors).search(queries, min(k, len(vectors)))
     return np.repeat(np.arange(len(queries)), found.shape[1]), found.ravel()
+
+
+def cells(sample: Vectors, *, count: int) -> Vectors:
+    """Return (count, D), the centres of so many cells that vectors like these (M, D) fall into evenly."""
+    quantiser = faiss.Kmeans(sample.shape[1], count, spherical=True, seed=1, min_points_per_centroid=1)
+    quantiser.train(sample)
+    centres: Vectors = quantiser.centroids
+    return centres
 
 
 def cosines(vectors: Vectors, left: Indices, right: Indices) -> Floats:

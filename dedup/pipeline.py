@@ -38,6 +38,7 @@ from dedup.types import (
     Scores,
     Settings,
     Skipped,
+    Vectors,
     Verdicts,
 )
 from dedup.weights import Weights
@@ -313,12 +314,25 @@ def compare(
     vectors = encode.unit(store.vectors(photos.ids))
     candidates, recall = index.nearest_pairs(vectors, k=settings.neighbours, min_similarity=settings.min_similarity)
     machine.progress("searching", 1, 1)
-    while True:  # until grouping needs no pair that nobody proposed
+    return settle(candidates, vectors, photos, store, weights, settings, machine), recall, True
+
+
+def settle(
+    candidates: Candidates,
+    vectors: Vectors,
+    photos: Photos,
+    store: Store,
+    weights: Weights,
+    settings: Settings,
+    machine: Machine,
+) -> Verdicts:
+    """Return the verdicts on the candidates, and on what grouping needs and nobody proposed. vectors: (N, D)."""
+    while True:
         scores = judge(candidates, photos, store, weights, machine)
         verdicts = second_look(scores, photos, store, weights, settings, machine)
         missing = missing_pairs(photos.photos, verdicts, settings, store.decisions())
         if not len(missing):
-            return verdicts, recall, True
+            return verdicts
         similarity = index.cosines(vectors, missing.left, missing.right)
         candidates = joined(candidates, replace(missing, similarity=similarity))
 

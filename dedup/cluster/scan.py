@@ -1,0 +1,269 @@
+"""The whole method on many machines, in the order it runs. What it needs of a machine is run(fn, items), nothing else.
+
+list -> describe -> cells -> spread -> join -> connected photos -> gather -> settle -> report
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from hashlib import sha256
+from itertools import chain
+from math import ceil
+from typing import Any, TypeVar
+
+import numpy as np
+
+from dedup import files, index, objects
+from dedup.cluster import tables, work
+from dedup.cluster.work import Bundle, Job, Slice
+from dedup.errors import DedupError
+from dedup.pipeline import Machine, Report, last_report
+from dedup.read import decoders
+from dedup.runners import Failure
+from dedup.store import Run, Store
+from dedup.types import Candidates, File, Indices, Looks, Scores, Settings, Skipped, Verdicts
+from dedup.weights import Weights
+
+Item = TypeVar("Item")
+Runner = Callable[[Callable[[Item], Any], Iterable[Item]], Iterator[tuple[Item, Any]]]
+
+_SAMPLES = 64  # photos a cell that the cells are learned from
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How the work is cut up; decides what a task holds in memory, and nothing of the result but where cells end."""
+
+    slice: int = 1024  # files described together, on average
+    bundle: int = 16  # shards that pass on their photos together
+    cell: int = 20_000  # photos at home in one
+    batch: int = 2_000  # connected photos settled together
+
+
+def find_duplicates(
+    roots: Sequence[str],
+    *,
+    exclude: Sequence[str],
+    store: Store,
+    at: str,
+    weights: Weights,
+    settings: Settings,
+    machine: Machine,
+    run: Runner[Any],
+    sizes: Sizes = Sizes(),
+) -> tuple[Report, dict[str, int]]:
+    """Return the groups of near-duplicate photos under `roots`, folders or URIs, and how many files there were.
+
+    at: a folder that all machines see, or a URI, where everything is kept that was done; it is not done again. In the
+    end the photos that are in groups come to `store`, as if it had scanned them; the report knows of these and of what
+    was skipped. Raises DedupError, naming the part, if a part of the comparison fails each time.
+    """
+    started = machine.clock()
+    stage = Stages(run, machine)
+    listed = list(chain.from_iterable(listing(roots, exclude)))
+    skipped = [f for f in listed if isinstance(f, Skipped)]
+    slices = list(slices_of([f for f in listed if isinstance(f, File)], weights, sizes))
+    base = Job(at, "", settings, store.decisions(), machine.device)
+    shards, failed = describe(base, slices, stage)
+    job = replace(base, run=f"{at}/runs/{run_key(base, shards, weights, sizes)}")
+    for shard in shards:
+        skipped += tables.skipped_in(tables.read(f"{at}/skipped/{shard}"))
+    photos = [tables.rows(f"{at}/photos/{shard}") for shard in shards]
+    cells = compare(job, shards, sum(photos), sizes, stage)
+    batches = connect(job, cells, sizes, stage)
+    settle(job, shards, cells, batches, sizes, stage)
+    report = collect(job, batches, [*skipped, *failed], roots, started, store, weights, machine)
+    return report, {"files": sum(photos) + len(skipped) + len(failed), "photos": sum(photos)}
+
+
+def listing(roots: Sequence[str], exclude: Sequence[str]) -> Iterator[Iterable[File | Skipped]]:
+    """Yield what is below each URI, and below all folders together."""
+    yield files.walk([root for root in roots if not objects.is_uri(root)], exclude=exclude)
+    for root in dict.fromkeys(root.rstrip("/") for root in roots if objects.is_uri(root)):
+        if not any(root.startswith(f"{other.rstrip('/')}/") for other in roots):
+            yield objects.walk(root, exclude=exclude)
+
+
+def slices_of(found: Sequence[File], weights: Weights, sizes: Sizes) -> Iterator[Slice]:
+    """Yield the files in the order of their paths, cut behind names that hash to a certain value.
+
+    So a file that comes or goes changes one slice and not all that follow.
+    """
+    some: list[File] = []
+    for f in sorted(found, key=lambda f: os.fsencode(f.path)):
+        some.append(f)
+        ends = int.from_bytes(sha256(os.fsencode(f.path)).digest()[:8]) % sizes.slice == 0
+        if ends or len(some) == 4 * sizes.slice:
+            yield named(some, weights)
+            some = []
+    if some:
+        yield named(some, weights)
+
+
+def named(some: Sequence[File], weights: Weights) -> Slice:
+    """Return a slice under a name that stands for the files and for what describes them."""
+    about = [weights.name, decoders(), [(os.fsencode(f.path).hex(), f.size, f.mtime_ns) for f in some]]
+    return Slice(digest_of(about), tuple(some))
+
+
+def digest_of(about: Any) -> str:
+    return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def run_key(job: Job, shards: Sequence[str], weights: Weights, sizes: Sizes) -> str:
+    """Return a name that stands for all that decides the result."""
+    decisions = [sorted(job.decisions.apart), sorted(job.decisions.kept)]
+    return digest_of([shards, weights.name, asdict(job.settings), decisions, asdict(sizes), work.OVERLAP])
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Runs the tasks of one stage after the other, and tells how far it is."""
+
+    run: Runner[Any]
+    machine: Machine
+
+    def results(self, name: str, fn: Callable[[Item], Any], items: Sequence[Item]) -> Iterator[tuple[Item, Any]]:
+        for done, (item, result) in enumerate(self.run(fn, items), 1):
+            yield item, result
+            self.machine.progress(name, done, len(items))
+
+    def all(self, name: str, fn: Callable[[Item], Any], items: Sequence[Item]) -> list[Any]:
+        """Return all results, in the order of the items. Raises DedupError if one cannot be had."""
+        found = {}
+        for item, result in self.results(name, fn, items):
+            if isinstance(result, Failure):
+                which = item.number if isinstance(item, Bundle) else item
+                raise DedupError(f"{name}: part {which} failed each time ({result.reason}); scan again to go on there")
+            found[item] = result
+        return [found[item] for item in items]
+
+
+def describe(job: Job, slices: Sequence[Slice], stage: Stages) -> tuple[list[str], list[Skipped]]:
+    """Return the names of the shards, in order, and the files of slices that could not be done."""
+    there = objects.names(f"{job.at}/photos")
+    todo = [s for s in slices if f"{s.key}.parquet" not in there]
+    failed = {}
+    for some, result in stage.results("reading", partial(work.describe, job), todo):
+        if isinstance(result, Failure):
+            failed[some.key] = [Skipped(f.path, f"shard {some.key}: {result.reason}") for f in some.files]
+    there = objects.names(f"{job.at}/photos")
+    names = (f"{s.key}{'' if f'{s.key}.parquet' in there else '.again'}.parquet" for s in slices if s.key not in failed)
+    return list(names), list(chain.from_iterable(failed.values()))
+
+
+def bundles_of(shards: Sequence[str], cells: Sequence[int], sizes: Sizes) -> list[Bundle]:
+    """Return bundles of so many shards, and of so many cells."""
+    every = list(enumerate(shards))
+    starts = range(0, len(every), sizes.bundle)
+    parts = [Bundle(n, tuple(every[start : start + sizes.bundle])) for n, start in enumerate(starts)]
+    starts = range(0, len(cells), sizes.bundle)
+    return parts + [Bundle(len(parts) + n, (), tuple(cells[s : s + sizes.bundle])) for n, s in enumerate(starts)]
+
+
+def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: Stages) -> list[int]:
+    """Find the pairs of near photos and ask the head about them; return the cells they were found in."""
+    count = max(1, ceil(photos / sizes.cell))
+    if "cells.npy" not in objects.names(job.run):
+        share = min(1.0, _SAMPLES * count / max(photos, 1))
+        vectors = np.concatenate(
+            [np.empty((0, 128), np.float32), *stage.all("sampling", partial(work.sample, job, share), shards)]
+        )
+        count = max(1, min(count, len(vectors) // 2))
+        work.save_array(f"{job.run}/cells.npy", index.cells(vectors, count=count) if len(vectors) else vectors)
+    cells = range(len(work.load_array(f"{job.run}/cells.npy")))
+    there = tables.written_parts(f"{job.run}/spread")
+    stage.all(
+        "spreading",
+        partial(work.spread, job),
+        [b for b in bundles_of(shards, [], sizes) if str(b.number) not in there],
+    )
+    there = objects.names(f"{job.run}/pairs")
+    stage.all("comparing", partial(work.join, job), [c for c in cells if f"{c}.parquet" not in there])
+    there = objects.names(f"{job.run}/pairs")
+    return [c for c in cells if f"{c}.parquet" in there]
+
+
+def connect(job: Job, cells: Sequence[int], sizes: Sizes, stage: Stages) -> int:
+    """Write which photo is in which batch: photos that may come into one group are in one. Return how many batches.
+
+    Holds two numbers for each photo that may be in a group and two for each such pair, and no descriptor.
+    """
+    if "batches.npy" not in objects.names(job.run):
+        found = [np.concatenate(side) for side in zip(*stage.all("connecting", partial(work.edges, job), cells))]
+        left, right = found or [np.empty(0, np.int64)] * 2
+        ids, at = np.unique(np.concatenate([left, right]), return_inverse=True)
+        label = labels(at[: len(left)], at[len(left) :], len(ids))
+        first, component, sizes_of = np.unique(label, return_inverse=True, return_counts=True)
+        batch = (np.cumsum(sizes_of) - sizes_of) // sizes.batch
+        batch = np.unique(batch, return_inverse=True)[1] if len(first) else batch
+        work.save_array(f"{job.run}/batches.npy", np.stack([ids, batch[component]]))
+    batches = work.load_array(f"{job.run}/batches.npy")[1]
+    return int(batches.max(initial=-1)) + 1
+
+
+def labels(left: Indices, right: Indices, count: int) -> Indices:
+    """Return (count,), the least of the photos that each is connected with by pairs, itself among them."""
+    label = np.arange(count)
+    while True:
+        least = np.minimum(label[left], label[right])
+        before = label.copy()
+        for side in (left, right):
+            np.minimum.at(label, before[side], least)
+        label = label[label]  # halves the way to the least
+        if (label == before).all():
+            return label
+
+
+def settle(job: Job, shards: Sequence[str], cells: Sequence[int], batches: int, sizes: Sizes, stage: Stages) -> None:
+    """Look twice at the photos of each batch, and group them."""
+    there = tables.written_parts(f"{job.run}/batch-photos") | tables.written_parts(f"{job.run}/batch-pairs")
+    todo = [b for b in bundles_of(shards, cells, sizes) if str(b.number) not in there]
+    stage.all("gathering", partial(work.gather, job), todo if batches else [])
+    there = objects.names(f"{job.run}/grouped")
+    stage.all("settling", partial(work.settle, job), [n for n in range(batches) if f"{n}.parquet" not in there])
+
+
+def collect(
+    job: Job,
+    batches: int,
+    skipped: Sequence[Skipped],
+    roots: Sequence[str],
+    started: float,
+    store: Store,
+    weights: Weights,
+    machine: Machine,
+) -> Report:
+    """Bring the photos of all groups and what was seen of them to the store, and return what it says then."""
+    grouped = [tables.read(f"{job.run}/grouped/{n}.parquet") for n in range(batches)]
+    files_of = chain.from_iterable(tables.files_in(table) for table in grouped)
+    store.begin(chain(files_of, skipped), weights=weights.name, reader=decoders())
+    for table in grouped:
+        vectors, maps = tables.vectors_in(table), tables.maps_in(table)
+        store.add(tables.readings_in(table), vectors, maps.reshape(len(maps), -1), started_ns=int(started * 1e9))
+    photos = store.photos()
+    digests = np.array([bytes.fromhex(p.sha256) for p in photos.photos], "V32")
+    verdicts = []
+    for n in range(batches if len(digests) else 0):
+        scores, looks, seen = (
+            tables.pairs_in(kind, tables.read(f"{job.run}/{name}/{n}.parquet"), digests)
+            for name, kind in (("scores", Scores), ("looks", Looks), ("verdicts", Verdicts))
+        )
+        store.add_scores(scores, photos.ids, weights=weights.name)
+        store.add_looks(looks, photos.ids, weights=weights.name)
+        verdicts.append(seen)
+        for row in tables.read(f"{job.run}/pixels/{n}.parquet").to_pylist():
+            at = int(np.searchsorted(digests, np.void(row["sha256"])))
+            if at < len(digests) and digests[at].tobytes() == row["sha256"]:
+                store.add_pixels(int(photos.ids[at]), row["pixels"])
+    left, right = (
+        np.concatenate([getattr(v, side) for v in verdicts] or [np.empty(0, np.int64)]) for side in ("left", "right")
+    )
+    every = Candidates(left, right, np.zeros(len(left), np.float32))
+    done = Run(started, machine.clock(), tuple(roots), job.settings, weights.name, 1.0, store.contents())
+    store.finish(done, every, photos.ids)
+    return last_report(store)
