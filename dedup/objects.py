@@ -11,14 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dedup.errors import BadUsage
 from dedup.files import chosen
 from dedup.types import File, Skipped
 
 if TYPE_CHECKING:
-    from pyarrow import NativeFile
     from pyarrow.fs import FileSystem
 
 
@@ -71,10 +70,11 @@ def walk(root: str, *, exclude: Sequence[str] = ()) -> Iterator[File | Skipped]:
             yield File(path, info.size, times, times, 0, number)
 
 
-def opened(path: str) -> NativeFile:
+def opened(path: str) -> IO[bytes]:
     """Return an object, open for reading. Raises OSError."""
     system, name = located(path)
-    return system.open_input_file(name)
+    file: IO[bytes] = system.open_input_file(name)
+    return file
 
 
 def put(path: str, data: Any) -> None:
@@ -101,8 +101,7 @@ def put(path: str, data: Any) -> None:
 def get(path: str) -> bytes:
     """Return what put() wrote. Raises OSError."""
     with opened(path) as stream:
-        data: bytes = stream.read()
-    return data
+        return stream.read()
 
 
 def names(folder: str) -> set[str]:

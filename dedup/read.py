@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,6 @@ from dedup.formats import HEAD_BYTES, sniff
 from dedup.types import File, Homography, Picture, Skipped
 from dedup.units import RAW_SUFFIXES
 from dedup.version import __version__
-
-if TYPE_CHECKING:
-    from pyarrow import NativeFile
 
 _MOST = 4 << 30  # bytes; a larger file is no photo
 # A file of such a name that holds no picture has come to harm; any other is simply something else.
@@ -203,13 +200,15 @@ def _contents(path: str) -> bytes:
     """Return the bytes of a file that may be a photo. Raises NotAPicture, OSError."""
     if objects.is_uri(path):
         with objects.opened(path) as f:
-            return _photo_in(f, f.size())
+            size = f.seek(0, os.SEEK_END)
+            f.seek(0)
+            return _photo_in(f, size)
     # O_NONBLOCK: a file that was swapped for a pipe since it was listed must not hang the worker
     with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as f:
         return _photo_in(f, os.fstat(f.fileno()).st_size)
 
 
-def _photo_in(f: IO[bytes] | NativeFile, size: int) -> bytes:
+def _photo_in(f: IO[bytes], size: int) -> bytes:
     head: bytes = f.read(HEAD_BYTES)
     kind = sniff(head)
     if kind is not None:

@@ -194,8 +194,9 @@ def connect(job: Job, cells: Sequence[int], sizes: Sizes, stage: Stages) -> int:
     Holds two numbers for each photo that may be in a group and two for each such pair, and no descriptor.
     """
     if "batches.npy" not in objects.names(job.run):
-        found = [np.concatenate(side) for side in zip(*stage.all("connecting", partial(work.edges, job), cells))]
-        left, right = found or [np.empty(0, np.int64)] * 2
+        none = np.empty(0, np.int64), np.empty(0, np.int64)
+        found = [none, *stage.all("connecting", partial(work.edges, job), cells)]
+        left, right = (np.concatenate(side) for side in zip(*found, strict=True))
         ids, at = np.unique(np.concatenate([left, right]), return_inverse=True)
         label = labels(at[: len(left)], at[len(left) :], len(ids))
         first, component, sizes_of = np.unique(label, return_inverse=True, return_counts=True)

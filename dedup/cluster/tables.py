@@ -1,6 +1,7 @@
-"""Photos and pairs <-> Parquet in the store of a cluster. What goes from one stage to the next lies here, and only here.
+"""Photos and pairs <-> Parquet in the store of a cluster: what goes from one stage to the next lies there.
 
-A file is written whole or not at all, under a name that says what went into it: one that is there need not be made again.
+A file is written whole or not at all, under a name that says what went into it; one that is there need not be made
+again.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""What one machine of a cluster does at a time. Each function does one numbered part of one stage: it reads what it needs
-from the store, writes what comes of it to the store, and may be done again, anywhere.
+"""What one process of a cluster does at a time.
+
+Each function does one part of one stage: it reads what it needs from the store, writes what comes of it to the store,
+and may be done again, anywhere.
 
     describe   a slice of the listing -> its photos, as a scan of these files alone would know them
     spread     photos -> a copy for each of the cells that a photo is near
@@ -82,7 +84,10 @@ def empty_store(files: Sequence[File], weights: Weights) -> Iterator[Store]:
 
 
 def describe(job: Job, some: Slice) -> None:
-    """Read, decode and encode files; write photos and skipped. Where a file may do better next time, it is tried again."""
+    """Read, decode and encode files; write photos and skipped.
+
+    Where a file may do better another time, the slice is not done: the next scan tries it again.
+    """
     weights = weights_on(job.device)
     with empty_store(some.files, weights) as store:
         begun = time.monotonic()
@@ -179,7 +184,7 @@ def edges(job: Job, cell: int) -> tuple[Indices, Indices]:
 
 
 def gather(job: Job, bundle: Bundle) -> None:
-    """Write the photos of some shards and the pairs of some cells for the batches they are in; the others are done with."""
+    """Write the photos of some shards and the pairs of some cells for the batches they are in; the others are done."""
     ids, batches = load_array(f"{job.run}/batches.npy")
     photos, pairs = [], []
     for number, name in bundle.shards:
@@ -237,7 +242,7 @@ def settle(job: Job, batch: int) -> None:
 
 
 def scores_among(job: Job, batch: int, table: tables.Table) -> Scores:
-    """Return what the head said of pairs of the photos of a batch, by their place in the order of SHA-256, each once."""
+    """Return what the head said of pairs of a batch, each once; its photos are numbered in the order of SHA-256."""
     pairs = tables.together(tables.read_part(f"{job.run}/batch-pairs", batch))
     number = np.unique(tables.digests_in(table), return_inverse=True)[1]  # of the photo of each row
     ids = tables.numbers(table, "id")
