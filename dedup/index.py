@@ -63,7 +63,8 @@ def cells(sample: Vectors, *, count: int) -> Vectors:
     """Return (count, D), the centres of so many cells that vectors like these (M, D) fall into evenly."""
     quantiser = faiss.Kmeans(sample.shape[1], count, spherical=True, seed=1, min_points_per_centroid=1)
     quantiser.train(sample)
-    centres: Vectors = quantiser.centroids
+    centres: Vectors | None = quantiser.centroids
+    assert centres is not None
     return centres
 
 

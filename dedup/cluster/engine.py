@@ -34,7 +34,7 @@ def cluster(address: str | None, *, workers: int) -> Iterator[None]:
         raise BadUsage("Ray is not installed: pip install 'dedup[ray]'") from None
     mine = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **mine)  # type: ignore[arg-type]
+        ray.init(log_to_driver=False, logging_level="ERROR", **mine)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise DedupError(f"{address}: no Ray cluster answers there ({error})") from error
     try:

@@ -250,13 +250,10 @@ def collect(
     digests = np.array([bytes.fromhex(p.sha256) for p in photos.photos], "V32")
     verdicts = []
     for n in range(batches if len(digests) else 0):
-        scores, looks, seen = (
-            tables.pairs_in(kind, tables.read(f"{job.run}/{name}/{n}.parquet"), digests)
-            for name, kind in (("scores", Scores), ("looks", Looks), ("verdicts", Verdicts))
-        )
-        store.add_scores(scores, photos.ids, weights=weights.name)
-        store.add_looks(looks, photos.ids, weights=weights.name)
-        verdicts.append(seen)
+        scores, looks, seen = (tables.read(f"{job.run}/{kind}/{n}.parquet") for kind in ("scores", "looks", "verdicts"))
+        store.add_scores(tables.pairs_in(Scores, scores, digests), photos.ids, weights=weights.name)
+        store.add_looks(tables.pairs_in(Looks, looks, digests), photos.ids, weights=weights.name)
+        verdicts.append(tables.pairs_in(Verdicts, seen, digests))
         for row in tables.read(f"{job.run}/pixels/{n}.parquet").to_pylist():
             at = int(np.searchsorted(digests, np.void(row["sha256"])))
             if at < len(digests) and digests[at].tobytes() == row["sha256"]:

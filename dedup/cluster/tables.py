@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from dedup.encode import CHANNELS, DIMS, GRID
 from dedup.read import Reading
 from dedup.types import Candidates, File, Indices, Maps, Photo, Picture, Skipped
 
-Table = pa.Table
+Table: TypeAlias = Any  # pyarrow.Table
 Pairs = TypeVar("Pairs", bound=Candidates)
 FILES = pa.schema(  # a row a file that is a photo
     [

@@ -19,8 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dedup import confirm, encode, index, objects, pipeline, verify
 from dedup.cluster import tables
@@ -104,19 +106,19 @@ def describe(job: Job, some: Slice) -> None:
 def sample(job: Job, share: float, shard: str) -> Vectors:
     """Return the vectors of about this share of a shard, the same whoever asks."""
     table = tables.read(f"{job.at}/photos/{shard}", ["sha256", "vector"])
-    chosen = np.array([int.from_bytes(d[:4]) < share * 2**32 for d in table["sha256"].to_pylist()], bool)
+    chosen = np.array([int.from_bytes(d[:4]) < share * 2**32 for d in table["sha256"].to_pylist()], np.bool_)
     return encode.unit(tables.vectors_in(tables.taken(table, chosen)))
 
 
-def save_array(path: str, array: Indices | Vectors) -> None:
+def save_array(path: str, array: NDArray[Any]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array)
     objects.put(path, buffer.getvalue())
 
 
 @lru_cache(maxsize=4)
-def load_array(path: str) -> Indices | Vectors:
-    array: Indices | Vectors = np.load(io.BytesIO(objects.get(path)))
+def load_array(path: str) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(io.BytesIO(objects.get(path)))
     return array
 
 

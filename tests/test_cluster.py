@@ -1,0 +1,274 @@
+"""The same scan on a cluster: the same answer, whatever dies on the way. Needs the extra `cluster-test`."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from dedup import report
+from dedup.pipeline import Machine, Report
+from dedup.pipeline import find_duplicates as find_here
+from dedup.store import Store
+from dedup.types import Settings
+from dedup.weights import Weights
+
+pytest.importorskip("ray")
+pytest.importorskip("pyarrow")
+moto_server = pytest.importorskip("moto.server")
+
+from dedup import objects  # noqa: E402
+from dedup.cluster import engine, scan, tables  # noqa: E402
+from dedup.runners import Failure  # noqa: E402
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("default"),  # Ray and moto have warnings of their own
+]
+
+SMALL = scan.Sizes(slice=2, bundle=2, cell=4, batch=3)
+MACHINE = Machine(1, "cpu", lambda stage, done, of: None, time.time)
+
+
+def here(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """A cluster of one process, whose tasks come in an order of their own."""
+    items = list(items)
+    random.Random(len(items)).shuffle(items)
+    return ((item, fn(item)) for item in items)
+
+
+def scanned(
+    roots: list[object], at: object, weights: Weights, db: Path, run: Any, sizes: scan.Sizes = SMALL
+) -> tuple[Report, dict[str, int]]:
+    with Store(str(db), scanning=True) as store:
+        return scan.find_duplicates(
+            [str(r) for r in roots], exclude=(), store=store, at=str(at), weights=weights, settings=Settings(),
+            machine=MACHINE, run=run, sizes=sizes,
+        )  # fmt: skip
+
+
+def groups(result: Report) -> list[dict[str, Any]]:
+    return list(report.group_rows(result))
+
+
+@pytest.fixture
+def alone(album: Path, weights: Weights, tmp_path: Path) -> Report:
+    """What one machine finds."""
+    with Store(str(tmp_path / "alone.db"), scanning=True) as store:
+        return find_here(
+            [str(album)], exclude=(), store=store, weights=weights, settings=Settings(), machine=MACHINE
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    with engine.cluster(None, workers=2):
+        yield
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = moto_server.ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    from pyarrow.fs import S3FileSystem
+
+    S3FileSystem(allow_bucket_creation=True).create_dir("photos")
+    objects._root.cache_clear()
+    yield "s3://photos"
+    objects._root.cache_clear()
+    server.stop()
+
+
+def uploaded(album: Path, bucket: str) -> None:
+    for path in album.rglob("*.*"):
+        objects.put(f"{bucket}/{path.relative_to(album)}", path.read_bytes())
+
+
+def test_groups_and_pairs_are_those_of_one_machine(
+    alone: Report, album: Path, weights: Weights, tmp_path: Path
+) -> None:
+    together, counts = scanned([album], tmp_path / "store", weights, tmp_path / "a.db", here, scan.Sizes())
+    assert groups(together) == groups(alone)
+    assert counts == {"files": 13, "photos": 13}
+    (pairs,) = (tables.read(str(path)) for path in tmp_path.glob("store/runs/*/pairs/0.parquet"))
+    copies = 1  # of the same bytes: a pair for the cluster, one photo for one machine
+    assert len(pairs) == len(alone.verdicts) + copies
+
+
+def test_groups_do_not_depend_on_how_the_work_is_cut_up(
+    alone: Report, album: Path, weights: Weights, tmp_path: Path
+) -> None:
+    assert groups(scanned([album], tmp_path / "store", weights, tmp_path / "a.db", here)[0]) == groups(alone)
+    assert len(list(tmp_path.glob("store/photos/*"))) > 3
+    assert len(list(tmp_path.glob("store/runs/*/pairs/*"))) > 1
+
+
+def test_what_is_done_is_not_done_again_and_a_new_file_costs_its_slice(
+    album: Path, weights: Weights, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def counted(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        for item, result in here(fn, items):
+            asked.append(fn.func.__name__)  # type: ignore[attr-defined]
+            yield item, result
+
+    first, _ = scanned([album], tmp_path / "store", weights, tmp_path / "a.db", counted)
+    done = len(list(tmp_path.glob("store/photos/*")))
+    assert asked.count("describe") == done
+    asked.clear()
+    again, _ = scanned([album], tmp_path / "store", weights, tmp_path / "b.db", counted)
+    assert set(asked) <= {"sample", "edges"}
+    assert groups(again) == groups(first)
+    (album / "alone 10.jpg").rename(album / "alone 09.jpg")
+    scanned([album], tmp_path / "store", weights, tmp_path / "c.db", counted)
+    assert 0 < asked.count("describe") <= 2 < done
+
+
+def test_command_writes_the_same_report(
+    dedup: Callable[..., Result], album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (album / "broken.jpg").write_bytes((album / "Trip [2019]" / "harbour.jpg").read_bytes()[:500])
+    dedup("scan", album, "-o", tmp_path / "a.csv", code=3)
+    monkeypatch.setenv("DEDUP_DB", str(tmp_path / "cluster.db"))
+    words = ("--engine", "ray", "--store", tmp_path / "store", "--workers", 2)
+    said = dedup("scan", album, *words, "-o", tmp_path / "b.csv", code=3).output
+    assert "13 photos" in said
+    assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "a.csv").read_bytes()
+    assert "broken.jpg" in dedup("export", "skipped").output
+    assert "small.jpg" in dedup("apply").output
+
+
+def test_store_is_demanded(dedup: Callable[..., Result], album: Path) -> None:
+    assert "--store" in dedup("scan", album, "--engine", "ray", code=2).output
+
+
+def test_address_without_a_cluster_is_one_line(dedup: Callable[..., Result], album: Path, tmp_path: Path) -> None:
+    words = ("--engine", "ray", "--address", "127.0.0.1:1", "--store", tmp_path / "s")
+    assert "no Ray cluster answers" in dedup("scan", album, *words, code=1).output
+
+
+def test_objects_are_scanned_and_kept_in_a_bucket(
+    alone: Report, album: Path, bucket: str, weights: Weights, tmp_path: Path
+) -> None:
+    uploaded(album, f"{bucket}/my photos #1")
+    result, counts = scanned([f"{bucket}/my photos #1"], f"{bucket}/dedup", weights, tmp_path / "a.db", here)
+    assert counts == {"files": 13, "photos": 13}
+    names = [{**row, "path": Path(row["path"]).name, "keeper": Path(row["keeper"]).name} for row in groups(result)]
+    theirs = [{**row, "path": Path(row["path"]).name, "keeper": Path(row["keeper"]).name} for row in groups(alone)]
+    by = ("path", "keeper", "relation", "probability", "sha256")
+    assert sorted([row[k] or "" for k in by] for row in names if row["relation"] != "exact") == sorted(
+        [row[k] or "" for k in by] for row in theirs if row["relation"] != "exact"
+    )
+    assert {row["path"] for row in groups(result)} == {
+        row["path"].replace(str(album), f"{bucket}/my photos #1") for row in groups(alone)
+    }
+
+
+def test_object_that_vanishes_is_skipped_and_tried_again(
+    album: Path, bucket: str, weights: Weights, tmp_path: Path
+) -> None:
+    uploaded(album, f"{bucket}/in")
+    gone = f"{bucket}/in/garden.png"
+    data = objects.get(gone)
+
+    def vanishing(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        system, name = objects.located(gone)
+        if objects.names(f"{bucket}/in") >= {"garden.png"}:
+            system.delete_file(name)
+        return here(fn, items)
+
+    result, counts = scanned([f"{bucket}/in"], tmp_path / "store", weights, tmp_path / "a.db", vanishing)
+    assert [s.path for s in result.skipped] == [gone]
+    assert counts == {"files": 13, "photos": 12}
+    objects.put(gone, data)
+    result, counts = scanned([f"{bucket}/in"], tmp_path / "store", weights, tmp_path / "b.db", here)
+    assert (result.skipped, counts) == ([], {"files": 13, "photos": 13})
+
+
+def killed_once(fn: Callable[[Any], Any], marks: str, item: Any) -> Any:
+    """Do one task, but the first time that each stage comes to it the process dies, half way."""
+    mark = Path(marks) / fn.func.__name__  # type: ignore[attr-defined]
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fn(item)
+
+
+def test_a_process_killed_in_every_stage_costs_nothing(
+    cluster: None, alone: Report, album: Path, weights: Weights, tmp_path: Path
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        return engine.run(partial(killed_once, fn, str(marks)), items)
+
+    result, counts = scanned([album], tmp_path / "store", weights, tmp_path / "a.db", run)
+    assert {m.name for m in marks.iterdir()} == {"describe", "sample", "spread", "join", "edges", "gather", "settle"}
+    assert (groups(result), counts) == (groups(alone), {"files": 13, "photos": 13})
+
+
+def killed_by_the_garden(fn: Callable[[Any], Any], item: Any) -> Any:
+    if isinstance(item, scan.Slice) and any("garden" in f.path for f in item.files):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return fn(item)
+
+
+def test_a_shard_that_always_fails_is_named_and_the_rest_is_done(
+    cluster: None, album: Path, weights: Weights, tmp_path: Path
+) -> None:
+    def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        return engine.run(partial(killed_by_the_garden, fn), items)
+
+    result, counts = scanned([album], tmp_path / "store", weights, tmp_path / "a.db", run)
+    assert {"garden.png", "garden.tif"} <= {Path(s.path).name for s in result.skipped}
+    assert all("shard" in s.reason and "WorkerCrashed" in s.reason and s.picture for s in result.skipped)
+    assert counts["files"] == 13 == counts["photos"] + len(result.skipped)
+    again, counts = scanned([album], tmp_path / "store", weights, tmp_path / "b.db", here)
+    assert (again.skipped, counts["photos"]) == ([], 13)
+
+
+def test_what_fn_raises_each_time_is_a_failure_of_that_item(cluster: None) -> None:
+    def odd(number: int) -> int:
+        if number % 2:
+            raise ValueError(f"{number} is odd\nand more")
+        return number
+
+    assert dict(engine.run(odd, range(4))) == {
+        0: 0,
+        1: Failure("ValueError: 1 is odd"),
+        2: 2,
+        3: Failure("ValueError: 3 is odd"),
+    }
+
+
+def test_a_driver_that_is_killed_goes_on_where_it_was(album: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dedup", "scan", str(album), "--engine", "ray", "--workers", "1"]
+    words += ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "a.db"), "-o", str(tmp_path / "a.csv")]
+    first = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob("store/photos/*.parquet")):
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    done = {p: p.stat().st_mtime_ns for p in tmp_path.glob("store/photos/*.parquet")}
+    subprocess.run(words, check=True, capture_output=True)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("store/photos/*.parquet")} == done
+    with open(tmp_path / "a.csv", encoding="utf-8", newline="") as f:
+        assert [row["role"] for row in csv.DictReader(f)].count("keep") == 3
