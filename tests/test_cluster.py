@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Ray and moto have warnings of their own
 ]
 
-SMALL = scan.Sizes(slice=2, bundle=2, cell=4, batch=3)
+SMALL = scan.Sizes(slice=2, bundle=2, cell=4, lot=5, batch=3)
 MACHINE = Machine(1, "cpu", lambda stage, done, of: None, time.time)
 
 
@@ -133,7 +133,7 @@ def test_what_is_done_is_not_done_again_and_a_new_file_costs_its_slice(
     assert asked.count("describe") == done
     asked.clear()
     again, _ = scanned([album], tmp_path / "store", weights, tmp_path / "b.db", counted)
-    assert set(asked) <= {"sample", "edges"}
+    assert set(asked) <= {"near"}
     assert groups(again) == groups(first)
     (album / "alone 10.jpg").rename(album / "alone 09.jpg")
     scanned([album], tmp_path / "store", weights, tmp_path / "c.db", counted)
@@ -220,7 +220,9 @@ def test_a_process_killed_in_every_stage_costs_nothing(
         return engine.run(partial(killed_once, fn, str(marks)), items)
 
     result, counts = scanned([album], tmp_path / "store", weights, tmp_path / "a.db", run)
-    assert {m.name for m in marks.iterdir()} == {"describe", "sample", "spread", "join", "edges", "gather", "settle"}
+    assert {m.name for m in marks.iterdir()} == {
+        *{"describe", "sample", "spread", "join", "near", "send_photos", "look", "matched", "send_pairs", "settle"}
+    }
     assert (groups(result), counts) == (groups(alone), {"files": 13, "photos": 13})
 
 

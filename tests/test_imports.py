@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         "cluster.tables",
     },
     "cluster.scan": {
-        *{"types", "errors", "files", "index", "objects", "pipeline", "read", "runners", "store", "weights"},
+        *{"types", "confirm", "errors", "files", "index", "objects", "pipeline", "read", "runners", "store", "weights"},
         *{"cluster.tables", "cluster.work"},
     },
     "cli": {

@@ -1,6 +1,6 @@
 """The whole method on many machines, in the order it runs. What it needs of a machine is run(fn, items), nothing else.
 
-list -> describe -> cells -> spread -> join -> connected photos -> gather -> settle -> report
+list -> describe -> cells -> join -> look twice -> connect -> settle -> report
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from math import ceil
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dedup import files, index, objects
+from dedup import confirm, files, index, objects
 from dedup.cluster import tables, work
 from dedup.cluster.work import Bundle, Job, Slice
 from dedup.errors import DedupError
-from dedup.pipeline import Machine, Report, last_report
+from dedup.pipeline import Machine, Report, last_report, together
 from dedup.read import decoders
 from dedup.runners import Failure
 from dedup.store import Run, Store
@@ -31,6 +32,7 @@ from dedup.weights import Weights
 Item = TypeVar("Item")
 Runner = Callable[[Callable[[Item], Any], Iterable[Item]], Iterator[tuple[Item, Any]]]
 
+Columns = dict[str, NDArray[Any]]
 _SAMPLES = 64  # photos a cell that the cells are learned from
 
 
@@ -41,6 +43,7 @@ class Sizes:
     slice: int = 1024  # files described together, on average
     bundle: int = 16  # shards that pass on their photos together
     cell: int = 20_000  # photos at home in one
+    lot: int = 1_000  # pairs looked at twice together
     batch: int = 2_000  # connected photos settled together
 
 
@@ -74,8 +77,10 @@ def find_duplicates(
         skipped += tables.skipped_in(tables.read(f"{at}/skipped/{shard}"))
     photos = [tables.rows(f"{at}/photos/{shard}") for shard in shards]
     cells = compare(job, shards, sum(photos), sizes, stage)
-    batches = connect(job, cells, sizes, stage)
-    settle(job, shards, cells, batches, sizes, stage)
+    pairs, worth = near_pairs(job, cells, stage)
+    lots = look(job, shards, pairs, worth, sizes, stage)
+    batches = connect(job, pairs, worth, lots, sizes, stage)
+    settle(job, shards, cells, lots, batches, sizes, stage)
     report = collect(job, batches, [*skipped, *failed], roots, started, store, weights, machine)
     return report, {"files": sum(photos) + len(skipped) + len(failed), "photos": sum(photos)}
 
@@ -156,13 +161,18 @@ def describe(job: Job, slices: Sequence[Slice], stage: Stages) -> tuple[list[str
     return list(names), list(chain.from_iterable(failed.values()))
 
 
-def bundles_of(shards: Sequence[str], cells: Sequence[int], sizes: Sizes) -> list[Bundle]:
-    """Return bundles of so many shards, and of so many cells."""
-    every = list(enumerate(shards))
+def bundles_of(names: Sequence[str], sizes: Sizes) -> list[Bundle]:
+    """Return bundles of so many tables."""
+    every = list(enumerate(names))
     starts = range(0, len(every), sizes.bundle)
-    parts = [Bundle(n, tuple(every[start : start + sizes.bundle])) for n, start in enumerate(starts)]
-    starts = range(0, len(cells), sizes.bundle)
-    return parts + [Bundle(len(parts) + n, (), tuple(cells[s : s + sizes.bundle])) for n, s in enumerate(starts)]
+    return [Bundle(n, tuple(every[start : start + sizes.bundle])) for n, start in enumerate(starts)]
+
+
+def send(stage: Stages, job: Job, fn: Callable[..., None], to: str, kind: str, bundles: Sequence[Bundle]) -> None:
+    """Write the rows of all bundles for the parts they belong to, as far as that is not done."""
+    there = tables.written_parts(f"{job.run}/{to}-{kind}")
+    todo = [bundle for bundle in bundles if str(bundle.number) not in there]
+    stage.all("sorting", fn, todo)
 
 
 def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: Stages) -> list[int]:
@@ -176,35 +186,72 @@ def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: S
         count = max(1, min(count, len(vectors) // 2))
         work.save_array(f"{job.run}/cells.npy", index.cells(vectors, count=count) if len(vectors) else vectors)
     cells = range(len(work.load_array(f"{job.run}/cells.npy")))
-    there = tables.written_parts(f"{job.run}/spread")
-    stage.all(
-        "spreading",
-        partial(work.spread, job),
-        [b for b in bundles_of(shards, [], sizes) if str(b.number) not in there],
-    )
+    send(stage, job, partial(work.spread, job), "cell", "photos", bundles_of(shards, sizes))
     there = objects.names(f"{job.run}/pairs")
     stage.all("comparing", partial(work.join, job), [c for c in cells if f"{c}.parquet" not in there])
     there = objects.names(f"{job.run}/pairs")
     return [c for c in cells if f"{c}.parquet" in there]
 
 
-def connect(job: Job, cells: Sequence[int], sizes: Sizes, stage: Stages) -> int:
-    """Write which photo is in which batch: photos that may come into one group are in one. Return how many batches.
+def near_pairs(job: Job, cells: Sequence[int], stage: Stages) -> tuple[Columns, Indices]:
+    """Return the pairs that may become matches, in columns, each once; and the rows that confirm.py must see.
 
-    Holds two numbers for each photo that may be in a group and two for each such pair, and no descriptor.
+    Here and in connect() one process holds numbers of all such pairs, 41 bytes each, and no descriptor.
     """
-    if "batches.npy" not in objects.names(job.run):
-        none = np.empty(0, np.int64), np.empty(0, np.int64)
-        found = [none, *stage.all("connecting", partial(work.edges, job), cells)]
-        left, right = (np.concatenate(side) for side in zip(*found, strict=True))
-        ids, at = np.unique(np.concatenate([left, right]), return_inverse=True)
-        label = labels(at[: len(left)], at[len(left) :], len(ids))
-        first, component, sizes_of = np.unique(label, return_inverse=True, return_counts=True)
-        batch = (np.cumsum(sizes_of) - sizes_of) // sizes.batch
-        batch = np.unique(batch, return_inverse=True)[1] if len(first) else batch
-        work.save_array(f"{job.run}/batches.npy", np.stack([ids, batch[component]]))
-    batches = work.load_array(f"{job.run}/batches.npy")[1]
-    return int(batches.max(initial=-1)) + 1
+    found = stage.all("connecting", partial(work.near, job), cells)
+    pairs = {name: np.concatenate([some[name] for some in found]) for name in (found[0] if found else ())}
+    if not pairs:
+        return pairs, np.empty(0, np.int64)
+    ids, ends = np.unique(np.stack([pairs["left"], pairs["right"]]), return_inverse=True)
+    ends = ends.reshape(2, -1)
+    once = np.unique(ends.min(0) * len(ids) + ends.max(0), return_index=True)[1]  # both cells may have found it
+    pairs = {name: column[once] for name, column in pairs.items()}
+    scores = Scores(*ends[:, once], *(pairs[name] for name in ("similarity", "copy", "similar")))
+    scores = scores.rows(~pairs["same"])
+    chosen = confirm.worth_a_look(scores)
+    rows = np.flatnonzero(~pairs["same"])
+    pairs["look"] = np.zeros(len(once), bool)
+    pairs["look"][rows[chosen]] = True
+    order = rows[together(scores)]  # pairs with a file in common are looked at together: it is read once
+    return pairs, order[pairs["look"][order] | (pairs["similarity"][order] >= work.NEARLY_EQUAL)]
+
+
+def look(job: Job, shards: Sequence[str], pairs: Columns, worth: Indices, sizes: Sizes, stage: Stages) -> int:
+    """Look at the files of the pairs that are worth it, lot by lot; return how many lots."""
+    lots = ceil(len(worth) / sizes.lot)
+    if lots and "lot.npy" not in objects.names(job.run):
+        for lot in range(lots):
+            rows = worth[lot * sizes.lot : (lot + 1) * sizes.lot]
+            tables.write(f"{job.run}/lots/{lot}.parquet", tables.columns_table({n: c[rows] for n, c in pairs.items()}))
+        lot_of = np.arange(len(worth)) // sizes.lot
+        ends = np.concatenate([pairs["left"][worth], pairs["right"][worth]])
+        work.save_array(f"{job.run}/lot.npy", np.unique(np.stack([ends, np.tile(lot_of, 2)]), axis=1))
+    send(stage, job, partial(work.send_photos, job, "lot"), "lot", "photos", bundles_of(shards, sizes) if lots else [])
+    there = objects.names(f"{job.run}/look")
+    stage.all("looking twice", partial(work.look, job), [n for n in range(lots) if f"{n}.parquet" not in there])
+    return lots
+
+
+def connect(job: Job, pairs: Columns, worth: Indices, lots: int, sizes: Sizes, stage: Stages) -> int:
+    """Write which photo is in which batch: photos that may come into one group are in one. Return how many batches."""
+    if "batch.npy" not in objects.names(job.run):
+        seen = np.zeros(len(next(iter(pairs.values()), ())), bool)
+        seen[worth] = True
+        least = ~seen & (pairs["copy"] >= 0.5) if pairs else seen
+        least |= ~seen & pairs["same"] if pairs else seen
+        if job.settings.include_similar and pairs:
+            least |= pairs["similar"] >= 0.5
+        none = np.empty(0, np.int64)
+        found = stage.all("connecting", partial(work.matched, job), range(lots))
+        sure = (pairs["left"][least], pairs["right"][least]) if pairs else (none, none)
+        left, right = (np.concatenate(side) for side in zip(sure, *found, strict=True))
+        ids, ends = np.unique(np.stack([left, right]), return_inverse=True)
+        one, other = ends.reshape(2, -1)
+        label = labels(one, other, len(ids))
+        component, count = np.unique(label, return_inverse=True, return_counts=True)[1:]
+        batch = np.unique((np.cumsum(count) - count) // sizes.batch, return_inverse=True)[1]
+        work.save_array(f"{job.run}/batch.npy", np.stack([ids, batch[component]]))
+    return int(work.load_array(f"{job.run}/batch.npy")[1].max(initial=-1)) + 1
 
 
 def labels(left: Indices, right: Indices, count: int) -> Indices:
@@ -220,11 +267,15 @@ def labels(left: Indices, right: Indices, count: int) -> Indices:
             return label
 
 
-def settle(job: Job, shards: Sequence[str], cells: Sequence[int], batches: int, sizes: Sizes, stage: Stages) -> None:
-    """Look twice at the photos of each batch, and group them."""
-    there = tables.written_parts(f"{job.run}/batch-photos") | tables.written_parts(f"{job.run}/batch-pairs")
-    todo = [b for b in bundles_of(shards, cells, sizes) if str(b.number) not in there]
-    stage.all("gathering", partial(work.gather, job), todo if batches else [])
+def settle(
+    job: Job, shards: Sequence[str], cells: Sequence[int], lots: int, batches: int, sizes: Sizes, stage: Stages
+) -> None:
+    """Group the photos of each batch."""
+    if batches:
+        send(stage, job, partial(work.send_photos, job, "batch"), "batch", "photos", bundles_of(shards, sizes))
+        for kind, numbers in (("pairs", cells), ("look", range(lots))):
+            bundles = bundles_of([f"{n}.parquet" for n in numbers], sizes)
+            send(stage, job, partial(work.send_pairs, job, kind), "batch", kind, bundles)
     there = objects.names(f"{job.run}/grouped")
     stage.all("settling", partial(work.settle, job), [n for n in range(batches) if f"{n}.parquet" not in there])
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dedup import objects
 from dedup.encode import CHANNELS, DIMS, GRID
 from dedup.read import Reading
-from dedup.types import Candidates, File, Indices, Maps, Photo, Picture, Skipped
+from dedup.types import Candidates, File, Indices, Looks, Maps, Photo, Picture, Skipped
 
 Table: TypeAlias = Any  # pyarrow.Table
 Pairs = TypeVar("Pairs", bound=Candidates)
@@ -195,10 +195,10 @@ def columns_table(columns: dict[str, NDArray[Any]]) -> Table:
     return pa.table({n: fixed(c) if c.ndim > 1 or c.dtype.kind == "V" else pa.array(c) for n, c in columns.items()})
 
 
-def pairs_table(pairs: Candidates, digests: NDArray[np.void]) -> Table:
-    """Return pairs, of whatever kind, with the SHA-256 of both photos; digests: (N,) of the photos."""
+def pairs_table(pairs: Candidates, names: NDArray[Any]) -> Table:
+    """Return pairs, of whatever kind, with the names of both photos; names: (N,) of the photos, SHA-256 or numbers."""
     columns = {field.name: getattr(pairs, field.name) for field in fields(pairs)}
-    return columns_table(columns | {"left": digests[pairs.left], "right": digests[pairs.right]})
+    return columns_table(columns | {"left": names[pairs.left], "right": names[pairs.right]})
 
 
 def pairs_in(kind: type[Pairs], table: Table, digests: NDArray[np.void]) -> Pairs:
@@ -208,6 +208,17 @@ def pairs_in(kind: type[Pairs], table: Table, digests: NDArray[np.void]) -> Pair
     both = (digests[at[0]] == ends[0]) & (digests[at[1]] == ends[1])
     columns = {field.name: _values(table[field.name]) for field in fields(kind) if field.name not in ("left", "right")}
     return kind(at[0], at[1], **columns).rows(both)
+
+
+def columns_in(table: Table) -> dict[str, NDArray[Any]]:
+    """Return the columns of numbers that columns_table() or pairs_table() wrote."""
+    return {name: _values(table[name]) for name in table.column_names}
+
+
+def looks_in(table: Table, left: Indices, right: Indices) -> Looks:
+    """Return looks at these photos."""
+    columns = columns_in(table)
+    return Looks(left, right, **{field.name: columns[field.name] for field in fields(Looks)[2:]})
 
 
 def _values(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -6,8 +6,11 @@ and may be done again, anywhere.
     describe   a slice of the listing -> its photos, as a scan of these files alone would know them
     spread     photos -> a copy for each of the cells that a photo is near
     join       a cell -> the pairs within it, and what the head says of them
-    gather     photos and pairs -> the batch of connected photos they belong to
-    settle     a batch -> looked at twice and grouped, as a scan would
+    near       the pairs of a cell -> those that may become matches
+    send_*     photos and pairs -> the lot of pairs, then the batch of connected photos, that they belong to
+    look       a lot of pairs -> what a second look says of them
+    matched    the pairs of a lot -> those that match
+    settle     a batch -> grouped as a scan would do it
 """
 
 from __future__ import annotations
@@ -29,14 +32,14 @@ from dedup.cluster import tables
 from dedup.group import group
 from dedup.pipeline import Machine, kept_looks, kept_pixels
 from dedup.read import decoders
-from dedup.store import Store
-from dedup.types import Decisions, File, Indices, Scores, Settings, Vectors
+from dedup.store import Photos, Store
+from dedup.types import Decisions, File, Indices, Relation, Scores, Settings, Vectors
 from dedup.weights import Weights, load_shipped
 
 OVERLAP = 6  # cells that a photo is copied to; its neighbours are looked for in the nearest
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
 _ALL_SETTLED_NS = 1 << 62  # no file is too young: a shard is named after the times of its files
-_NEARLY_EQUAL = 0.98  # cosine; confirm.py may find such photos to be identical
+NEARLY_EQUAL = 0.98  # cosine; confirm.py may find such photos to be identical
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Shards to pass on together, as (number of the shard, its name), and the cells whose pairs go with them."""
+    """Tables to pass on together, each with its number."""
 
     number: int
-    shards: tuple[tuple[int, str], ...]
-    cells: tuple[int, ...] = ()
+    tables: tuple[tuple[int, str], ...]
 
 
 @lru_cache(maxsize=1)
@@ -126,7 +128,7 @@ def spread(job: Job, bundle: Bundle) -> None:
     """Write each photo of some shards once for every cell it is near, the nearest of them its home."""
     centres = load_array(f"{job.run}/cells.npy")
     found = []
-    for number, name in bundle.shards:
+    for number, name in bundle.tables:
         table = tables.read(f"{job.at}/photos/{name}", ["sha256", "vector", "map"])
         if not len(table):
             continue
@@ -136,7 +138,7 @@ def spread(job: Job, bundle: Bundle) -> None:
         about = {"part": cell.astype(np.int32), "home": home, "id": (number << _ROW_BITS) + row}
         found.append(tables.with_columns(tables.taken(table, row), **about))
     if found:
-        tables.write_parts(f"{job.run}/spread", bundle.number, tables.together(found))
+        tables.write_parts(f"{job.run}/cell-photos", bundle.number, tables.together(found))
 
 
 def join(job: Job, cell: int) -> None:
@@ -144,7 +146,7 @@ def join(job: Job, cell: int) -> None:
 
     Two files of the same bytes are a pair too, with certainty: the first of them stands for both.
     """
-    found = tables.read_part(f"{job.run}/spread", cell)
+    found = tables.read_part(f"{job.run}/cell-photos", cell)
     if not found:
         return
     table = tables.together(found)
@@ -157,14 +159,14 @@ def join(job: Job, cell: int) -> None:
     photos = tables.taken(table, first)
     vectors, maps = encode.unit(tables.vectors_in(photos)), tables.maps_in(photos)
     settings, weights = job.settings, weights_on(job.device)
-    near, _ = index.nearest_pairs(
+    candidates, _ = index.nearest_pairs(
         vectors,
         k=settings.neighbours,
         min_similarity=settings.min_similarity,
         exact_limit=len(vectors),
         queries=np.flatnonzero(home[first]),
     )
-    scores = verify.verify(near, lambda some: maps[some], weights.head, weights.calibration, device=job.device)
+    scores = verify.verify(candidates, lambda some: maps[some], weights.head, weights.calibration, device=job.device)
     own, sure = ids[first], np.ones(len(copies), np.float32)
     pairs = {
         "left": np.concatenate([own[scores.left], ids[stands[copies]]]),
@@ -172,57 +174,92 @@ def join(job: Job, cell: int) -> None:
         "similarity": np.concatenate([scores.similarity, sure]),
         "copy": np.concatenate([scores.copy, sure]),
         "similar": np.concatenate([scores.similar, 0 * sure]),
+        "same": np.arange(len(scores) + len(copies)) >= len(scores),
     }
     tables.write(f"{job.run}/pairs/{cell}.parquet", tables.columns_table(pairs))
 
 
-def edges(job: Job, cell: int) -> tuple[Indices, Indices]:
-    """Return the pairs of a cell that may end in one group, as the numbers of both photos."""
-    table = tables.read(f"{job.run}/pairs/{cell}.parquet")
-    near, copy, similar = (tables.numbers(table, name) for name in ("similarity", "copy", "similar"))
-    may = (copy >= confirm.WORTH_A_LOOK) | (near >= _NEARLY_EQUAL) | (job.settings.include_similar & (similar >= 0.5))
-    left, right = (tables.numbers(table, name)[may] for name in ("left", "right"))
-    return left, right
+def near(job: Job, cell: int) -> dict[str, NDArray[Any]]:
+    """Return the columns of those pairs of a cell that may become matches."""
+    pairs = tables.columns_in(tables.read(f"{job.run}/pairs/{cell}.parquet"))
+    may = (pairs["copy"] >= confirm.WORTH_A_LOOK) | (pairs["similarity"] >= NEARLY_EQUAL)
+    may |= job.settings.include_similar & (pairs["similar"] >= 0.5)
+    return {name: column[may] for name, column in pairs.items()}
 
 
-def gather(job: Job, bundle: Bundle) -> None:
-    """Write the photos of some shards and the pairs of some cells for the batches they are in; the others are done."""
-    ids, batches = load_array(f"{job.run}/batches.npy")
-    photos, pairs = [], []
-    for number, name in bundle.shards:
-        rows = ids[slice(*np.searchsorted(ids, [number << _ROW_BITS, (number + 1) << _ROW_BITS]))]
-        if len(rows):
-            table = tables.taken(tables.read(f"{job.at}/photos/{name}"), rows & ((1 << _ROW_BITS) - 1))
-            part = batches[np.searchsorted(ids, rows)].astype(np.int32)
-            photos.append(tables.with_columns(table, part=part, id=rows))
-    for cell in bundle.cells:
-        table = tables.read(f"{job.run}/pairs/{cell}.parquet")
-        ends = [tables.numbers(table, side) for side in ("left", "right")]
-        at = [np.searchsorted(ids, end).clip(max=len(ids) - 1) for end in ends]
-        both = (ids[at[0]] == ends[0]) & (ids[at[1]] == ends[1]) & (batches[at[0]] == batches[at[1]])
-        part = batches[at[0][both]].astype(np.int32)
-        pairs.append(tables.with_columns(tables.taken(table, both), part=part))
-    for kind, found in (("photos", photos), ("pairs", pairs)):
-        if found:
-            tables.write_parts(f"{job.run}/batch-{kind}", bundle.number, tables.together(found))
+def send_photos(job: Job, to: str, bundle: Bundle) -> None:
+    """Write the photos of some shards for the parts that <to>.npy, (2, M) of photo and part, sends them to."""
+    ids, parts = load_array(f"{job.run}/{to}.npy")
+    found = []
+    for number, name in bundle.tables:
+        some = slice(*np.searchsorted(ids, [number << _ROW_BITS, (number + 1) << _ROW_BITS]))
+        if some.start < some.stop:
+            rows = ids[some] & ((1 << _ROW_BITS) - 1)
+            table = tables.taken(tables.read(f"{job.at}/photos/{name}"), rows)
+            found.append(tables.with_columns(table, part=parts[some].astype(np.int32), id=ids[some]))
+    if found:
+        tables.write_parts(f"{job.run}/{to}-photos", bundle.number, tables.together(found))
+
+
+def send_pairs(job: Job, kind: str, bundle: Bundle) -> None:
+    """Write the pairs of some tables for the batches that both their photos are in; the others are done with."""
+    ids, batches = load_array(f"{job.run}/batch.npy")
+    found = []
+    for _, name in bundle.tables:
+        table = tables.read(f"{job.run}/{kind}/{name}")
+        left, right = (tables.numbers(table, side) for side in ("left", "right"))
+        at, other = (np.searchsorted(ids, end).clip(max=len(ids) - 1) for end in (left, right))
+        both = (ids[at] == left) & (ids[other] == right) & (batches[at] == batches[other])
+        part = batches[at[both]].astype(np.int32)
+        found.append(tables.with_columns(tables.taken(table, both), part=part))
+    tables.write_parts(f"{job.run}/batch-{kind}", bundle.number, tables.together(found))
+
+
+@contextmanager
+def store_of(job: Job, folder: str, part: int) -> Iterator[tuple[Store, Photos, tables.Table]]:
+    """Give a store that knows the photos of a part, and their table."""
+    table = tables.together(tables.read_part(f"{job.run}/{folder}-photos", part))
+    with empty_store(tables.files_in(table), weights_on(job.device)) as store:
+        vectors, maps = tables.vectors_in(table), tables.maps_in(table).reshape(len(table), -1)
+        store.add(tables.readings_in(table), vectors, maps, started_ns=_ALL_SETTLED_NS)
+        store.decide(job.decisions)
+        yield store, store.photos(), table
+
+
+def look(job: Job, lot: int) -> None:
+    """Look at the files of a lot of pairs, and write what is seen and what is made of it."""
+    weights, machine = weights_on(job.device), machine_of(job)
+    with store_of(job, "lot", lot) as (store, photos, table):
+        pairs = tables.read(f"{job.run}/lots/{lot}.parquet")
+        scores, rows = scores_among(pairs, table)
+        chosen = tables.numbers(pairs, "look")[rows]
+        if job.settings.confirm:
+            pipeline.take_looks(scores.rows(chosen), photos, store, weights, machine)
+        looks = store.looks(photos.ids, weights=weights.name)
+        pixels = pipeline.known_pixels(scores, photos, store, machine)
+        verdicts = confirm.confirm(photos.photos, scores, looks, pixels)
+    ids = np.empty(len(photos.photos), np.int64)
+    ids[number_of(table)] = tables.numbers(table, "id")
+    tables.write(f"{job.run}/verdict/{lot}.parquet", tables.pairs_table(verdicts, ids))
+    tables.write(f"{job.run}/look/{lot}.parquet", tables.pairs_table(looks, ids))
+
+
+def matched(job: Job, lot: int) -> tuple[Indices, Indices]:
+    """Return the pairs of a lot that match, as the numbers of both photos."""
+    verdicts = tables.columns_in(tables.read(f"{job.run}/verdict/{lot}.parquet"))
+    least = Relation.SIMILAR if job.settings.include_similar else Relation.COPY
+    rows = verdicts["relation"] <= least
+    return verdicts["left"][rows], verdicts["right"][rows]
 
 
 def settle(job: Job, batch: int) -> None:
     """Write what a scan of the photos of a batch finds, given their pairs: the photos in groups, and what was seen."""
     weights, machine = weights_on(job.device), machine_of(job)
-    table = tables.together(tables.read_part(f"{job.run}/batch-photos", batch))
-    table = tables.taken(table, tables.in_order(table, "sha256", "path"))
-    with empty_store(tables.files_in(table), weights) as store:
-        store.decide(job.decisions)
-        store.add(
-            tables.readings_in(table),
-            tables.vectors_in(table),
-            tables.maps_in(table).reshape(len(table), -1),
-            started_ns=_ALL_SETTLED_NS,
-        )
-        photos = store.photos()
-        scores = scores_among(job, batch, table)
+    with store_of(job, "batch", batch) as (store, photos, table):
+        scores, _ = scores_among(tables.together(tables.read_part(f"{job.run}/batch-pairs", batch)), table)
         store.add_scores(scores, photos.ids, weights=weights.name)
+        for seen in tables.read_part(f"{job.run}/batch-look", batch):
+            store.add_looks(tables.looks_in(seen, *places(seen, table)), photos.ids, weights=weights.name)
         vectors = encode.unit(store.vectors(photos.ids))
         verdicts = pipeline.settle(scores, vectors, photos, store, weights, job.settings, machine)
         groups = group(photos.photos, verdicts, job.settings, job.decisions)
@@ -238,20 +275,32 @@ def settle(job: Job, batch: int) -> None:
     for kind, some in found.items():
         tables.write(f"{job.run}/{kind}/{batch}.parquet", tables.pairs_table(some, digests))
     tables.write(f"{job.run}/pixels/{batch}.parquet", tables.columns_table(same))
-    number = np.searchsorted(digests, tables.digests_in(table))
-    kept = tables.taken(table, grouped[number]).select(tables.FILES.names)
+    kept = tables.taken(table, grouped[number_of(table)]).select(tables.FILES.names)
     tables.write(f"{job.run}/grouped/{batch}.parquet", kept)  # the last: what says that the batch is done
 
 
-def scores_among(job: Job, batch: int, table: tables.Table) -> Scores:
-    """Return what the head said of pairs of a batch, each once; its photos are numbered in the order of SHA-256."""
-    pairs = tables.together(tables.read_part(f"{job.run}/batch-pairs", batch))
-    number = np.unique(tables.digests_in(table), return_inverse=True)[1]  # of the photo of each row
-    ids = tables.numbers(table, "id")
+def number_of(table: tables.Table) -> Indices:
+    """Return which photo each file of a table is of, in the order of SHA-256."""
+    number: Indices = np.unique(tables.digests_in(table), return_inverse=True)[1]
+    return number
+
+
+def places(pairs: tables.Table, table: tables.Table) -> tuple[Indices, Indices]:
+    """Return both photos of each pair by their place in the order of SHA-256."""
+    ids, number = tables.numbers(table, "id"), number_of(table)
     order = np.argsort(ids)
-    ends = [number[order[np.searchsorted(ids[order], tables.numbers(pairs, side))]] for side in ("left", "right")]
+    left, right = (
+        number[order[np.searchsorted(ids[order], tables.numbers(pairs, side))]] for side in ("left", "right")
+    )
+    return left, right
+
+
+def scores_among(pairs: tables.Table, table: tables.Table) -> tuple[Scores, Indices]:
+    """Return what the head said of pairs of the photos of a table, each pair once, and the rows it is in."""
+    ends = places(pairs, table)
     left, right = np.minimum(*ends), np.maximum(*ends)
     columns = (tables.numbers(pairs, name) for name in ("similarity", "copy", "similar"))
     scores = Scores(left, right, *columns)
-    once = np.unique(scores.keys(len(number)), return_index=True)[1]  # both cells of a pair may have found it
-    return scores.rows(once[left[once] < right[once]])  # two files of the same bytes are one photo
+    rows = np.unique(scores.keys(len(table)), return_index=True)[1]  # both cells of a pair may have found it
+    rows = rows[left[rows] < right[rows]]  # two files of the same bytes are one photo
+    return scores.rows(rows), rows
