@@ -159,7 +159,7 @@ def test_store_is_demanded(dedup: Callable[..., Result], album: Path) -> None:
 
 
 def test_address_without_a_cluster_is_one_line(dedup: Callable[..., Result], album: Path, tmp_path: Path) -> None:
-    words = ("--engine", "ray", "--address", "127.0.0.1:1", "--store", tmp_path / "s")
+    words = ("--engine", "ray", "--address", "auto", "--store", tmp_path / "s")
     assert "no Ray cluster answers" in dedup("scan", album, *words, code=1).output
 
 

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Measure a scan on a cluster of this machine: how encoding grows with workers, and what matching moves and holds.
+
+    python scripts/benchmark_cluster.py encoding PHOTOS [--workers 1 2]
+    python scripts/benchmark_cluster.py matching [--sizes 20000] [--min-similarity 0.6]
+
+Encoding: files a second for each number of workers, and how far that is from so many times one worker. Matching:
+vectors drawn as benchmark_scale.py draws them, with random maps, go through cells and head. Found: the share of the
+planted copies that exact search has among the neighbours of a photo and the cells have too. Peak: of the largest
+process of a task.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from benchmark_scale import SEED, drawn, found_share
+
+from dedup import files
+from dedup.cluster import engine, scan, tables, work
+from dedup.pipeline import Machine
+from dedup.types import NOTHING_DECIDED, Candidates, File, Settings, Vectors
+from dedup.weights import load_shipped
+
+MACHINE = Machine(1, "cpu", lambda stage, done, of: None, time.time)
+SHARD = 4096
+
+
+def encoding(photos: str, workers: int) -> float:
+    """Return files a second, once every process has loaded what it needs."""
+    found = [f for f in files.walk([photos]) if isinstance(f, File)]
+    slices = list(scan.slices_of(found, load_shipped(), scan.Sizes(slice=64)))
+    with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
+        job = work.Job(at, at, Settings(), NOTHING_DECIDED, "cpu")
+        list(engine.run(partial(work.describe, job), slices[:workers]))  # warm
+        begun = time.perf_counter()
+        list(engine.run(partial(work.describe, job), slices[workers:]))
+        return sum(len(s.files) for s in slices[workers:]) / (time.perf_counter() - begun)
+
+
+def write_photos(at: str, vectors: Vectors, rng: np.random.Generator) -> list[str]:
+    """Write vectors as a scan would, with random maps; photo n has n for its SHA-256."""
+    names = []
+    for start in range(0, len(vectors), SHARD):
+        some = vectors[start : start + SHARD].astype(np.float16)
+        maps = rng.integers(-40, 40, (len(some), 3200), np.int8)
+        columns: dict[str, Any] = {field.name: pa.nulls(len(some), field.type) for field in tables.FILES}
+        columns["sha256"] = [n.to_bytes(4) * 8 for n in range(start, start + len(some))]
+        columns |= {"vector": tables.fixed(some), "map": tables.fixed(maps)}
+        names.append(f"{start:09d}.parquet")
+        tables.write(f"{at}/photos/{names[-1]}", pa.table(columns))
+    return names
+
+
+def with_peak(fn: Callable[[Any], Any], item: Any) -> tuple[Any, float]:
+    """Return fn(item), and the MB that this process held at most so far."""
+    return fn(item), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def matching(count: int, workers: int, min_similarity: float) -> str:
+    """Return one row of the table."""
+    rng = np.random.default_rng(SEED)
+    vectors, original, copy = drawn(count, 128, rng)
+    peaks: list[float] = []
+
+    def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        for item, (result, peak) in engine.run(partial(with_peak, fn), items):
+            peaks.append(peak)
+            yield item, result
+
+    with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
+        job = work.Job(at, f"{at}/run", Settings(min_similarity=min_similarity), NOTHING_DECIDED, "cpu")
+        shards = write_photos(at, vectors, rng)
+        begun = time.perf_counter()
+        cells = scan.compare(job, shards, count, scan.Sizes(bundle=4), scan.Stages(run, MACHINE))
+        seconds = time.perf_counter() - begun
+        moved = sum(path.stat().st_size for path in Path(at, "run", "cell-photos").rglob("*.parquet"))
+        ids = [np.stack([tables.numbers(t, side) for side in ("left", "right")]) for t in (
+            tables.read(f"{at}/run/pairs/{cell}.parquet") for cell in cells
+        )]  # fmt: skip
+    left, right = np.concatenate(ids, axis=1)
+    left, right = ((side >> 24) * SHARD + (side & (1 << 24) - 1) for side in (left, right))
+    keys = np.unique(np.minimum(left, right) * count + np.maximum(left, right))
+    pairs = Candidates(*np.divmod(keys, count), np.zeros(len(keys), np.float32))
+    found = found_share(vectors, original, copy, pairs, Settings().neighbours)
+    return (
+        f"| {count:,} | {len(cells)} | {seconds:.0f} | {len(pairs):,} | {len(left) / len(pairs):.2f} "
+        f"| {moved / count / 1024:.1f} | {max(peaks):,.0f} | {found:.4f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["encoding", "matching"])
+    parser.add_argument("photos", nargs="?")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20_000])
+    parser.add_argument("--min-similarity", type=float, default=0.6)
+    words = parser.parse_args()
+    if words.what == "encoding":
+        rates = {n: encoding(words.photos, n) for n in words.workers}
+        print("| workers | files a second | efficiency |\n|---:|---:|---:|")
+        for n, rate in rates.items():
+            print(f"| {n} | {rate:.1f} | {rate / n / rates[words.workers[0]] * words.workers[0]:.2f} |")
+    else:
+        print("| photos | cells | s | pairs | judged, times | KB moved, a photo | MB, peak | found |")
+        print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+        for count in words.sizes:
+            print(matching(count, max(words.workers), words.min_similarity), flush=True)
+
+
+if __name__ == "__main__":
+    main()
