@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from dedup.errors import BadUsage
 from dedup.files import chosen
@@ -46,10 +47,16 @@ def _root(uri: str) -> tuple[FileSystem, str]:
     except ImportError:
         raise BadUsage(f"{uri}: pyarrow is not installed: pip install 'dedup[ray]'") from None
     try:
-        system, base = FileSystem.from_uri(uri)
+        system, base = FileSystem.from_uri(uri + _endpoint(uri))
     except (ValueError, OSError) as error:
         raise BadUsage(f"{uri}: no such store ({error})") from error
     return system, base
+
+
+def _endpoint(uri: str) -> str:
+    """Return what a URI must say for a server of S3 that is not Amazon's: pyarrow does not read the variable."""
+    scheme, _, host = os.environ.get("AWS_ENDPOINT_URL", "").partition("://")
+    return "?" + urlencode({"scheme": scheme, "endpoint_override": host}) if host and uri.startswith("s3://") else ""
 
 
 def walk(root: str, *, exclude: Sequence[str] = ()) -> Iterator[File | Skipped]:
