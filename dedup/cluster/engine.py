@@ -7,6 +7,7 @@ others go on. Processes stay: what a function keeps (the weights) is loaded once
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -28,6 +29,7 @@ def cluster(address: str | None, *, workers: int) -> Iterator[None]:
     workers: of a cluster of our own. Raises BadUsage without Ray, DedupError if no cluster answers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is loaded: nothing is reported to anybody
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as the processes of runners.py; on a busy machine 15 is never
     try:
         import ray
     except ImportError:
@@ -74,6 +76,7 @@ def run(
 
 
 def _called(fn: Callable[[Item], Result], item: Item) -> Result:
+    vars(sys.modules["__main__"]).pop("__file__", None)  # or each process that runners.py starts would load Ray
     return fn(item)
 
 
