@@ -204,7 +204,7 @@ def main() -> None:
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
               help="This machine, or a Ray cluster.")  # fmt: skip
 @click.option("--address", metavar="HOST:PORT", help="The Ray cluster; auto: the one this machine is in.")
-@click.option("--store", "at", metavar="DIR_OR_URI", help="Where a cluster keeps what it has done.")
+@click.option("--store", "at", metavar="DIR_OR_URI", type=PathWord(), help="Where a cluster keeps what it has done.")
 @click.option("--fail-if-found", is_flag=True, help="Exit with 10 if there are duplicates.")
 @click.option(
     "--max-time", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h; the next scan goes on there."
