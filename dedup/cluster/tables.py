@@ -60,9 +60,9 @@ def rows(path: str) -> int:
         return int(pq.read_metadata(file).num_rows)
 
 
-def write_parts(folder: str, number: int, table: Table) -> None:
-    """Write the rows for each part (column `part`, int32) where read_part() finds them; other numbers, other rows."""
-    table = table.sort_by("part")
+def write_parts(folder: str, number: int, found: Sequence[Table]) -> None:
+    """Write the rows of all tables where read_part() finds them by their column `part`. number: of their source."""
+    table = together(found or [pa.table({"part": pa.array([], pa.int32())})]).sort_by("part")
     part = numbers(table, "part")
     for near in np.unique(part // _NEAR).tolist():
         some = table.slice(*_run_of(part // _NEAR, near))

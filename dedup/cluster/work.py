@@ -137,8 +137,7 @@ def spread(job: Job, bundle: Bundle) -> None:
         home[1:] = row[1:] != row[:-1]
         about = {"part": cell.astype(np.int32), "home": home, "id": (number << _ROW_BITS) + row}
         found.append(tables.with_columns(tables.taken(table, row), **about))
-    if found:
-        tables.write_parts(f"{job.run}/cell-photos", bundle.number, tables.together(found))
+    tables.write_parts(f"{job.run}/cell-photos", bundle.number, found)
 
 
 def join(job: Job, cell: int) -> None:
@@ -197,8 +196,7 @@ def send_photos(job: Job, to: str, bundle: Bundle) -> None:
             rows = ids[some] & ((1 << _ROW_BITS) - 1)
             table = tables.taken(tables.read(f"{job.at}/photos/{name}"), rows)
             found.append(tables.with_columns(table, part=parts[some].astype(np.int32), id=ids[some]))
-    if found:
-        tables.write_parts(f"{job.run}/{to}-photos", bundle.number, tables.together(found))
+    tables.write_parts(f"{job.run}/{to}-photos", bundle.number, found)
 
 
 def send_pairs(job: Job, kind: str, bundle: Bundle) -> None:
@@ -212,7 +210,7 @@ def send_pairs(job: Job, kind: str, bundle: Bundle) -> None:
         both = (ids[at] == left) & (ids[other] == right) & (batches[at] == batches[other])
         part = batches[at[both]].astype(np.int32)
         found.append(tables.with_columns(tables.taken(table, both), part=part))
-    tables.write_parts(f"{job.run}/batch-{kind}", bundle.number, tables.together(found))
+    tables.write_parts(f"{job.run}/batch-{kind}", bundle.number, found)
 
 
 @contextmanager
