@@ -30,7 +30,16 @@ def test_album_is_told_apart_well(dedup: Callable[..., Result], shared: Path, tm
 
 def test_odd_and_damaged_files_are_each_a_photo_or_skipped_and_nothing_is_printed(shared: Path, tmp_path: Path) -> None:
     root, db = shared / "data" / "formats", tmp_path / "formats.db"
-    command = [sys.executable, "-m", "dedup", "scan", str(root), "--db", str(db)]
+    command = [
+        sys.executable,
+        "-m",
+        "dedup",
+        "scan",
+        str(root),
+        "--db",
+        str(db),
+        "--no-confirm",
+    ]  # for the time it takes
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (3, "")
 
@@ -46,7 +55,7 @@ def test_odd_and_damaged_files_are_each_a_photo_or_skipped_and_nothing_is_printe
     assert not photos & skipped
     assert photos | skipped == found
 
-    # Stored in all eight orientations, each with its number drawn into the middle: copies, if not for certain.
+    # Stored in all eight orientations, each with its number drawn into the middle.
     relations = {(Path(r["path_a"]).name, Path(r["path_b"]).name): r["relation"] for r in rows("pairs")}
     for picture in ("landscape", "portrait"):
         for pair in combinations((f"{picture}_{n}.jpg" for n in range(1, 9)), 2):
