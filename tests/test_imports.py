@@ -1,9 +1,6 @@
 """Which module may import which: values flow down the stages and never back."""
 
-import ast
-from pathlib import Path
-
-PACKAGE = Path(__file__).parents[1] / "dedup"
+from architecture import DRAWING, arrows, drawing, imported, modules
 
 ALLOWED: dict[str, set[str]] = {
     "version": set(),
@@ -108,45 +105,14 @@ HOMES = {  # each outside library has one home
 }
 
 
-def modules() -> dict[str, Path]:
-    return {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
-
-
-def imported(path: Path) -> set[str]:
-    """Return the dotted names of all imports, those inside functions among them."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def own(name: str) -> str | None:
-    """Return which of our modules a dotted name is in."""
-    parts = name.split(".")
-    if parts[0] != "dedup":
-        return None
-    for end in (3, 2):
-        if ".".join(parts[1:end]) in modules():
-            return ".".join(parts[1:end])
-    return "__init__"
-
-
 def test_every_module_imports_only_what_comes_before_it() -> None:
-    found = {name: {o for n in imported(path) if (o := own(n))} for name, path in modules().items()}
+    found = arrows()
     assert found.keys() == ALLOWED.keys()
     assert {name: sorted(uses - ALLOWED[name]) for name, uses in found.items() if uses - ALLOWED[name]} == {}
 
 
 def test_every_permission_is_used() -> None:
-    unused = {
-        name: sorted(ALLOWED[name] - {own(n) for n in imported(path)})
-        for name, path in modules().items()
-        if ALLOWED[name] - {own(n) for n in imported(path)}
-    }
+    unused = {name: sorted(ALLOWED[name] - uses) for name, uses in arrows().items() if ALLOWED[name] - uses}
     assert unused == {}
 
 
@@ -166,3 +132,7 @@ def test_each_library_has_its_home() -> None:
         for library in {n.split(".")[0] for n in imported(path)} & HOMES.keys():
             users[library].add(name)
     assert users == HOMES
+
+
+def test_the_drawing_shows_the_arrows_that_there_are() -> None:
+    assert DRAWING.read_text(encoding="utf-8") == drawing(), "run scripts/architecture.py"

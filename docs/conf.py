@@ -1,0 +1,26 @@
+"""How the pages are built: `scripts/docs`. A link or an anchor that leads nowhere ends it."""
+
+import os
+from typing import Any
+
+os.environ["HOME"] = "/home/you"  # what stands in defaults
+
+from dedup.version import __version__
+
+project = "dedup"
+version = release = __version__
+extensions = ["myst_parser", "sphinx_click"]
+myst_heading_anchors = 3  # headings have the anchors that GitHub gives them
+highlight_language = "none"
+smartquotes = False  # -- is no dash in front of an option
+html_theme = "furo"
+html_title = f"dedup {__version__}"
+html_copy_source = False
+
+
+def setup(app: Any) -> None:
+    def as_it_stands(app: Any, ctx: Any, lines: list[str]) -> None:
+        lines[:] = [line.replace("*", r"\*") for line in lines]  # help is no markup
+
+    app.connect("sphinx-click-process-description", as_it_stands)
+    app.connect("sphinx-click-process-epilog", as_it_stands)
