@@ -714,7 +714,8 @@ def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
             protect=result.run.settings.protect,
         )  # fmt: skip
         failed = tell(outcomes)
-    click.echo(f"'dedup undo --run {run}' takes it back." if to != "delete" else "Deleted for good.")
+    if journal.last_run(folder) == run:
+        click.echo(f"'dedup undo --run {run}' takes it back." if to != "delete" else "Deleted for good.")
     return failed
 
 

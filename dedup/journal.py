@@ -86,5 +86,9 @@ def read(folder: str, run: str) -> list[Entry]:
 
 
 def last_run(folder: str) -> str | None:
-    """Return the newest run that was not taken back."""
-    return next((r for r in reversed(runs(folder)) if not any(e.get("undone") for e in read(folder, r))), None)
+    """Return the newest run that touched a file and was not taken back."""
+    return next((run for run in reversed(runs(folder)) if _stands(read(folder, run))), None)
+
+
+def _stands(entries: list[Entry]) -> bool:
+    return any("do" in e for e in entries) and not any(e.get("undone") for e in entries)

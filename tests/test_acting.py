@@ -48,6 +48,29 @@ def test_without_yes_nothing_changes_and_a_second_apply_finds_nothing(
     assert dedup("undo").stdout == "Nothing to take back.\n"
 
 
+def test_undo_passes_over_an_apply_that_touched_nothing(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    dedup("scan", photos, "-q")
+    before = tree(photos)
+    plan = tmp_path / "plan.csv"
+    dedup("apply", "-o", plan)
+    rows = plan.read_bytes().decode().split("\r\n")
+    first = tmp_path / "first.csv"
+    gone = next(row for row in rows if row.startswith("remove") or ",remove," in row)
+    first.write_bytes("\r\n".join(row for row in rows if row != gone).encode())
+    done = dedup("apply", first, "--to", tmp_path / "Away", "--yes")
+    assert "takes it back" in done.stdout
+    after = tree(photos)
+    assert len(after) == len(before) - 1
+    for path in sorted(photos.iterdir()):
+        path.write_bytes(path.read_bytes() + b"changed by someone else")
+    left = dedup("apply", plan, "--to", tmp_path / "Away", "--yes", code=3)
+    assert "changed after the scan" in left.stderr
+    assert "takes it back" not in left.stdout
+    assert "brought back" in dedup("undo").stdout
+    assert tree(photos).keys() == before.keys()
+    assert dedup("undo").stdout == "Nothing to take back.\n"
+
+
 def test_plan_comes_back_from_a_spreadsheet(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
     dedup("scan", photos, "-q")
     plan = tmp_path / "plan.csv"

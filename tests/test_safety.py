@@ -150,14 +150,17 @@ class Photographs(RuleBasedStateMachine):
         self.add_a_version(n, "same bytes", "a")  # so that there is something to do
         self.scan()
         before, runs = self.tree(), self.home / "x.db.journal"
-        others = set(runs.glob("*")) if words != "undo" else set()
+        others = set(runs.glob("*"))
         to = str(self.home / "Away") if words == "folder" else words
         apply = ["apply", "--to", to, "--yes", "--really-delete"]
         self.killed(["undo"] if words == "undo" else apply, after)
         assert self.shown(before) <= self.shown({n: d for n, d in self.tree().items() if ".part" not in n})
-        if set(runs.glob("*")) - others and words != "delete":
+        if words == "undo":
             self.dedup("undo")
-            assert before.items() <= self.tree().items() if words == "undo" else self.tree() == before
+            assert before.items() <= self.tree().items()
+        for run in set(runs.glob("*")) - others if words in ("folder", "hardlink") else ():
+            self.dedup("undo", "--run", run.stem)
+            assert self.tree() == before
 
     def killed(self, words: list[str], after: int) -> None:
         with warnings.catch_warnings():
