@@ -1,15 +1,17 @@
 """How the pages are built: `scripts/docs`. A link or an anchor that leads nowhere ends it."""
 
+import logging
 import os
 from typing import Any
 
 os.environ["HOME"] = "/home/you"  # what stands in defaults
+logging.getLogger("faiss").setLevel(logging.WARNING)
 
-from dedup.version import __version__
+from dedup.version import __version__  # noqa: E402 - after HOME is set
 
 project = "dedup"
 version = release = __version__
-extensions = ["myst_parser", "sphinx_click"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
 myst_heading_anchors = 3  # headings have the anchors that GitHub gives them
 highlight_language = "none"
 smartquotes = False  # -- is no dash in front of an option

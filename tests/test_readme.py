@@ -55,9 +55,14 @@ def test_example_of_a_config_file_is_accepted(dedup: Callable[..., Result], albu
     dedup("scan", album, "--config", tmp_path / "c.toml")
 
 
-def test_relations_and_columns_are_those_of_the_code() -> None:
-    from dedup.report import GROUPS
-    from dedup.types import Relation
+def test_tables_relations_and_rules_are_those_of_the_code() -> None:
+    from dedup.plan import COLUMNS
+    from dedup.report import MATCHES, TABLES
+    from dedup.types import KEEP, Relation
 
-    assert ",".join(GROUPS) in README
-    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == [r.word for r in Relation]
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    stated = re.findall(r"^### (\w+)\n`([\w,]+)`$", page, re.MULTILINE)
+    assert stated == [(name, ",".join(columns)) for name, (columns, _) in TABLES.items()]
+    for columns in (MATCHES, COLUMNS, KEEP):
+        assert f"\n`{','.join(columns)}`" in page
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*(r.word for r in Relation), *KEEP]
