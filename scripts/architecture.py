@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draw docs/architecture.svg anew from the imports of the package: `python scripts/architecture.py`.
 
-A module stands right of all that it uses. Arrows that follow from others are left out, and those to `types`, `errors`
+A module stands below all that it uses. Arrows that follow from others are left out, and those to `types`, `errors`
 and `version`, which nearly all use. The same imports give the same drawing, to the byte.
 """
 
@@ -21,7 +21,7 @@ COLOURS = {
     "training": "#e6dcf2",
     "": "#d6e4f0",
 }
-WIDTH, HEIGHT, COLUMN, LINE, EDGE = 112, 24, 148, 46, 14  # pixels
+WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 112, 24, 132, 60, 14  # pixels
 
 Arrows = dict[str, set[str]]
 
@@ -71,25 +71,25 @@ def drawn(found: Arrows) -> Arrows:
 
 
 def places(uses: Arrows) -> dict[str, tuple[float, float]]:
-    """Return the left upper corner of each module: a column right of all that it uses, a line near them."""
-    column: dict[str, int] = {}
-    while len(column) < len(uses):
-        for name in uses.keys() - column.keys():
-            if uses[name] <= column.keys():
-                column[name] = 1 + max((column[other] for other in uses[name]), default=-1)
+    """Return the left upper corner of each module: a row below all that it uses, in the middle of its neighbours."""
+    row: dict[str, int] = {}
+    while len(row) < len(uses):
+        for name in uses.keys() - row.keys():
+            if uses[name] <= row.keys():
+                row[name] = 1 + max((row[other] for other in uses[name]), default=-1)
     users = {name: {n for n in uses if name in uses[n]} for name in uses}
-    for name in sorted(uses, key=lambda n: -column[n]):  # and then as near to its users as they allow
-        column[name] = min((column[user] for user in users[name]), default=column[name] + 1) - 1
+    for name in sorted(uses, key=lambda n: -row[n]):  # and then as near to its users as they allow
+        row[name] = min((row[user] for user in users[name]), default=row[name] + 1) - 1
     near = {name: uses[name] | users[name] for name in uses}
-    lines = {c: sorted(n for n in uses if column[n] == c) for c in sorted(set(column.values()))}
-    tallest = max(map(len, lines.values()))
+    rows = {r: sorted(n for n in uses if row[n] == r) for r in sorted(set(row.values()))}
+    widest = max(map(len, rows.values()))
     at: dict[str, float] = {}
-    for _ in range(24):  # each column in the order of the mean lines of its neighbours
-        for names in lines.values():
+    for _ in range(24):  # each row in the order of the mean places of its neighbours
+        for names in rows.values():
             centre = {n: sum(at.get(o, 0) for o in near[n]) / max(1, len(near[n])) for n in names}
             names.sort(key=lambda n: (round(centre[n], 6), n))
-            at |= {n: (i + 0.5) * tallest / len(names) for i, n in enumerate(names)}
-    return {n: (EDGE + column[n] * COLUMN, EDGE + (at[n] - 0.5) * LINE) for n in uses}
+            at |= {n: (i + 0.5) * widest / len(names) for i, n in enumerate(names)}
+    return {n: (EDGE + (at[n] - 0.5) * ACROSS, EDGE + row[n] * DOWN) for n in uses}
 
 
 def svg(uses: Arrows, at: dict[str, tuple[float, float]]) -> str:
@@ -105,11 +105,11 @@ def svg(uses: Arrows, at: dict[str, tuple[float, float]]) -> str:
     ]
     for name in sorted(uses):
         for other in sorted(uses[name]):
-            (x, y), (left, top) = at[name], at[other]
-            end, middle = left + WIDTH + 2, (x + left + WIDTH) / 2
-            y, top = y + HEIGHT / 2, top + HEIGHT / 2
+            (x, y), (above, top) = at[name], at[other]
+            x, above, end = x + WIDTH / 2, above + WIDTH / 2, top + HEIGHT + 2
+            middle = (y + end) / 2
             lines.append(
-                f'<path d="M{x:.0f},{y:.0f} C{middle:.0f},{y:.0f} {middle:.0f},{top:.0f} {end:.0f},{top:.0f}" '
+                f'<path d="M{x:.0f},{y:.0f} C{x:.0f},{middle:.0f} {above:.0f},{middle:.0f} {above:.0f},{end:.0f}" '
                 'fill="none" stroke="#777" marker-end="url(#tip)"/>'
             )
     for name, (x, y) in sorted(at.items()):
