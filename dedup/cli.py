@@ -333,11 +333,11 @@ def on_cluster(
 @contextmanager
 def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, Any]]:
     """Give a place for the figures of a scan, and write down in the store what became of it."""
-    log.event("started", roots=roots)
     photos = store.count("photo")
     number = store.begun(roots, started_at=time.time())
     figures: dict[str, Any] = {}
     try:
+        log.event("started", roots=roots)
         yield figures
         figures["new"] = store.count("photo") - photos
         store.ended(number, "finished", figures, ended_at=time.time())

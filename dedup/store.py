@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from dedup.errors import DedupError, StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
 from dedup.types import (
+    KEEP,
     NOTHING_DECIDED,
     Candidates,
     Decisions,
@@ -654,4 +655,7 @@ def _ordered(ids: Indices, pairs: Candidates) -> tuple[Indices, Indices]:
 def _settings(text: str) -> Settings:
     values = json.loads(text)
     lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Settings(**{**values, **lists})
+    settings = Settings(**{**values, **lists})
+    if not set(KEEP).issuperset(settings.keep):
+        raise ValueError(f"keep {settings.keep}")
+    return settings

@@ -185,6 +185,17 @@ def test_last_run_is_recollected_without_what_it_did_not_find(path: str) -> None
         )
 
 
+def test_unknown_keep_rule_in_the_last_run_is_damage(path: str) -> None:
+    with Store(path, scanning=True) as store:
+        store.begin([file("a")], **TERMS)
+        finish(store)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE run SET settings = replace(settings, 'oldest', 'o2dest')")
+    db.close()
+    with Store(path) as store, pytest.raises(StoreUnusable, match="damaged"):
+        store.last_run()
+
+
 def test_database_of_the_first_version_is_brought_up_and_nothing_is_read_again(path: str) -> None:
     db = sqlite3.connect(path)
     for statement in _MIGRATIONS[0]:
