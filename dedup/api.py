@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dedup import figure as drawing
-from dedup import page, pipeline, places, report, types, weights
+from dedup import page, places, recall, report, types, weights
 from dedup.encode import Encoder as Encoder
 from dedup.errors import BadUsage
 from dedup.files import folder
 from dedup.group import in_order, keep_order
+from dedup.pipeline import find_duplicates
+from dedup.runners import Machine
 from dedup.store import Store
 
 AnyPath = str | os.PathLike[str]
@@ -96,7 +98,7 @@ class Report:
     files: int
     seconds: float
     db: Path
-    _found: pipeline.Report = field(repr=False, compare=False)
+    _found: recall.Report = field(repr=False, compare=False)
 
     @property
     def pairs(self) -> Iterator[Pair]:
@@ -186,14 +188,12 @@ def scan(
         prefer=tuple(prefer),
         avoid=tuple(avoid),
     )
-    machine = pipeline.Machine(
-        workers or os.cpu_count() or 1, weights.device_of(device), progress or _told_nobody, time.time
-    )
+    machine = Machine(workers or os.cpu_count() or 1, progress or _told_nobody, time.time)
     path = _absolute(db or os.environ.get("DEDUP_DB") or places.database())
     with Store(path, scanning=True) as store:
-        found = pipeline.find_duplicates(
+        found = find_duplicates(
             [folder(_absolute(path)) for path in several], exclude=exclude, store=store,
-            weights=weights.load_shipped(device=machine.device), settings=settings, machine=machine,
+            weights=weights.shipped(device=device), settings=settings, machine=machine,
         )  # fmt: skip
     return _report(found, Path(path))
 
@@ -204,8 +204,10 @@ def compare(path_a: AnyPath, path_b: AnyPath) -> Comparison:
     Raises UnreadablePhoto if one of them is no photo, BadUsage if it is not there: both are DedupError.
     """
     one, other = _absolute(path_a), _absolute(path_b)
-    machine = pipeline.Machine(1, "cpu", _told_nobody, time.time)
-    found = pipeline.compare_two(one, other, weights=weights.load_shipped(), machine=machine)
+    from dedup.ask import compare_two
+
+    machine = Machine(1, _told_nobody, time.time)
+    found = compare_two(one, other, weights=weights.load_shipped(), machine=machine)
     word: Relation = found.relation.word  # type: ignore[assignment]
     return Comparison(Path(one), Path(other), word, found.probability, found.similarity, found.change, found)
 
@@ -220,7 +222,7 @@ def load_encoder(*, device: str = "cpu") -> Encoder:
     return weights.load_shipped(device=device).encoder
 
 
-def _report(found: pipeline.Report, db: Path) -> Report:
+def _report(found: recall.Report, db: Path) -> Report:
     groups = tuple(_group(number, list(rows)) for number, rows in groupby(report.group_rows(found), _GROUP))
     skipped = tuple(Skipped(Path(s.path), s.reason, s.picture) for s in found.skipped)
     files = sum(len(photo.files) for photo in found.photos.photos) + len(skipped)

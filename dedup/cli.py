@@ -29,11 +29,12 @@ from dedup.words import human_bytes, human_time, plural, printable, roughly
 
 if TYPE_CHECKING:
     from dedup.actions import Outcome
-    from dedup.pipeline import Machine, Report
+    from dedup.recall import Report
+    from dedup.runners import Machine
     from dedup.schedule import Job
     from dedup.store import Attempt, Store
-    from dedup.types import Plan, Settings
-    from dedup.why import Explained
+    from dedup.types import Comparison, Couple, Explained, Plan, Settings
+    from dedup.weights import Shipped
 
 _SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
 _FIRST_S = 3.0  # a run that will be over by then needs no explanation
@@ -224,9 +225,9 @@ def scan(
     """Find the near-duplicate photos under PATH, and remember what was seen."""
     from dedup import report
     from dedup.files import folder
-    from dedup.pipeline import Machine
+    from dedup.runners import Machine
     from dedup.types import Settings
-    from dedup.weights import device_of
+    from dedup.weights import shipped
 
     for file in output:
         report.format_of(file)
@@ -241,9 +242,9 @@ def scan(
         avoid=avoid,
     )
     with Log(json_log, quiet=quiet, seconds=max_time) as log:
-        machine = Machine(workers, device_of(device), log.progress, time.time)
+        machine = Machine(workers, log.progress, time.time)
         result, figures = scanned(
-            roots, output, settings, machine, exclude=exclude, db=os.path.abspath(db), log=log,
+            roots, output, settings, machine, shipped(device=device), exclude=exclude, db=os.path.abspath(db), log=log,
             cluster=(address, at) if engine == "ray" else None,
         )  # fmt: skip
     if not quiet and json_log != "-":
@@ -254,7 +255,7 @@ def scan(
 
 
 def scanned(
-    roots: list[str], output: Sequence[str], settings: Settings, machine: Machine,
+    roots: list[str], output: Sequence[str], settings: Settings, machine: Machine, weights: Shipped,
     *, exclude: Sequence[str], db: str, log: Log, cluster: tuple[str | None, str | None] | None = None,
 ) -> tuple[Report, dict[str, Any]]:  # fmt: skip
     """Return what a scan found, and its figures; by then the groups are written to the output files.
@@ -264,14 +265,15 @@ def scanned(
     from dedup import report
     from dedup.pipeline import find_duplicates
     from dedup.store import Store
-    from dedup.weights import load_shipped
 
     with log.failures(), Store(db, scanning=True) as store, on_record(store, roots, log) as figures:
-        terms: dict[str, Any] = {"exclude": exclude, "store": store, "settings": settings, "machine": machine}
+        terms: dict[str, Any] = {
+            "exclude": exclude, "store": store, "settings": settings, "machine": machine, "weights": weights
+        }  # fmt: skip
         if cluster:
             result, counts = on_cluster(roots, *cluster, terms)
         else:
-            result, counts = find_duplicates(roots, weights=load_shipped(device=machine.device), **terms), {}
+            result, counts = find_duplicates(roots, **terms), {}
         for file in output:
             explained = why(result, store, machine.workers)
             report.write(result, "groups", report.format_of(file), file, explained=explained)
@@ -319,15 +321,16 @@ def on_cluster(
         from dedup.cluster.scan import find_duplicates
     except ModuleNotFoundError as error:
         raise BadUsage(f"--engine ray needs {error.name}: pip install 'dedup[ray]'") from error
-    from dedup.weights import load_shipped
+    from dedup.weights import device_of
 
     if not at:
         raise BadUsage("--engine ray needs --store: a folder that all machines see, or s3://bucket/folder")
     machine = terms["machine"]
     with engine.cluster(address, workers=machine.workers):
-        run = partial(engine.run, device=machine.device)
+        device = device_of(terms["weights"].device)
+        run = partial(engine.run, device=device)
         place = at.rstrip("/") if "://" in at else os.path.abspath(at)
-        return find_duplicates(roots, at=place, weights=load_shipped(), run=run, **terms)
+        return find_duplicates(roots, at=place, run=run, **terms)
 
 
 @contextmanager
@@ -505,7 +508,7 @@ class Lines(RotatingFileHandler):
 def export(table: str, format_: str | None, output: str | None, db: str) -> None:
     """Write what the last scan found: groups, the pairs that were compared, photos, files skipped, or decisions."""
     from dedup import report
-    from dedup.pipeline import last_report
+    from dedup.recall import last_report
     from dedup.store import Store
 
     format_ = format_ or (report.format_of(output) if output else "csv")
@@ -516,10 +519,14 @@ def export(table: str, format_: str | None, output: str | None, db: str) -> None
 
 def why(report: Report, store: Store, workers: int) -> Explained:
     """Return what tells what verdicts of a report rest on; the weights are loaded when it is asked."""
-    from dedup.weights import load_shipped
-    from dedup.why import explained
 
-    return lambda couples: explained(couples, report, store, load_shipped(), workers=workers)
+    def told(couples: Sequence[Couple]) -> Iterator[Comparison | str]:
+        from dedup.weights import load_shipped
+        from dedup.why import explained
+
+        return explained(couples, report, store, load_shipped(), workers=workers)
+
+    return told
 
 
 @main.command(epilog=notes("nothing.", "dedup find holiday.jpg"))
@@ -530,14 +537,15 @@ def why(report: Report, store: Store, workers: int) -> Explained:
 def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
     """Print which photos of the last scan match IMAGE, as CSV."""
     from dedup import report
-    from dedup.pipeline import Machine, find_matches
+    from dedup.ask import find_matches
+    from dedup.runners import Machine
     from dedup.store import Store
     from dedup.types import Settings
     from dedup.weights import load_shipped
 
     settings = Settings(min_probability=min_probability)
     with Store(os.path.abspath(db)) as store:
-        machine = Machine(min(len(image), os.cpu_count() or 1), "cpu", lambda stage, done, of: None, time.time)
+        machine = Machine(min(len(image), os.cpu_count() or 1), lambda stage, done, of: None, time.time)
         matches, skipped = find_matches(
             [os.path.abspath(i) for i in image], store=store, weights=load_shipped(), settings=settings, machine=machine
         )
@@ -563,14 +571,15 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
 def compare(left: str, right: str, figure: str | None) -> None:
     """Print how photo A is related to photo B, how surely, and what was done to it."""
     from dedup import figure as drawing
-    from dedup.pipeline import Machine, compare_two
+    from dedup.ask import compare_two
+    from dedup.runners import Machine
     from dedup.weights import load_shipped
 
     if figure and not figure.lower().endswith(".png"):
         raise BadUsage(f"--figure {figure}: the name must end in .png")
     if figure and os.path.exists(figure):
         raise BadUsage(f"--figure {figure}: is there already; choose another name")
-    machine = Machine(1, "cpu", lambda stage, done, of: None, time.time)
+    machine = Machine(1, lambda stage, done, of: None, time.time)
     found = compare_two(os.path.abspath(left), os.path.abspath(right), weights=load_shipped(), machine=machine)
     if figure:
         try:
@@ -656,9 +665,9 @@ def apply(
     from functools import cache
 
     from dedup import actions, report
-    from dedup.pipeline import last_report
     from dedup.plan import COLUMNS, plan_rows, quarantine, read_plan
     from dedup.plan import plan as planned
+    from dedup.recall import last_report
     from dedup.store import Store
     from dedup.units import files_in
 
@@ -764,7 +773,7 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
     from itertools import combinations
 
     from dedup import report
-    from dedup.pipeline import last_report
+    from dedup.recall import last_report
     from dedup.store import Store
     from dedup.types import Decisions
 
@@ -957,15 +966,16 @@ def demo(folder: str, no_browser: bool) -> None:
     import webbrowser
 
     from dedup.demo import make_album
-    from dedup.pipeline import Machine
+    from dedup.runners import Machine
     from dedup.types import Settings
+    from dedup.weights import shipped
 
     folder = os.path.abspath(folder)
     page, db = os.path.join(folder, "report.html"), os.path.join(folder, "dedup.db")
     photos = make_album(folder)
     with Log(None, quiet=False, seconds=None) as log:
-        machine = Machine(os.cpu_count() or 1, "cpu", log.progress, time.time)
-        _, figures = scanned([photos], [page], Settings(), machine, exclude=(), db=db, log=log)
+        machine = Machine(os.cpu_count() or 1, log.progress, time.time)
+        _, figures = scanned([photos], [page], Settings(), machine, shipped(), exclude=(), db=db, log=log)
     click.echo(summary(figures))
     click.echo(printable(f"Report: {page}"))
     if has_display() and not no_browser:

@@ -17,11 +17,10 @@ from markupsafe import Markup
 
 from dedup import figure
 from dedup.gallery import FILTERS, Card, Shot, cards
-from dedup.pipeline import Report
 from dedup.read import View, read_view
+from dedup.recall import Report
 from dedup.runners import Failure, run
-from dedup.types import Comparison, Relation
-from dedup.why import Couple, Explained
+from dedup.types import Comparison, Couple, Explained, Relation
 
 _SIDES = ((1_000, 256), (5_000, 176), (0, 128))  # pixels of a thumbnail in pages of up to so many pictures
 _FIGURES = 100  # at most, of the pairs that are the least sure: about 17 KB each

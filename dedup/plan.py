@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from dedup.errors import BadUsage
 from dedup.group import best_files, matches, protected, reported
-from dedup.pipeline import Report
+from dedup.recall import Report
 from dedup.report import Row, value_of
 from dedup.types import File, Group, Part, Plan, Relation, Stay, Step
 from dedup.units import Kind, companions, kind

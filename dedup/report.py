@@ -20,9 +20,8 @@ import numpy as np
 from dedup.errors import BadUsage, DedupError
 from dedup.gallery import done_to
 from dedup.group import best_files, in_order
-from dedup.pipeline import Match, Report
-from dedup.types import Decisions, File, Relation
-from dedup.why import Explained
+from dedup.recall import Report
+from dedup.types import Decisions, Explained, File, Match, Relation
 
 Row = dict[str, Any]
 

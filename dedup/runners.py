@@ -32,6 +32,18 @@ _STARTING = Lock()  # what a new process inherits is changed for all threads of 
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
+Progress = Callable[[str, int, int], None]  # stage, done, of
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a scan is done with; nothing here changes the result."""
+
+    workers: int
+    progress: Progress
+    clock: Callable[[], float]  # seconds since the epoch
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """No result: the worker died, or had to be stopped."""

@@ -17,6 +17,7 @@ Symbols in shape comments, everywhere in this package:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Self
@@ -200,6 +201,10 @@ class Comparison:
         return ", ".join(word for word in said if word)
 
 
+Couple = tuple[int, int]  # photo numbers: who is kept, and the other
+Explained = Callable[[Sequence[Couple]], Iterator[Comparison | str]]  # pairs -> what their verdicts rest on; see why.py
+
+
 @dataclass(frozen=True, slots=True)
 class Duplicate:
     """One photo of a group besides the keeper. All figures are those of the pair (keeper, duplicate)."""
@@ -221,6 +226,17 @@ class Group:
 
     keeper: int
     duplicates: tuple[Duplicate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A file of the last scan that matches a file somebody asked about."""
+
+    query: str
+    path: str
+    relation: Relation
+    probability: float
+    similarity: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Candidates -> Scores -> Verdicts: the pairwise head. It sees the spatial maps of both photos and nothing else.
+"""Candidates -> Scores: the pairwise head. It sees the spatial maps of both photos and nothing else.
 
 Align, subtract, weigh, decide. Each place of one photo finds its like in the other; one affine map (shift, scale,
 turn, mirror) is fitted to what they found; each place looks again, near where that map puts it; what is left after
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dedup.encode import CHANNELS, GRID, MAP_SCALE
-from dedup.types import Candidates, Explanation, Floats, Indices, Maps, Relation, Scores, Verdicts
+from dedup.types import Candidates, Explanation, Floats, Indices, Maps, Scores
 
 BATCH = 64  # pairs a forward pass; always this many, see encode.encode()
 UNRELATED, SIMILAR, COPY = range(3)  # the columns of the logits
@@ -220,14 +220,6 @@ def verify(
     logits = pair_logits(head, some[at[0]], some[at[1]], candidates.similarity, device=device)
     copy, similar = calibration.probabilities(logits)
     return Scores(candidates.left, candidates.right, candidates.similarity, copy, similar)
-
-
-def decide(scores: Scores) -> Verdicts:
-    """Return the scores with the relation that is likelier than all others together, or UNRELATED."""
-    relation = np.full(len(scores), Relation.UNRELATED, np.int8)
-    relation[scores.similar >= 0.5] = Relation.SIMILAR
-    relation[scores.copy >= 0.5] = Relation.COPY
-    return Verdicts(scores.left, scores.right, scores.similarity, scores.copy, scores.similar, relation)
 
 
 @torch.inference_mode()

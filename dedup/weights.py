@@ -9,17 +9,17 @@ import ctypes
 import json
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
-
-from dedup.confirm import ResidualHead
-from dedup.encode import Encoder
 from dedup.errors import BadUsage, WeightsUnusable
-from dedup.verify import Calibration, PairHead
+
+if TYPE_CHECKING:  # torch takes a second to load, and the name is known without it
+    from dedup.confirm import ResidualHead
+    from dedup.encode import Encoder
+    from dedup.verify import Calibration, PairHead
 
 FILE = "dedup.safetensors"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -38,14 +38,19 @@ class Weights:
     calibration: Calibration  # of the head
     second: ResidualHead
     second_calibration: Calibration
+    device: str = "cpu"  # where the networks are, a word of torch's
 
 
 @dataclass(frozen=True)
-class _Card:
+class Shipped:
+    """The weights in the package before they are read: what they are called, and where they are to run."""
+
     name: str
-    sha256: str
-    calibration: Calibration
-    second_calibration: Calibration
+    device: str  # auto, cpu or cuda
+
+    def load(self) -> Weights:
+        """Return them, read once in each process. Raises WeightsUnusable if they are not those of the card."""
+        return _loaded(device=device_of(self.device))
 
 
 def _keep_freed_memory() -> None:
@@ -60,21 +65,40 @@ def _keep_freed_memory() -> None:
             mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def shipped(*, device: str = "cpu") -> Shipped:
+    """Return the weights in the package by their card. Raises BadUsage if the device cannot be had, WeightsUnusable."""
+    if device != "auto":
+        device = device_of(device)
+    return Shipped(_card()["name"], device)
+
+
 def device_of(word: str) -> str:
     """Return the torch device that auto, cpu or cuda means here. Raises BadUsage for another word, or without a GPU."""
     if word not in ("auto", "cpu", "cuda"):
         raise BadUsage(f"the device is auto, cpu or cuda, not {word!r}")
+    if word == "cpu":
+        return word
+    import torch
+
     if word == "cuda" and not torch.cuda.is_available():
         raise BadUsage("--device cuda: torch sees no GPU here; use --device auto")
-    return "cuda" if word != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_shipped(*, device: str = "cpu") -> Weights:
     """Return the weights in the package, for inference. Raises WeightsUnusable if they are not those of the card."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from dedup.confirm import ResidualHead
+    from dedup.encode import Encoder
+    from dedup.verify import Calibration, PairHead
+
     _keep_freed_memory()
     card = _card()
     data = _file(FILE)
-    if sha256(data).hexdigest() != card.sha256:
+    if sha256(data).hexdigest() != card["sha256"]:
         raise WeightsUnusable(f"{FILE} is damaged: its SHA-256 is not that of its card; install dedup again")
     try:
         tensors = load(data)
@@ -85,14 +109,18 @@ def load_shipped(*, device: str = "cpu") -> Weights:
         own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
         module.load_state_dict(own)
     encoder = encoder.fold().to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
-    second = second.eval().to(device)
-    return Weights(card.name, encoder, head.eval().to(device), card.calibration, second, card.second_calibration)
+    calibration, second_calibration = (Calibration(**card[name]) for name in ("calibration", "second_calibration"))
+    return Weights(
+        card["name"], encoder, head.eval().to(device), calibration, second.eval().to(device), second_calibration, device
+    )
 
 
-def _card() -> _Card:
-    card = json.loads(_file("dedup.json"))
-    curves = (Calibration(**card[name]) for name in ("calibration", "second_calibration"))
-    return _Card(card["name"], card["sha256"], *curves)
+_loaded = lru_cache(maxsize=1)(load_shipped)
+
+
+def _card() -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(_file("dedup.json"))
+    return card
 
 
 def _file(name: str) -> bytes:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from dedup import confirm, verify
 from dedup.gallery import done_to
-from dedup.pipeline import Report, file_of, maps_of
 from dedup.read import Pair, Seen, read_seen
+from dedup.recall import Report, file_of
 from dedup.runners import Failure, run
+from dedup.stages import maps_of
 from dedup.store import Store
-from dedup.types import Candidates, Comparison, Indices, Relation
+from dedup.types import Candidates, Comparison, Couple, Indices, Relation
 from dedup.weights import Weights
-
-Couple = tuple[int, int]  # photo numbers: who is kept, and the other
-Explained = Callable[[Sequence[Couple]], Iterator[Comparison | str]]  # see explained()
 
 
 def explained(

@@ -25,18 +25,18 @@ from benchmark_scale import SEED, drawn, found_share
 
 from dedup import files
 from dedup.cluster import engine, scan, tables, work
-from dedup.pipeline import Machine
+from dedup.runners import Machine
 from dedup.types import NOTHING_DECIDED, Candidates, File, Settings, Vectors
-from dedup.weights import load_shipped
+from dedup.weights import shipped
 
-MACHINE = Machine(1, "cpu", lambda stage, done, of: None, time.time)
+MACHINE = Machine(1, lambda stage, done, of: None, time.time)
 SHARD = 4096
 
 
 def encoding(photos: str, workers: int) -> float:
     """Return files a second, once every process has loaded what it needs."""
     found = [f for f in files.walk([photos]) if isinstance(f, File)]
-    slices = list(scan.slices_of(found, load_shipped(), scan.Sizes(slice=64)))
+    slices = list(scan.slices_of(found, shipped(), scan.Sizes(slice=64)))
     with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
         job = work.Job(at, at, Settings(), NOTHING_DECIDED, "cpu")
         list(engine.run(partial(work.describe, job), slices[:workers]))  # warm

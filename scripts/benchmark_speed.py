@@ -237,10 +237,11 @@ def installed(module: str) -> bool:
 
 def stages(folder: Path, work: Path, *, workers: int) -> dict[str, float]:
     """Return the seconds between the progress reports of a first scan, by stage."""
-    from dedup import pipeline
+    from dedup.pipeline import find_duplicates
+    from dedup.runners import Machine
     from dedup.store import Store
     from dedup.types import Settings
-    from dedup.weights import load_shipped
+    from dedup.weights import shipped
 
     spent: dict[str, float] = defaultdict(float)
     last = time.perf_counter()
@@ -251,13 +252,12 @@ def stages(folder: Path, work: Path, *, workers: int) -> dict[str, float]:
         spent[stage] += now - last
         last = now
 
-    weights = load_shipped()
+    weights = shipped()
+    weights.load()
     spent["start-up"], last = time.perf_counter() - last, time.perf_counter()
-    machine = pipeline.Machine(workers, "cpu", progress, time.time)
+    machine = Machine(workers, progress, time.time)
     with Store(str(work / "stages.db"), scanning=True) as store:
-        pipeline.find_duplicates(
-            [str(folder)], exclude=(), store=store, weights=weights, settings=Settings(), machine=machine
-        )
+        find_duplicates([str(folder)], exclude=(), store=store, weights=weights, settings=Settings(), machine=machine)
     progress("the rest", 1, 1)
     return dict(spent)
 

@@ -6,8 +6,9 @@ from album import make_album
 from click.testing import CliRunner, Result
 
 from dedup.cli import main
-from dedup.weights import Weights, load_shipped
+from dedup.weights import Shipped, Weights, shipped
 
+SHIPPED = shipped()
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -25,7 +26,12 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def weights() -> Weights:
-    return load_shipped()
+    return SHIPPED.load()
+
+
+@pytest.fixture
+def shipped_weights() -> Shipped:
+    return SHIPPED
 
 
 @pytest.fixture

@@ -37,6 +37,28 @@ def test_help_loads_neither_torch_nor_faiss_nor_pillow() -> None:
     assert "torch" not in done.stderr
 
 
+def test_what_is_known_is_told_without_the_networks(album: Path, tmp_path: Path) -> None:
+    db = ["--db", str(tmp_path / "a.db")]
+    code = """if True:
+        import sys, time
+        from dedup.cli import main
+        clock, time.time = time.time, lambda: clock() + 60  # the files are no longer too young
+        try:
+            main(sys.argv[1:])
+        finally:
+            print(sorted({"torch", "faiss"} & set(sys.modules)))"""
+    for words, loaded in (
+        (["scan", "--quiet", str(album)], "['faiss', 'torch']"),
+        (["scan", "--quiet", str(album)], "[]"),
+        (["export", "groups", "-o", str(tmp_path / "groups.csv")], "[]"),
+        (["apply"], "[]"),
+        (["scan", "--quiet", "--include", "similar", str(album)], "['faiss', 'torch']"),
+    ):
+        done = process("-c", code, *words, *db)
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, loaded), done.stderr
+    assert (tmp_path / "groups.csv").read_text().count(",keep,") == 3
+
+
 def test_review_without_its_extra_says_what_to_install() -> None:
     done = process("-c", "import sys; sys.modules['starlette'] = None; from dedup.cli import main; main(['review'])")
     assert (done.returncode, done.stderr) == (2, "Error: dedup review needs starlette: pip install 'dedup[review]'\n")

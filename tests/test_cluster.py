@@ -18,11 +18,12 @@ import pytest
 from click.testing import Result
 
 from dedup import report
-from dedup.pipeline import Machine, Report
 from dedup.pipeline import find_duplicates as find_here
+from dedup.recall import Report
+from dedup.runners import Machine
 from dedup.store import Store
 from dedup.types import File, Settings
-from dedup.weights import Weights
+from dedup.weights import Shipped
 
 pytest.importorskip("ray")
 pytest.importorskip("pyarrow")
@@ -38,7 +39,7 @@ pytestmark = [
 ]
 
 SMALL = scan.Sizes(slice=2, bundle=2, cell=4, lot=5, batch=3)
-MACHINE = Machine(1, "cpu", lambda stage, done, of: None, time.time)
+MACHINE = Machine(1, lambda stage, done, of: None, time.time)
 
 
 def here(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
@@ -49,11 +50,11 @@ def here(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, 
 
 
 def scanned(
-    roots: list[object], at: object, weights: Weights, db: Path, run: Any, sizes: scan.Sizes = SMALL
+    roots: list[object], at: object, shipped_weights: Shipped, db: Path, run: Any, sizes: scan.Sizes = SMALL
 ) -> tuple[Report, dict[str, int]]:
     with Store(str(db), scanning=True) as store:
         return scan.find_duplicates(
-            [str(r) for r in roots], exclude=(), store=store, at=str(at), weights=weights, settings=Settings(),
+            [str(r) for r in roots], exclude=(), store=store, at=str(at), weights=shipped_weights, settings=Settings(),
             machine=MACHINE, run=run, sizes=sizes,
         )  # fmt: skip
 
@@ -70,11 +71,11 @@ def members(result: Report, root: str) -> set[tuple[int, str, str]]:
 
 
 @pytest.fixture
-def alone(album: Path, weights: Weights, tmp_path: Path) -> Report:
+def alone(album: Path, shipped_weights: Shipped, tmp_path: Path) -> Report:
     """What one machine finds."""
     with Store(str(tmp_path / "alone.db"), scanning=True) as store:
         return find_here(
-            [str(album)], exclude=(), store=store, weights=weights, settings=Settings(), machine=MACHINE
+            [str(album)], exclude=(), store=store, weights=shipped_weights, settings=Settings(), machine=MACHINE
         )  # fmt: skip
 
 
@@ -109,9 +110,9 @@ def uploaded(album: Path, bucket: str) -> None:
 
 
 def test_groups_and_pairs_are_those_of_one_machine(
-    alone: Report, album: Path, weights: Weights, tmp_path: Path
+    alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path
 ) -> None:
-    together, counts = scanned([album], tmp_path / "store", weights, tmp_path / "a.db", here, scan.Sizes())
+    together, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here, scan.Sizes())
     assert groups(together) == groups(alone)
     assert counts == {"files": 13, "photos": 13}
     (pairs,) = (tables.read(str(path)) for path in tmp_path.glob("store/runs/*/pairs/0.parquet"))
@@ -120,14 +121,14 @@ def test_groups_and_pairs_are_those_of_one_machine(
 
 
 def test_groups_do_not_depend_on_how_the_work_is_cut_up(
-    alone: Report, album: Path, weights: Weights, tmp_path: Path
+    alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path
 ) -> None:
-    assert groups(scanned([album], tmp_path / "store", weights, tmp_path / "a.db", here)[0]) == groups(alone)
+    assert groups(scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here)[0]) == groups(alone)
     assert len(list(tmp_path.glob("store/photos/*"))) > 3
     assert len(list(tmp_path.glob("store/runs/*/pairs/*"))) > 1
 
 
-def test_what_is_done_is_not_done_again(album: Path, weights: Weights, tmp_path: Path) -> None:
+def test_what_is_done_is_not_done_again(album: Path, shipped_weights: Shipped, tmp_path: Path) -> None:
     asked: list[str] = []
 
     def counted(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
@@ -135,22 +136,20 @@ def test_what_is_done_is_not_done_again(album: Path, weights: Weights, tmp_path:
             asked.append(fn.func.__name__)  # type: ignore[attr-defined]
             yield item, result
 
-    first, _ = scanned([album], tmp_path / "store", weights, tmp_path / "a.db", counted)
+    first, _ = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", counted)
     done = len(list(tmp_path.glob("store/photos/*")))
     assert asked.count("describe") == done
     asked.clear()
-    again, _ = scanned([album], tmp_path / "store", weights, tmp_path / "b.db", counted)
+    again, _ = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "b.db", counted)
     assert set(asked) <= {"near"}
     assert groups(again) == groups(first)
 
 
-def test_a_file_that_comes_changes_its_slice_and_no_other(weights: Weights) -> None:
+def test_a_file_that_comes_changes_its_slice_and_no_other(shipped_weights: Shipped) -> None:
     found = [File(f"/photos/{n:04d}.jpg", n, n, n, 1, n) for n in range(1000)]
-    before = {s.key: s for s in scan.slices_of(found, weights, scan.Sizes(slice=20))}
-    after = {
-        s.key: s
-        for s in scan.slices_of([*found, File("/photos/0500b.jpg", 1, 1, 1, 1, 9999)], weights, scan.Sizes(slice=20))
-    }
+    before = {s.key: s for s in scan.slices_of(found, shipped_weights, scan.Sizes(slice=20))}
+    more = [*found, File("/photos/0500b.jpg", 1, 1, 1, 1, 9999)]
+    after = {s.key: s for s in scan.slices_of(more, shipped_weights, scan.Sizes(slice=20))}
     assert len(before) > 20
     assert len(after.keys() - before.keys()) <= 2
     assert sum(len(s.files) for s in after.values()) == 1001
@@ -180,16 +179,16 @@ def test_address_without_a_cluster_is_one_line(dedup: Callable[..., Result], alb
 
 
 def test_objects_are_scanned_and_kept_in_a_bucket(
-    alone: Report, album: Path, bucket: str, weights: Weights, tmp_path: Path
+    alone: Report, album: Path, bucket: str, shipped_weights: Shipped, tmp_path: Path
 ) -> None:
     uploaded(album, f"{bucket}/my photos #1")
-    result, counts = scanned([f"{bucket}/my photos #1"], f"{bucket}/dedup", weights, tmp_path / "a.db", here)
+    result, counts = scanned([f"{bucket}/my photos #1"], f"{bucket}/dedup", shipped_weights, tmp_path / "a.db", here)
     assert counts == {"files": 13, "photos": 13}
     assert members(result, f"{bucket}/my photos #1") == members(alone, str(album))
 
 
 def test_object_that_vanishes_is_skipped_and_tried_again(
-    album: Path, bucket: str, weights: Weights, tmp_path: Path
+    album: Path, bucket: str, shipped_weights: Shipped, tmp_path: Path
 ) -> None:
     uploaded(album, f"{bucket}/in")
     gone = f"{bucket}/in/garden.png"
@@ -201,11 +200,11 @@ def test_object_that_vanishes_is_skipped_and_tried_again(
             system.delete_file(name)
         return here(fn, items)
 
-    result, counts = scanned([f"{bucket}/in"], tmp_path / "store", weights, tmp_path / "a.db", vanishing)
+    result, counts = scanned([f"{bucket}/in"], tmp_path / "store", shipped_weights, tmp_path / "a.db", vanishing)
     assert [s.path for s in result.skipped] == [gone]
     assert counts == {"files": 13, "photos": 12}
     objects.put(gone, data)
-    result, counts = scanned([f"{bucket}/in"], tmp_path / "store", weights, tmp_path / "b.db", here)
+    result, counts = scanned([f"{bucket}/in"], tmp_path / "store", shipped_weights, tmp_path / "b.db", here)
     assert (result.skipped, counts) == ([], {"files": 13, "photos": 13})
 
 
@@ -219,7 +218,7 @@ def killed_once(fn: Callable[[Any], Any], marks: str, item: Any) -> Any:
 
 
 def test_a_process_killed_in_every_stage_costs_nothing(
-    cluster: None, alone: Report, album: Path, weights: Weights, tmp_path: Path
+    cluster: None, alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path
 ) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -227,7 +226,7 @@ def test_a_process_killed_in_every_stage_costs_nothing(
     def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         return engine.run(partial(killed_once, fn, str(marks)), items)
 
-    result, counts = scanned([album], tmp_path / "store", weights, tmp_path / "a.db", run)
+    result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
     assert {m.name for m in marks.iterdir()} == {
         *{"describe", "sample", "spread", "join", "near", "send_photos", "look", "matched", "send_pairs", "settle"}
     }
@@ -241,16 +240,16 @@ def killed_by_the_garden(fn: Callable[[Any], Any], item: Any) -> Any:
 
 
 def test_a_shard_that_always_fails_is_named_and_the_rest_is_done(
-    cluster: None, album: Path, weights: Weights, tmp_path: Path
+    cluster: None, album: Path, shipped_weights: Shipped, tmp_path: Path
 ) -> None:
     def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         return engine.run(partial(killed_by_the_garden, fn), items)
 
-    result, counts = scanned([album], tmp_path / "store", weights, tmp_path / "a.db", run)
+    result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
     assert {"garden.png", "garden.tif"} <= {Path(s.path).name for s in result.skipped}
     assert all("shard" in s.reason and "WorkerCrashed" in s.reason and s.picture for s in result.skipped)
     assert counts["files"] == 13 == counts["photos"] + len(result.skipped)
-    again, counts = scanned([album], tmp_path / "store", weights, tmp_path / "b.db", here)
+    again, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "b.db", here)
     assert (again.skipped, counts["photos"]) == ([], 13)
 
 

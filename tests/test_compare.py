@@ -12,8 +12,10 @@ from album import plain, scene
 from click.testing import Result
 from PIL import Image, ImageOps
 
+from dedup.ask import compare_two
 from dedup.figure import panels
-from dedup.pipeline import Machine, compare_two, last_report
+from dedup.recall import last_report
+from dedup.runners import Machine
 from dedup.store import Store
 from dedup.types import Comparison, Explanation, Relation
 from dedup.weights import Weights
@@ -86,7 +88,7 @@ def test_pair_of_a_scan_is_explained_as_compare_does(
     dedup: Dedup, album: Path, weights: Weights, tmp_path: Path
 ) -> None:
     dedup("scan", album, "-q")
-    machine = Machine(1, "cpu", lambda stage, done, of: None, time.time)
+    machine = Machine(1, lambda stage, done, of: None, time.time)
     with Store(str(tmp_path / "test.db")) as store:
         report = last_report(store)
         photos = report.photos.photos

@@ -1,107 +1,12 @@
-from dataclasses import replace
-
 import numpy as np
-import pytest
 import torch
 from album import plain, scene
 from PIL import Image, ImageOps
 
 from dedup.align import Aligned, align, prepare
-from dedup.confirm import ResidualHead, confirm, look_logits, perhaps_identical, worth_a_look
-from dedup.types import Looks, Photo, Relation, Scores, Verdicts
+from dedup.confirm import ResidualHead, look_logits
 from dedup.verify import COPY
 from dedup.weights import Weights
-
-
-def photos(*shapes: tuple[int, int]) -> list[Photo]:
-    return [Photo(str(n) * 64, 1, w, h, "PNG", None, None, ()) for n, (w, h) in enumerate(shapes)]
-
-
-def scores(*pairs: tuple[int, int, float], copy: float = 0.4) -> Scores:
-    left, right, similarity = (np.array(column) for column in zip(*pairs, strict=True))
-    said = np.full(len(pairs), copy, np.float32)
-    return Scores(left, right, similarity.astype(np.float32), said, 0.4 * (1 - said))
-
-
-def looks(*rows: tuple[int, int, float, float, bool]) -> Looks:
-    left, right, copy, similar, bare = (np.array(c) for c in (zip(*rows, strict=True) if rows else [[]] * 5))
-    floats = (x.astype(np.float32) for x in (copy, copy, similar))
-    pair = (left.astype(np.int64), right.astype(np.int64))
-    return Looks(*pair, *floats, bare.astype(bool), np.tile(np.eye(3), (len(rows), 1, 1)))
-
-
-def words(verdicts: Verdicts) -> list[str]:
-    return [Relation(r).word for r in verdicts.relation]
-
-
-def test_only_photos_of_one_shape_that_look_alike_are_asked_about() -> None:
-    some = photos((10, 20), (20, 10), (10, 20), (10, 20), (10, 20))
-    assert perhaps_identical(some, scores((0, 1, 1.0), (0, 2, 1.0), (2, 3, 0.99), (3, 4, 0.9))).tolist() == [0, 2, 3]
-
-
-def test_equal_pixels_are_identical_with_certainty_whatever_the_networks_said() -> None:
-    some = photos(*[(10, 20)] * 4)
-    said = scores((0, 1, 1.0), (0, 2, 1.0), (1, 3, 1.0))
-    found = confirm(some, said, looks((0, 1, 0.0, 0.9, True)), {0: b"x", 1: b"x", 2: b"y", 3: None})
-    assert words(found) == ["identical", "unrelated", "unrelated"]
-    assert found.copy.tolist() == pytest.approx([1.0, 0.4, 0.4])
-    assert found.similar[0] == 0.0
-
-
-def test_pixels_that_nobody_could_read_are_not_equal() -> None:
-    assert words(confirm(photos((1, 1), (1, 1)), scores((0, 1, 1.0)), looks(), {0: None, 1: None})) == ["unrelated"]
-
-
-def test_second_look_has_the_last_word_where_there_was_one() -> None:
-    some, said = photos(*[(1, 2), (3, 4), (5, 6)]), scores((0, 1, 0.9), (0, 2, 0.9), (1, 2, 0.9), copy=0.95)
-    found = confirm(some, said, looks((0, 1, 0.1, 0.8, False), (1, 2, 0.99, 0.0, False)), {})
-    assert words(found) == ["similar", "copy", "copy"]
-    assert found.copy.tolist() == pytest.approx([0.1, 0.95, 0.99])
-
-
-def test_plain_pictures_are_undecided_and_never_likely() -> None:
-    some, said = photos((1, 2), (3, 4), (5, 6)), scores((0, 1, 0.9), (0, 2, 0.9), (1, 2, 0.9), copy=0.95)
-    found = confirm(some, said, looks((0, 1, 0.99, 0.0, True), (0, 2, 0.2, 0.7, True), (1, 2, 0.1, 0.1, True)), {})
-    assert words(found) == ["undecided", "undecided", "unrelated"]
-    assert found.copy.max() < 0.05
-
-
-@pytest.mark.parametrize(
-    ("times", "cameras", "relation"),
-    [
-        (("2020-05-01T10:00:00", "2020-05-01T10:00:07"), ("Nikon D90", "Nikon D90"), "similar"),
-        (("2020-05-01T10:00:00", "2020-05-01T10:00:00"), ("Nikon D90", "Nikon D90"), "copy"),
-        (("2020-05-01T10:00:00", "2020-05-01T12:00:00"), ("Nikon D90", "Nikon D90"), "copy"),  # another time zone
-        (("2020-05-01T10:00:00", "2020-05-01T10:00:07"), ("Nikon D90", "Canon"), "copy"),
-        (("2020-05-01T10:00:00", None), ("Nikon D90", "Nikon D90"), "copy"),
-        (("2020-05-01T10:00:00", "yesterday"), ("Nikon D90", "Nikon D90"), "copy"),
-    ],
-)
-def test_camera_that_names_another_moment_makes_a_copy_less_likely(
-    times: tuple[str, str], cameras: tuple[str, str], relation: str
-) -> None:
-    some = [replace(p, taken_at=t, camera=c) for p, t, c in zip(photos((1, 2), (3, 4)), times, cameras, strict=True)]
-    found = confirm(some, scores((0, 1, 0.9), copy=0.93), looks(), {})
-    assert words(found) == [relation]
-    assert float(found.copy[0] + found.similar[0]) <= 1
-
-
-def test_looks_are_bounded_a_photo_and_go_to_the_likeliest() -> None:
-    n = 60  # all copies of each other
-    left, right = np.triu_indices(n, 1)
-    rng = np.random.default_rng(0)
-    copy = rng.uniform(0.5, 1, len(left)).astype(np.float32)
-    chosen = worth_a_look(Scores(left, right, copy, copy, 1 - copy))
-    assert chosen.sum() <= 12 * n
-    for i in range(n):
-        mine = np.flatnonzero((left == i) | (right == i))
-        best = mine[np.argsort(-copy[mine])][:12]
-        assert chosen[best].all()
-
-
-def test_pairs_that_are_surely_unrelated_are_not_looked_at() -> None:
-    assert worth_a_look(scores((0, 1, 0.5), copy=0.0001)).tolist() == [False]
-    assert worth_a_look(scores((0, 1, 0.5), copy=0.2)).tolist() == [True]
 
 
 def logits_of(net: ResidualHead, pairs: list[Aligned]) -> np.ndarray:

@@ -22,11 +22,12 @@ from album import make_album, scene
 from click.testing import CliRunner, Result
 
 from dedup.cli import main
-from dedup.pipeline import Machine, find_duplicates
+from dedup.pipeline import find_duplicates
 from dedup.report import cell, value_of
+from dedup.runners import Machine
 from dedup.store import Store
 from dedup.types import Settings
-from dedup.weights import Weights
+from dedup.weights import Shipped
 
 Dedup = Callable[..., Result]
 KILLS = int(os.environ.get("DEDUP_KILLS", "6"))
@@ -311,15 +312,15 @@ def test_path_as_long_as_the_system_takes_is_read_and_a_longer_one_is_told(dedup
     os.stat(longest)
 
 
-def test_clock_that_jumps_changes_no_report(weights: Weights, album: Path, tmp_path: Path) -> None:
+def test_clock_that_jumps_changes_no_report(shipped_weights: Shipped, album: Path, tmp_path: Path) -> None:
     reports = []
     for jump in (0.0, -3e9, 3e9):
         ticks = itertools.count(1.7e9)
         with Store(str(tmp_path / "clock.db"), scanning=True) as store:
-            machine = Machine(1, "cpu", lambda *about: None, lambda: next(ticks) + jump)  # noqa: B023
+            machine = Machine(1, lambda *about: None, lambda: next(ticks) + jump)  # noqa: B023
             reports.append(
                 find_duplicates(
-                    [str(album)], exclude=(), store=store, weights=weights, settings=Settings(), machine=machine
+                    [str(album)], exclude=(), store=store, weights=shipped_weights, settings=Settings(), machine=machine
                 )
             )
         scene(77, (64, 48)).save(album / "alone 10.jpg")

@@ -13,11 +13,14 @@ import pytest
 from album import make_album, plain, scene
 from click.testing import Result
 
-from dedup import pipeline, report
-from dedup.pipeline import Machine, Report, find_duplicates, find_matches, last_report
+from dedup import pipeline, report, stages
+from dedup.ask import find_matches
+from dedup.pipeline import find_duplicates
+from dedup.recall import Report, last_report
+from dedup.runners import Machine
 from dedup.store import Store
 from dedup.types import Relation, Scores, Settings
-from dedup.weights import Weights
+from dedup.weights import Shipped
 
 DEFAULT = Settings()
 
@@ -30,8 +33,8 @@ def later() -> float:
 class Scan:
     """Runs scans of one folder over one database, and counts the work."""
 
-    def __init__(self, weights: Weights, db: Path) -> None:
-        self.weights, self.db, self.read = weights, str(db), 0
+    def __init__(self, shipped_weights: Shipped, db: Path) -> None:
+        self.weights, self.db, self.read = shipped_weights, str(db), 0
 
     def __call__(
         self, *roots: Path, settings: Settings = DEFAULT, workers: int = 1, exclude: tuple[str, ...] = ()
@@ -48,13 +51,13 @@ class Scan:
                 store=store,
                 weights=self.weights,
                 settings=settings,
-                machine=Machine(workers, "cpu", progress, clock=later),
+                machine=Machine(workers, progress, clock=later),
             )
 
 
 @pytest.fixture
-def scan(weights: Weights, tmp_path: Path) -> Scan:
-    return Scan(weights, tmp_path / "scan.db")
+def scan(shipped_weights: Shipped, tmp_path: Path) -> Scan:
+    return Scan(shipped_weights, tmp_path / "scan.db")
 
 
 def groups(result: Report, root: Path) -> dict[str, dict[str, str]]:
@@ -103,13 +106,13 @@ def test_moved_file_costs_a_hash(scan: Scan, album: Path, monkeypatch: pytest.Mo
     (album / "elsewhere").mkdir()
     (album / "alone 10.jpg").rename(album / "elsewhere" / "renamed.jpg")
     encoded: list[int] = []
-    real = pipeline.encode.encode
+    real = stages.encode.encode
 
     def counted(encoder: object, pixels: list[np.ndarray], **more: str) -> object:
         encoded.append(len(pixels))
         return real(encoder, pixels, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline.encode, "encode", counted)
+    monkeypatch.setattr(stages.encode, "encode", counted)
     result = scan(album)
     assert (scan.steps["reading"], sum(encoded)) == (1, 0)
     assert "elsewhere/renamed.jpg" in {os.path.relpath(r["path"], album) for r in report.photo_rows(result)}
@@ -126,9 +129,9 @@ def test_one_new_photo_is_compared_and_nothing_else_is_done_again(scan: Scan, al
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_order_and_number_of_workers_do_not_change_a_byte(
-    weights: Weights, album: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+    shipped_weights: Shipped, album: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = csv_of(Scan(weights, tmp_path / "plain.db")(album), tmp_path)
+    expected = csv_of(Scan(shipped_weights, tmp_path / "plain.db")(album), tmp_path)
     real = pipeline.files.walk
 
     def shuffled(roots: list[str], *, exclude: tuple[str, ...] = ()) -> object:
@@ -137,7 +140,7 @@ def test_order_and_number_of_workers_do_not_change_a_byte(
         return iter(found)
 
     monkeypatch.setattr(pipeline.files, "walk", shuffled)
-    assert csv_of(Scan(weights, tmp_path / "shuffled.db")(album, workers=workers), tmp_path) == expected
+    assert csv_of(Scan(shipped_weights, tmp_path / "shuffled.db")(album, workers=workers), tmp_path) == expected
 
 
 def test_every_file_is_a_photo_or_skipped(scan: Scan, album: Path) -> None:
@@ -229,9 +232,9 @@ def test_find_tells_which_photos_match(scan: Scan, album: Path, tmp_path: Path) 
         matches, skipped = find_matches(
             [str(tmp_path / n) for n in ("query.png", "same.jpg", "bad.jpg")],
             store=store,
-            weights=scan.weights,
+            weights=scan.weights.load(),
             settings=Settings(),
-            machine=Machine(1, "cpu", lambda stage, done, of: None, clock=later),
+            machine=Machine(1, lambda stage, done, of: None, clock=later),
         )
     found = [(Path(m.query).name, Path(m.path).name, m.relation) for m in matches]
     assert sorted(found) == [
@@ -245,13 +248,13 @@ def test_find_tells_which_photos_match(scan: Scan, album: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_killed_scan_resumes_and_ends_with_the_same_report(
-    weights: Weights, tmp_path: Path, dedup: Callable[..., Result]
+    shipped_weights: Shipped, tmp_path: Path, dedup: Callable[..., Result]
 ) -> None:
     root = make_album(tmp_path / "Photos")
     for n in range(100, 220):
         scene(n, (1600, 1200)).save(root / f"{n}.jpg")
     once = Settings(confirm=False)  # a kill in the middle of a second look is for test_hostile.py
-    expected = csv_of(Scan(weights, tmp_path / "fresh.db")(root, settings=once), tmp_path)
+    expected = csv_of(Scan(shipped_weights, tmp_path / "fresh.db")(root, settings=once), tmp_path)
     db = tmp_path / "killed.db"
     command = [sys.executable, "-m", "dedup", "scan", str(root), "--db", str(db), "--workers", "1", "--no-confirm"]
     stored = 0
@@ -270,7 +273,7 @@ def test_killed_scan_resumes_and_ends_with_the_same_report(
         with Store(str(db)) as store:
             stored = store.counts()["photo"]
     assert stored > 0
-    resumed = Scan(weights, db)
+    resumed = Scan(shipped_weights, db)
     assert csv_of(resumed(root, settings=once), tmp_path) == expected
     assert resumed.steps.get("reading", 0) < 133
 
@@ -309,17 +312,17 @@ def test_photo_that_vanishes_before_the_second_look_keeps_the_verdict_of_the_hea
             (album / "harbour small.jpg").unlink(missing_ok=True)
 
     with Store(scan.db, scanning=True) as store:
-        machine = Machine(1, "cpu", removing, clock=later)
+        machine = Machine(1, removing, clock=later)
         result = find_duplicates(
             [str(album)], exclude=(), store=store, weights=scan.weights, settings=Settings(), machine=machine
         )
     assert "harbour small.jpg" in {os.path.basename(row["path"]) for row in report.group_rows(result)}
 
 
-def test_pairs_are_looked_at_with_their_kin(weights: Weights) -> None:
+def test_pairs_are_looked_at_with_their_kin(shipped_weights: Shipped) -> None:
     left, right = np.array([0, 1, 0, 5, 2]), np.array([3, 4, 1, 9, 8])
     share = np.float32([0.9, 0.1, 0.9, 0.9, 0.9])
-    assert pipeline.together(Scores(left, right, share, share, share)).tolist() == [2, 0, 1, 4, 3]
+    assert stages.together(Scores(left, right, share, share, share)).tolist() == [2, 0, 1, 4, 3]
 
 
 def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
@@ -331,7 +334,7 @@ def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
 
 def test_tasks_dealt_out_in_turn_leave_each_worker_with_neighbours() -> None:
     tasks = [(n,) for n in range(7)]
-    dealt = pipeline.interleaved(tasks, 2)
+    dealt = stages.interleaved(tasks, 2)
     assert sorted(dealt) == tasks
     assert dealt[0::2] == tasks[:4]
     assert dealt[1::2] == tasks[4:]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dedup.errors import BadUsage, DedupError
-from dedup.pipeline import Report
+from dedup.recall import Report
 from dedup.report import cell, format_of, group_rows, pair_rows, photo_rows, skipped_rows, value_of, write
 from dedup.store import Photos, Run
 from dedup.types import Duplicate, File, Group, Photo, Relation, Settings, Skipped, Verdicts

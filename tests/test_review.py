@@ -176,7 +176,7 @@ def test_many_are_accepted_and_taken_back_as_one(review: Review) -> None:
 
 
 def test_groups_of_the_review_are_what_the_command_line_reports_after_the_same_decisions(review: Review) -> None:
-    from dedup.pipeline import last_report
+    from dedup.recall import last_report
 
     review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour grey.webp"))
     review.decide(TOWER, "apart", review.card(TOWER).shots[1].photo.sha256)

@@ -7,7 +7,7 @@ from album import scene
 from PIL import Image
 
 from dedup.align import CANVAS
-from dedup.confirm import WORTH_A_LOOK
+from dedup.decide import WORTH_A_LOOK
 from dedup.encode import SIDE
 from dedup.training.augment import STRONG, WEAK, another_shot, edited
 from dedup.training.data import (

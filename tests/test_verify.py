@@ -5,8 +5,8 @@ from album import plain, scene
 from PIL import Image, ImageOps
 
 from dedup.encode import GRID, SIDE, encode, unit
-from dedup.types import Candidates, Maps, Relation, Scores
-from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, align, decide, fit_affine, positions, verify
+from dedup.types import Candidates, Maps, Scores
+from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, align, fit_affine, positions, verify
 from dedup.weights import Weights
 
 
@@ -110,10 +110,3 @@ def test_calibration_by_hand() -> None:
     np.testing.assert_allclose(similar, [0, 1, 0], atol=1e-4)
     even, _ = Calibration(slope=1.0, offset=1.0).probabilities(np.zeros((1, 3), np.float32))
     assert even[0] == pytest.approx(1 / (1 + np.exp(np.log(2) - 1)))
-
-
-def test_relation_is_the_likeliest() -> None:
-    none = np.zeros(3, np.int64)
-    copy, similar = np.float32([0.6, 0.3, 0.1]), np.float32([0.4, 0.6, 0.2])
-    scores = Scores(none, none, copy, copy, similar)
-    assert [Relation(r).word for r in decide(scores).relation] == ["copy", "similar", "unrelated"]

@@ -18,16 +18,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import confirm, files, index, objects
+from dedup import decide, files, index, objects
 from dedup.cluster import tables, work
 from dedup.cluster.work import Bundle, Job, Slice
 from dedup.errors import DedupError
-from dedup.pipeline import Machine, Report, last_report, together
 from dedup.read import decoders
-from dedup.runners import Failure
+from dedup.recall import Report, last_report
+from dedup.runners import Failure, Machine
+from dedup.stages import together
 from dedup.store import Run, Store
 from dedup.types import Candidates, File, Indices, Looks, Scores, Settings, Skipped, Verdicts
-from dedup.weights import Weights
+from dedup.weights import Shipped, device_of
 
 Item = TypeVar("Item")
 Runner = Callable[[Callable[[Item], Any], Iterable[Item]], Iterator[tuple[Item, Any]]]
@@ -53,7 +54,7 @@ def find_duplicates(
     exclude: Sequence[str],
     store: Store,
     at: str,
-    weights: Weights,
+    weights: Shipped,
     settings: Settings,
     machine: Machine,
     run: Runner[Any],
@@ -70,7 +71,7 @@ def find_duplicates(
     listed = list(chain.from_iterable(listing(roots, exclude)))
     skipped = [f for f in listed if isinstance(f, Skipped)]
     slices = list(slices_of([f for f in listed if isinstance(f, File)], weights, sizes))
-    base = Job(at, "", settings, store.decisions(), machine.device)
+    base = Job(at, "", settings, store.decisions(), device_of(weights.device))
     shards, failed = describe(base, slices, stage)
     job = replace(base, run=f"{at}/runs/{run_key(base, shards, weights, sizes)}")
     for shard in shards:
@@ -93,7 +94,7 @@ def listing(roots: Sequence[str], exclude: Sequence[str]) -> Iterator[Iterable[F
             yield objects.walk(root, exclude=exclude)
 
 
-def slices_of(found: Sequence[File], weights: Weights, sizes: Sizes) -> Iterator[Slice]:
+def slices_of(found: Sequence[File], weights: Shipped, sizes: Sizes) -> Iterator[Slice]:
     """Yield the files in the order of their paths, cut behind names that hash to a certain value.
 
     So a file that comes or goes changes one slice and not all that follow.
@@ -109,7 +110,7 @@ def slices_of(found: Sequence[File], weights: Weights, sizes: Sizes) -> Iterator
         yield named(some, weights)
 
 
-def named(some: Sequence[File], weights: Weights) -> Slice:
+def named(some: Sequence[File], weights: Shipped) -> Slice:
     """Return a slice under a name that stands for the files and for what describes them."""
     about = [weights.name, decoders(), [(os.fsencode(f.path).hex(), f.size, f.mtime_ns) for f in some]]
     return Slice(digest_of(about), tuple(some))
@@ -119,7 +120,7 @@ def digest_of(about: Any) -> str:
     return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def run_key(job: Job, shards: Sequence[str], weights: Weights, sizes: Sizes) -> str:
+def run_key(job: Job, shards: Sequence[str], weights: Shipped, sizes: Sizes) -> str:
     """Return a name that stands for all that decides the result."""
     decisions = [sorted(job.decisions.apart), sorted(job.decisions.kept)]
     return digest_of([shards, weights.name, asdict(job.settings), decisions, asdict(sizes), work.OVERLAP])
@@ -194,7 +195,7 @@ def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: S
 
 
 def near_pairs(job: Job, cells: Sequence[int], stage: Stages) -> tuple[Columns, Indices]:
-    """Return the pairs that may become matches, in columns, each once; and the rows that confirm.py must see.
+    """Return the pairs that may become matches, in columns, each once; and the rows that decide.py must see.
 
     Here and in connect() one process holds numbers of all such pairs, 41 bytes each, and no descriptor.
     """
@@ -208,7 +209,7 @@ def near_pairs(job: Job, cells: Sequence[int], stage: Stages) -> tuple[Columns, 
     pairs = {name: column[once] for name, column in pairs.items()}
     scores = Scores(*ends[:, once], *(pairs[name] for name in ("similarity", "copy", "similar")))
     scores = scores.rows(~pairs["same"])
-    chosen = confirm.worth_a_look(scores)
+    chosen = decide.worth_a_look(scores)
     rows = np.flatnonzero(~pairs["same"])
     pairs["look"] = np.zeros(len(once), bool)
     pairs["look"][rows[chosen]] = True
@@ -287,7 +288,7 @@ def collect(
     roots: Sequence[str],
     started: float,
     store: Store,
-    weights: Weights,
+    weights: Shipped,
     machine: Machine,
 ) -> Report:
     """Bring the photos of all groups and what was seen of them to the store, and return what it says then."""

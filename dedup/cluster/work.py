@@ -27,11 +27,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import confirm, encode, index, objects, pipeline, verify
+from dedup import decide, encode, index, objects, stages, verify
 from dedup.cluster import tables
 from dedup.group import group
-from dedup.pipeline import Machine, kept_looks, kept_pixels
 from dedup.read import decoders
+from dedup.recall import kept_looks, kept_pixels
+from dedup.runners import Machine
 from dedup.store import Photos, Store
 from dedup.types import Decisions, File, Indices, Relation, Scores, Settings, Vectors
 from dedup.weights import Weights, load_shipped
@@ -39,7 +40,7 @@ from dedup.weights import Weights, load_shipped
 OVERLAP = 6  # cells that a photo is copied to; its neighbours are looked for in the nearest
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
 _ALL_SETTLED_NS = 1 << 62  # no file is too young: a shard is named after the times of its files
-NEARLY_EQUAL = 0.98  # cosine; confirm.py may find such photos to be identical
+NEARLY_EQUAL = 0.98  # cosine; decide.py may find such photos to be identical
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def weights_on(device: str) -> Weights:
 
 
 def machine_of(job: Job) -> Machine:
-    return Machine(1, job.device, lambda stage, done, of: None, time.time)
+    return Machine(1, lambda stage, done, of: None, time.time)
 
 
 @contextmanager
@@ -95,7 +96,7 @@ def describe(job: Job, some: Slice) -> None:
     weights = weights_on(job.device)
     with empty_store(some.files, weights) as store:
         begun = time.monotonic()
-        pipeline.describe(store, weights, machine_of(job), started_ns=_ALL_SETTLED_NS)
+        stages.describe(store, weights, machine_of(job), started_ns=_ALL_SETTLED_NS)
         photos = store.photos()
         table = tables.files_table(photos.photos, store.vectors(photos.ids), store.maps(photos.ids))
         skipped, again = store.skipped(), bool(store.unknown())
@@ -165,7 +166,9 @@ def join(job: Job, cell: int) -> None:
         exact_limit=len(vectors),
         queries=np.flatnonzero(home[first]),
     )
-    scores = verify.verify(candidates, lambda some: maps[some], weights.head, weights.calibration, device=job.device)
+    scores = verify.verify(
+        candidates, lambda some: maps[some], weights.head, weights.calibration, device=weights.device
+    )
     own, sure = ids[first], np.ones(len(copies), np.float32)
     pairs = {
         "left": np.concatenate([own[scores.left], ids[stands[copies]]]),
@@ -181,7 +184,7 @@ def join(job: Job, cell: int) -> None:
 def near(job: Job, cell: int) -> dict[str, NDArray[Any]]:
     """Return the columns of those pairs of a cell that may become matches."""
     pairs = tables.columns_in(tables.read(f"{job.run}/pairs/{cell}.parquet"))
-    may = (pairs["copy"] >= confirm.WORTH_A_LOOK) | (pairs["similarity"] >= NEARLY_EQUAL)
+    may = (pairs["copy"] >= decide.WORTH_A_LOOK) | (pairs["similarity"] >= NEARLY_EQUAL)
     may |= job.settings.include_similar & (pairs["similar"] >= 0.5)
     return {name: column[may] for name, column in pairs.items()}
 
@@ -232,10 +235,10 @@ def look(job: Job, lot: int) -> None:
         scores, rows = scores_among(pairs, table)
         chosen = tables.numbers(pairs, "look")[rows]
         if job.settings.confirm:
-            pipeline.take_looks(scores.rows(chosen), photos, store, weights, machine)
+            stages.take_looks(scores.rows(chosen), photos, store, weights, machine)
         looks = store.looks(photos.ids, weights=weights.name)
-        pixels = pipeline.known_pixels(scores, photos, store, machine)
-        verdicts = confirm.confirm(photos.photos, scores, looks, pixels)
+        pixels = stages.known_pixels(scores, photos, store, machine)
+        verdicts = decide.decide(photos.photos, scores, looks, pixels)
     ids = np.empty(len(photos.photos), np.int64)
     ids[number_of(table)] = tables.numbers(table, "id")
     tables.write(f"{job.run}/verdict/{lot}.parquet", tables.pairs_table(verdicts, ids))
@@ -259,7 +262,7 @@ def settle(job: Job, batch: int) -> None:
         for seen in tables.read_part(f"{job.run}/batch-look", batch):
             store.add_looks(tables.looks_in(seen, *places(seen, table)), photos.ids, weights=weights.name)
         vectors = encode.unit(store.vectors(photos.ids))
-        verdicts = pipeline.settle(scores, vectors, photos, store, weights, job.settings, machine)
+        verdicts = stages.settle(scores, vectors, photos, store, weights, job.settings, machine)
         groups = group(photos.photos, verdicts, job.settings, job.decisions)
         looks = kept_looks(photos, store, weights.name, job.settings)
         judged = store.scores(photos.ids, weights=weights.name)

@@ -10,8 +10,7 @@ from dedup.read import read_seen
 from dedup.review.session import Review
 from dedup.runners import Helpers
 from dedup.store import Store
-from dedup.weights import Weights, load_shipped
-from dedup.why import to_read, told
+from dedup.weights import shipped
 
 _REMEMBERED = 200  # figures, about 20 KB each
 
@@ -26,7 +25,6 @@ class Figures:
         self._helpers = Helpers(read_seen, workers=1)
         self._kept: OrderedDict[tuple[str, str], Rows] = OrderedDict()
         self._lock = Lock()
-        self._weights: Weights | None = None  # loaded when they are first needed
 
     def __enter__(self) -> Figures:
         return self
@@ -48,8 +46,9 @@ class Figures:
         report, couple = self._review.couple(left, right)
         if couple is None:
             return "these two are not in one group"
-        self._weights = self._weights or load_shipped()
+        from dedup.why import to_read, told  # and torch
+
         seen = self._helpers.call(to_read(report, couple))
         with Store(self._review.db) as store:
-            comparison = told(couple, seen, report, store, self._weights)
+            comparison = told(couple, seen, report, store, shipped().load())
         return comparison if isinstance(comparison, str) else shown(comparison)

@@ -19,12 +19,11 @@ from dedup import disk
 from dedup.errors import ActionFailed, BadUsage
 from dedup.gallery import Card, Shot, cards, compared, done_to, shot
 from dedup.group import components, group, matches
-from dedup.pipeline import Report, last_report
 from dedup.plan import plan
+from dedup.recall import Report, last_report
 from dedup.store import Store
-from dedup.types import NOTHING_DECIDED, Decisions, Duplicate, Group, Plan
+from dedup.types import NOTHING_DECIDED, Couple, Decisions, Duplicate, Group, Plan
 from dedup.units import files_in
-from dedup.why import Couple
 
 ORDERS: dict[str, tuple[str, Callable[[Card], tuple[float, int]]]] = {
     "path": ("By folder", lambda c: (0, c.number)),

@@ -11,8 +11,8 @@ from threading import Lock, Thread
 
 from dedup import actions, journal
 from dedup.errors import BadUsage, DedupError
-from dedup.pipeline import last_report
 from dedup.plan import quarantine
+from dedup.recall import last_report
 from dedup.review.session import planned
 from dedup.store import Store
 from dedup.types import Plan

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
 from dedup import align
-from dedup.confirm import WORTH_A_LOOK, worth_a_look
+from dedup.decide import WORTH_A_LOOK, worth_a_look
 from dedup.encode import BATCH, encode, unit
 from dedup.index import nearest, nearest_pairs
 from dedup.training.augment import another_shot, edited

@@ -1,0 +1,103 @@
+"""Scores, Looks -> Verdicts: what both networks said of a pair is turned into a relation. No network runs here.
+
+It also says which pairs deserve a second look, and whose pixels must be known. Two files that decode to the very same
+pixels are identical. Pictures with next to nothing in them are left undecided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.types import Floats, Group, Indices, Looks, Photo, Relation, Scores, Verdicts
+
+WORTH_A_LOOK = 0.02  # probability of a copy; 13 in 1,000 copies that were held apart had less
+_MOST_LOOKS = 12  # a photo, the likeliest copies first: what bounds the cost
+_NEARLY_EQUAL = 0.98  # cosine; equal pixels decoded at two scales are nearer than this
+_PLAIN_COPY = 0.01  # what is said of two pictures that cannot be told apart from others like them
+_OTHER_MOMENT = 1 / 20  # odds of a copy whose camera says that it was taken at another time
+
+
+def worth_a_look(scores: Scores) -> NDArray[np.bool_]:
+    """Return which pairs (P,) are copies, or nearly, by the head, and among the likeliest of one of their photos."""
+    rows = np.flatnonzero(scores.copy >= WORTH_A_LOOK)
+    photo, both = np.concatenate([scores.left[rows], scores.right[rows]]), np.concatenate([rows, rows])
+    order = np.lexsort((both, -scores.copy[both], photo))
+    rank = np.arange(len(order)) - np.searchsorted(photo[order], photo[order])
+    chosen = np.zeros(len(scores), bool)
+    chosen[both[order[rank < _MOST_LOOKS]]] = True
+    return chosen
+
+
+def of_stars(scores: Scores, groups: Sequence[Group], photos: int) -> NDArray[np.bool_]:
+    """Return which pairs (P,) of so many photos join a keeper and a duplicate that has other pixels."""
+    stars = [sorted((g.keeper, d.photo)) for g in groups for d in g.duplicates if d.relation >= Relation.COPY]
+    left, right = np.array(stars, np.int64).reshape(-1, 2).T
+    return np.isin(scores.keys(photos), left * photos + right)
+
+
+def perhaps_identical(photos: Sequence[Photo], scores: Scores) -> Indices:
+    """Return the photos whose pixels must be known: of the same shape as another that looks the same."""
+    rows = _suspect_rows(photos, scores)
+    return np.unique(np.concatenate([scores.left[rows], scores.right[rows]]))
+
+
+def decide(photos: Sequence[Photo], scores: Scores, looks: Looks, pixels: dict[int, bytes | None]) -> Verdicts:
+    """Return the verdicts: what the second look says where there was one, otherwise what the head says.
+
+    Photos of equal pixels are IDENTICAL, with certainty. Where a camera says that two photos were taken at different
+    times, a copy is less likely. Plain pictures are UNDECIDED.
+    pixels: SHA-256 of the decoded pixels of the photos that perhaps_identical() names; None where it cannot be had.
+    """
+    at = {key: row for row, key in enumerate(looks.keys(len(photos)).tolist())}
+    rows = np.array([at.get(key, -1) for key in scores.keys(len(photos)).tolist()], np.int64)
+    seen = rows >= 0
+    copy, similar = scores.copy.copy(), scores.similar.copy()
+    copy[seen], similar[seen] = looks.copy[rows[seen]], looks.similar[rows[seen]]
+    for row in np.flatnonzero(copy >= 0.5).tolist():
+        if _other_moment(photos[scores.left[row]], photos[scores.right[row]]):
+            odds = copy[row] / max(1 - float(copy[row]), 1e-7) * _OTHER_MOMENT
+            fewer = odds / (1 + odds)
+            similar[row] += copy[row] - fewer
+            copy[row] = fewer
+    plain = np.zeros(len(scores), bool)
+    plain[seen] = looks.plain[rows[seen]]
+    undecided = plain & (np.maximum(copy, similar) >= 0.5)
+    copy[plain] = np.minimum(copy[plain], _PLAIN_COPY)
+    relation = likeliest(copy, similar)
+    relation[undecided] = Relation.UNDECIDED
+    same = [
+        row
+        for row in _suspect_rows(photos, scores).tolist()
+        if (digest := pixels.get(int(scores.left[row]))) is not None and digest == pixels.get(int(scores.right[row]))
+    ]
+    relation[same], copy[same], similar[same] = Relation.IDENTICAL, 1.0, 0.0
+    return Verdicts(scores.left, scores.right, scores.similarity, copy, similar, relation)
+
+
+def likeliest(copy: Floats, similar: Floats) -> NDArray[np.int8]:
+    """Return the relation (P,) that is likelier than all others together, or UNRELATED."""
+    relation = np.full(len(copy), Relation.UNRELATED, np.int8)
+    relation[similar >= 0.5] = Relation.SIMILAR
+    relation[copy >= 0.5] = Relation.COPY
+    return relation
+
+
+def _suspect_rows(photos: Sequence[Photo], scores: Scores) -> Indices:
+    shapes = np.array([(p.width, p.height) for p in photos], np.int64).reshape(-1, 2)
+    same_shape = (shapes[scores.left] == shapes[scores.right]).all(1)
+    return np.flatnonzero(same_shape & (scores.similarity >= _NEARLY_EQUAL))
+
+
+def _other_moment(one: Photo, other: Photo) -> bool:
+    """Tell whether one camera took both, at times that differ by more than a change of time zone."""
+    if not one.taken_at or not other.taken_at or not one.camera or one.camera != other.camera:
+        return False
+    try:
+        apart = abs((datetime.fromisoformat(one.taken_at) - datetime.fromisoformat(other.taken_at)).total_seconds())
+    except (ValueError, TypeError):  # not a time, or only one of them says in which zone
+        return False
+    return apart >= 1 and not (apart <= 14 * 3600 and apart % 1800 == 0)

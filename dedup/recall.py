@@ -1,0 +1,99 @@
+"""Store -> Report: what the last scan found, from the database alone. No network and no search is loaded here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dedup import decide
+from dedup.group import group, missing_pairs
+from dedup.store import Photos, Run, Store
+from dedup.types import (
+    NOTHING_DECIDED,
+    NOTHING_SEEN,
+    Decisions,
+    Group,
+    Looks,
+    Photo,
+    Scores,
+    Settings,
+    Skipped,
+    Verdicts,
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one scan found. Files found = files of photos + skipped."""
+
+    run: Run
+    photos: Photos
+    skipped: list[Skipped]
+    verdicts: Verdicts
+    groups: list[Group]
+    decisions: Decisions = NOTHING_DECIDED
+    looks: Looks = NOTHING_SEEN
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What comparing photos gives.   recall: of the search.   fresh: its candidates are not those of the last scan."""
+
+    photos: Photos
+    verdicts: Verdicts
+    recall: float
+    fresh: bool
+
+
+def last_report(store: Store) -> Report:
+    """Return the report of the last finished scan. Raises StoreUnusable if there is none."""
+    store.recollect()
+    last = store.last_run()
+    assert last is not None
+    photos = store.photos()
+    scores, looks = store.candidates(photos.ids), kept_looks(photos, store, last.weights, last.settings)
+    verdicts = decide.decide(photos.photos, scores, looks, kept_pixels(scores, photos, store))
+    decisions = store.decisions()
+    groups = group(photos.photos, verdicts, last.settings, decisions)
+    return Report(last, photos, store.skipped(), verdicts, groups, decisions, looks)
+
+
+def compared_before(store: Store, weights: str, settings: Settings) -> Compared | None:
+    """Return what the last scan made of the photos found now; None if a part of it has to be computed first."""
+    last = None if store.unknown() else last_alike(store, weights, settings)
+    if last is None:
+        return None
+    photos = store.photos()
+    scores, looks = store.candidates(photos.ids), kept_looks(photos, store, weights, settings)
+    pixels = kept_pixels(scores, photos, store)
+    verdicts, decisions, N = decide.decide(photos.photos, scores, looks, pixels), store.decisions(), len(photos.ids)
+    groups = group(photos.photos, verdicts, settings, decisions)
+    wanted = (decide.worth_a_look(scores) | decide.of_stars(scores, groups, N)) & settings.confirm
+    unseen = wanted & ~np.isin(scores.keys(N), looks.keys(N))
+    if unseen.any() or None in pixels.values() or len(missing_pairs(photos.photos, verdicts, settings, decisions)):
+        return None
+    return Compared(photos, verdicts, last.recall, fresh=False)
+
+
+def last_alike(store: Store, weights: str, settings: Settings) -> Run | None:
+    """Return the last scan if it found the same contents as are found now, on the same terms."""
+    last = store.last_run()
+    same = last and (last.contents, last.weights, last.settings) == (store.contents(), weights, settings)
+    return last if same else None
+
+
+def kept_pixels(scores: Scores, photos: Photos, store: Store) -> dict[int, bytes | None]:
+    """Return what the store knows of the pixels that decide.py asks for."""
+    wanted = decide.perhaps_identical(photos.photos, scores)
+    return dict(zip(wanted.tolist(), store.pixels(photos.ids[wanted]), strict=True))
+
+
+def kept_looks(photos: Photos, store: Store, weights: str, settings: Settings) -> Looks:
+    """Return what second looks said of pairs of these photos; nothing where they are not wanted."""
+    return store.looks(photos.ids, weights=weights) if settings.confirm else NOTHING_SEEN
+
+
+def file_of(photo: Photo) -> tuple[str, str]:
+    """Return the path of the first file of a photo, and the SHA-256 that it should have."""
+    return photo.files[0].path, photo.sha256

@@ -1,0 +1,271 @@
+"""The stages that compute: what the store does not know yet is read, encoded, searched, verified and confirmed.
+
+pipeline.py says in which order, and loads this only where something is to be done: torch and faiss take a second.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup import confirm, decide, encode, index, verify
+from dedup.align import Aligned
+from dedup.group import group, missing_pairs
+from dedup.read import Pair, Reading, Rejected, Task, read_aligned, read_photo, read_pixels
+from dedup.recall import Compared, file_of, kept_pixels, last_alike
+from dedup.runners import Failure, Machine, in_threads, run
+from dedup.store import Photos, Store
+from dedup.types import (
+    NOTHING_SEEN,
+    Candidates,
+    File,
+    Floats,
+    Indices,
+    Looks,
+    Maps,
+    Scores,
+    Settings,
+    Skipped,
+    Vectors,
+    Verdicts,
+)
+from dedup.weights import Weights
+
+_SHARD = 4 * encode.BATCH  # photos encoded and stored at once: what a crash costs
+_PAIRS = 16 * verify.BATCH  # pairs verified and stored at once
+_GUESSED = 64 * verify.BATCH  # pairs whose maps are in memory at once
+_LOOKS = 24  # pairs aligned by one worker at a time, and stored at once
+_LOOKS_LIMIT_S = 600.0  # for so many
+
+Found = tuple[list[File], Reading | Rejected]  # the files of one inode, and what was read of it
+Shard = list[Found]
+Thing = TypeVar("Thing")
+
+
+# files -> read and decode -> encode
+
+
+def describe(store: Store, weights: Weights, machine: Machine, *, started_ns: int) -> None:
+    """Read, decode and encode the files that the store does not know, and keep what comes of it, shard by shard."""
+    unknown = store.unknown()
+    done = 0
+
+    def encoded(shard: Shard) -> tuple[Shard, NDArray[np.float16], Maps]:
+        pictures = [r.picture.pixels for _, r in shard if isinstance(r, Reading) and r.picture is not None]
+        return shard, *encode.encode(weights.encoder, pictures, device=weights.device)
+
+    for shard, vectors, maps in in_threads(
+        encoded, shards(read_files(unknown, store, machine)), begin=encode.one_thread
+    ):
+        store.add(shard, vectors, maps, started_ns=started_ns)
+        done += len(shard)
+        machine.progress("reading", done, len(unknown))
+
+
+def read_files(unknown: Sequence[list[File]], store: Store, machine: Machine) -> Iterator[Found]:
+    """Yield what was read of each inode, with all of its files, in any order."""
+    links = {same[0].path: same for same in unknown}
+    tasks = (Task(same[0], encode.SIDE, store.digests_of_size(same[0].size)) for same in unknown)
+    for task, result in run(read_photo, tasks, workers=machine.workers):
+        if isinstance(result, Failure):
+            result = Rejected(Skipped(task.file.path, result.reason), lasting=True)
+        yield links[task.file.path], result
+
+
+def shards(readings: Iterator[Found]) -> Iterator[Shard]:
+    """Yield readings in lists that hold at most _SHARD pictures."""
+    shard: Shard = []
+    for reading in readings:
+        shard.append(reading)
+        if len(shard) == _SHARD:
+            yield shard
+            shard = []
+    if shard:
+        yield shard
+
+
+# index -> verify -> confirm
+
+
+def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine) -> Compared:
+    """Return the verdicts on all candidates.
+
+    Where the last scan found the same contents on the same terms, its candidates are these.
+    """
+    if last := last_alike(store, weights.name, settings):
+        verdicts = second_look(store.candidates(photos.ids), photos, store, weights, settings, machine)
+        if not len(missing_pairs(photos.photos, verdicts, settings, store.decisions())):
+            return Compared(photos, verdicts, last.recall, fresh=False)
+    machine.progress("searching", 0, 1)
+    vectors = encode.unit(store.vectors(photos.ids))
+    candidates, recall = index.nearest_pairs(vectors, k=settings.neighbours, min_similarity=settings.min_similarity)
+    machine.progress("searching", 1, 1)
+    verdicts = settle(candidates, vectors, photos, store, weights, settings, machine)
+    return Compared(photos, verdicts, recall, fresh=True)
+
+
+def settle(
+    candidates: Candidates,
+    vectors: Vectors,
+    photos: Photos,
+    store: Store,
+    weights: Weights,
+    settings: Settings,
+    machine: Machine,
+) -> Verdicts:
+    """Return the verdicts on the candidates, and on what grouping needs and nobody proposed. vectors: (N, D)."""
+    while True:
+        scores = judge(candidates, photos, store, weights, machine)
+        verdicts = second_look(scores, photos, store, weights, settings, machine)
+        missing = missing_pairs(photos.photos, verdicts, settings, store.decisions())
+        if not len(missing):
+            return verdicts
+        similarity = index.cosines(vectors, missing.left, missing.right)
+        candidates = joined(candidates, replace(missing, similarity=similarity))
+
+
+def judge(candidates: Candidates, photos: Photos, store: Store, weights: Weights, machine: Machine) -> Scores:
+    """Return what the head says of the candidates, asking it only what the store does not know."""
+    wanted = candidates.keys(len(photos.ids))
+    known = store.scores(photos.ids, weights=weights.name).keys(len(photos.ids))
+    new = candidates.rows(~np.isin(wanted, known))
+    done = 0
+
+    def asked() -> Iterator[tuple[Candidates, Callable[[Indices], Maps]]]:
+        for start in range(0, len(new), _PAIRS):
+            some = new.rows(slice(start, start + _PAIRS))
+            numbers = np.unique(np.concatenate([some.left, some.right]))
+            yield some, by_number(numbers, maps_of(store, photos.ids[numbers]))
+
+    def answered(pairs: tuple[Candidates, Callable[[Indices], Maps]]) -> Scores:
+        return verify.verify(*pairs, weights.head, weights.calibration, device=weights.device)
+
+    for scores in in_threads(answered, asked(), begin=encode.one_thread):
+        store.add_scores(scores, photos.ids, weights=weights.name)
+        done += len(scores)
+        machine.progress("comparing", done, len(new))
+    known_now = store.scores(photos.ids, weights=weights.name)
+    return known_now.rows(np.isin(known_now.keys(len(photos.ids)), wanted))
+
+
+def second_look(
+    scores: Scores, photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine
+) -> Verdicts:
+    """Return the verdicts after the files of what may be copies were looked at once more.
+
+    Which they are is for decide.py to say; and every pair that makes a duplicate of a keeper is one of them.
+    """
+    pixels, decisions = known_pixels(scores, photos, store, machine), store.decisions()
+    if not settings.confirm:
+        return decide.decide(photos.photos, scores, NOTHING_SEEN, pixels)
+    N, keys = len(photos.ids), scores.keys(len(photos.ids))
+    wanted, tried = decide.worth_a_look(scores), np.zeros(len(scores), bool)
+    while True:
+        known = store.looks(photos.ids, weights=weights.name).keys(N)
+        take_looks(scores.rows(wanted & ~tried & ~np.isin(keys, known)), photos, store, weights, machine)
+        tried |= wanted
+        looks = store.looks(photos.ids, weights=weights.name)
+        verdicts = decide.decide(photos.photos, scores, looks, pixels)
+        groups = group(photos.photos, verdicts, settings, decisions)
+        wanted = decide.of_stars(scores, groups, N)
+        if not (wanted & ~tried).any():
+            return verdicts
+
+
+def known_pixels(scores: Scores, photos: Photos, store: Store, machine: Machine) -> dict[int, bytes | None]:
+    """Return the digests of the pixels that decide.py asks for; None where they cannot be had any more."""
+    known = kept_pixels(scores, photos, store)
+    unknown = {(p.files[0].path, p.sha256): i for i, p in ((i, photos.photos[i]) for i in known if known[i] is None)}
+    for done, (task, result) in enumerate(run(read_pixels, unknown, workers=machine.workers), 1):
+        if isinstance(result, bytes):
+            known[unknown[task]] = result
+            store.add_pixels(int(photos.ids[unknown[task]]), result)
+        machine.progress("confirming", done, len(unknown))
+    return known
+
+
+def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, machine: Machine) -> None:
+    """Look at the files of these pairs, and keep what is seen."""
+    files = [file_of(photo) for photo in photos.photos]
+    logits = np.zeros((len(scores), 3), np.float32)
+
+    def tasks() -> Iterator[tuple[Pair, ...]]:
+        order = together(scores)
+        for start in range(0, len(order), _GUESSED):
+            rows = order[start : start + _GUESSED]
+            some = scores.rows(rows)
+            left, right = (maps_of(store, photos.ids[side]) for side in (some.left, some.right))
+            logits[rows] = verify.pair_logits(weights.head, left, right, some.similarity, device=weights.device)
+            guesses = verify.transforms(weights.head, left, right)
+            columns = zip(rows.tolist(), some.left.tolist(), some.right.tolist(), guesses, strict=True)
+            pairs = [Pair(row, files[a], files[b], tuple(guess)) for row, a, b, guess in columns]
+            parts = [tuple(pairs[n : n + _LOOKS]) for n in range(0, len(pairs), _LOOKS)]
+            yield from interleaved(parts, machine.workers)
+
+    done = 0
+    for task, result in run(read_aligned, tasks(), workers=machine.workers, limit_s=_LOOKS_LIMIT_S):
+        done += len(task)
+        machine.progress("looking twice", done, len(scores))
+        if isinstance(result, Failure):  # the head's verdict stands
+            continue
+        seen = [(pair.number, aligned) for pair, aligned in zip(task, result, strict=True) if aligned is not None]
+        rows = np.array([row for row, _ in seen], np.int64)
+        looks = look_at([aligned for _, aligned in seen], scores.rows(rows), logits[rows], weights, machine)
+        store.add_looks(looks, photos.ids, weights=weights.name)
+
+
+def interleaved(tasks: Sequence[Thing], workers: int) -> list[Thing]:
+    """Return the tasks in an order that gives each worker neighbours, who share pictures, when dealt out in turn."""
+    share = -(-len(tasks) // workers)
+    return [tasks[n] for row in range(share) for n in range(row, len(tasks), share)]
+
+
+def look_at(aligned: Sequence[Aligned], scores: Scores, logits: Floats, weights: Weights, machine: Machine) -> Looks:
+    """Return what the second look says of pairs on their canvases. logits: (P, 3), what the head said of them."""
+    judged = confirm.look_logits(weights.second, aligned, logits, scores.similarity, device=weights.device)
+    copy, similar = weights.second_calibration.probabilities(judged)
+    plain = np.array([one.plain for one in aligned], bool)
+    transform = np.array([one.transform for one in aligned], np.float64).reshape(-1, 3, 3)
+    return Looks(scores.left, scores.right, scores.similarity, copy, similar, plain, transform)
+
+
+def together(scores: Scores) -> Indices:
+    """Return the rows of pairs in an order in which the pairs of one photo are near each other (depth first)."""
+    beside: dict[int, list[int]] = defaultdict(list)
+    likeliest = np.argsort(scores.copy, kind="stable")  # last: what is pushed last is visited first
+    for a, b in zip(scores.left[likeliest].tolist(), scores.right[likeliest].tolist(), strict=True):
+        beside[a].append(b)
+        beside[b].append(a)
+    place: dict[int, int] = {}
+    stack = sorted(beside, reverse=True)
+    while stack:
+        photo = stack.pop()
+        if photo not in place:
+            place[photo] = len(place)
+            stack.extend(beside[photo])
+    left, right = (np.array([place[i] for i in side.tolist()], np.int64) for side in (scores.left, scores.right))
+    return np.lexsort((np.maximum(left, right), np.minimum(left, right)))
+
+
+def maps_of(store: Store, ids: Indices) -> Maps:
+    """Return the maps (M, S, C) of photos by their database number."""
+    return store.maps(ids).reshape(len(ids), encode.GRID**2, encode.CHANNELS)
+
+
+def by_number(numbers: Indices, maps: Maps) -> Callable[[Indices], Maps]:
+    """Return what gives the maps of photos by their numbers; `numbers` are those of `maps`, in ascending order."""
+    return lambda wanted: maps[np.searchsorted(numbers, wanted)]
+
+
+def joined(some: Candidates, more: Candidates) -> Candidates:
+    """Return both lists of pairs in one."""
+    return Candidates(
+        np.concatenate([some.left, more.left]),
+        np.concatenate([some.right, more.right]),
+        np.concatenate([some.similarity, more.similarity]),
+    )
