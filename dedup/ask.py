@@ -116,7 +116,7 @@ def ask(
     As in a scan the photo of the smaller SHA-256 is laid upon the other, so that all three say the same of a pair.
     """
     scores = verify.verify(pairs, maps, weights.head, weights.calibration, device=weights.device)
-    some = scores.rows(decide.worth_a_look(scores) | every)
+    some = scores.rows(decide.worth_a_look(scores, weights.line) | every)
     digests = [[photos[i].sha256 for i in side.tolist()] for side in (some.left, some.right)]
     turned = np.array([a > b for a, b in zip(*digests, strict=True)], bool)
     first, second = np.where(turned, some.right, some.left), np.where(turned, some.left, some.right)

@@ -33,7 +33,7 @@ def find_duplicates(
     """
     started = machine.clock()
     store.begin(files.walk(roots, exclude=exclude), weights=weights.name, reader=decoders())
-    found = compared_before(store, weights.name, settings)
+    found = compared_before(store, weights.name, weights.line, settings)
     if found is None:
         from dedup import stages
 

@@ -59,7 +59,7 @@ def last_report(store: Store) -> Report:
     return Report(last, photos, store.skipped(), verdicts, groups, decisions, looks)
 
 
-def compared_before(store: Store, weights: str, settings: Settings) -> Compared | None:
+def compared_before(store: Store, weights: str, line: decide.Line, settings: Settings) -> Compared | None:
     """Return what the last scan made of the photos found now; None if a part of it has to be computed first."""
     last = None if store.unknown() else last_alike(store, weights, settings)
     if last is None:
@@ -69,7 +69,7 @@ def compared_before(store: Store, weights: str, settings: Settings) -> Compared 
     pixels = kept_pixels(scores, photos, store)
     verdicts, decisions, N = decide.decide(photos.photos, scores, looks, pixels), store.decisions(), len(photos.ids)
     groups = group(photos.photos, verdicts, settings, decisions)
-    wanted = (decide.worth_a_look(scores) | decide.of_stars(scores, groups, N)) & settings.confirm
+    wanted = (decide.worth_a_look(scores, line) | decide.of_stars(scores, groups, N)) & settings.confirm
     unseen = wanted & ~np.isin(scores.keys(N), looks.keys(N))
     if unseen.any() or None in pixels.values() or len(missing_pairs(photos.photos, verdicts, settings, decisions)):
         return None

@@ -164,7 +164,7 @@ def second_look(
     if not settings.confirm:
         return decide.decide(photos.photos, scores, NOTHING_SEEN, pixels)
     N, keys = len(photos.ids), scores.keys(len(photos.ids))
-    wanted, tried = decide.worth_a_look(scores), np.zeros(len(scores), bool)
+    wanted, tried = decide.worth_a_look(scores, weights.line), np.zeros(len(scores), bool)
     while True:
         known = store.looks(photos.ids, weights=weights.name).keys(N)
         take_looks(scores.rows(wanted & ~tried & ~np.isin(keys, known)), photos, store, weights, machine)

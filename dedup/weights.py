@@ -8,12 +8,14 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from dedup.decide import Line
 from dedup.errors import BadUsage, WeightsUnusable
 
 if TYPE_CHECKING:  # torch takes a second to load, and the name is known without it
@@ -29,7 +31,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 class Weights:
     """Networks ready to run, and the name that every stored descriptor and verdict is kept under.
 
-    The name ends in the first 8 hex digits of the file's SHA-256: other tensors, another name.
+    The name ends in version(): other tensors, curves or line, another name.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Weights:
     calibration: Calibration  # of the head
     second: ResidualHead
     second_calibration: Calibration
+    line: Line  # where a second look begins to be worth its time
     device: str = "cpu"  # where the networks are, a word of torch's
 
 
@@ -46,6 +49,7 @@ class Shipped:
     """The weights in the package before they are read: what they are called, and where they are to run."""
 
     name: str
+    line: Line
     device: str  # auto, cpu or cuda
 
     def load(self) -> Weights:
@@ -69,7 +73,8 @@ def shipped(*, device: str = "cpu") -> Shipped:
     """Return the weights in the package by their card. Raises BadUsage if the device cannot be had, WeightsUnusable."""
     if device != "auto":
         device = device_of(device)
-    return Shipped(_card()["name"], device)
+    card = _card()
+    return Shipped(card["name"], Line(**card["line"]), device)
 
 
 def device_of(word: str) -> str:
@@ -110,12 +115,17 @@ def load_shipped(*, device: str = "cpu") -> Weights:
         module.load_state_dict(own)
     encoder = encoder.fold().to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
     calibration, second_calibration = (Calibration(**card[name]) for name in ("calibration", "second_calibration"))
-    return Weights(
-        card["name"], encoder, head.eval().to(device), calibration, second.eval().to(device), second_calibration, device
-    )
+    networks = (encoder, head.eval().to(device), calibration, second.eval().to(device), second_calibration)
+    return Weights(card["name"], *networks, Line(**card["line"]), device)
 
 
 _loaded = lru_cache(maxsize=1)(load_shipped)
+
+
+def version(card: Mapping[str, Any]) -> str:
+    """Return 8 hex digits that stand for all by which verdicts are reached: tensors, calibrations, line."""
+    parts = {name: card[name] for name in ("sha256", "calibration", "second_calibration", "line")}
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _card() -> dict[str, Any]:

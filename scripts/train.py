@@ -19,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +40,7 @@ from torch.utils.data import DataLoader
 
 from dedup.align import residuals
 from dedup.confirm import ResidualHead
+from dedup.decide import LEAST, WORTH_A_LOOK, Line, figures
 from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, unit
 from dedup.index import nearest_pairs
 from dedup.training.data import (
@@ -58,9 +59,9 @@ from dedup.training.data import (
 from dedup.training.looks import DRAWN, AlignedPairs, Drawer, collection, joined, looks_of, neighbours_of, turned
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
-from dedup.types import Settings
+from dedup.types import Scores, Settings
 from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits
-from dedup.weights import FILE, Weights
+from dedup.weights import FILE, Weights, version
 
 SEED = 20261123
 MOST_WRONG = 0.02  # of the labels of sure copies; more is no fault of the labels
@@ -353,6 +354,71 @@ def second_logits(net: ResidualHead, looks: AlignedPairs) -> NDArray[np.float32]
     return np.concatenate([net(*look_batch(part)).numpy() for part in parts])
 
 
+# Where a second look is worth its time
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Pairs that were looked at twice.
+
+    figures: (P, 3), of the head, see decide.py.   odds: (P,), the second look's log-odds of a copy.   classes: (P,).
+    """
+
+    figures: NDArray[np.float64]
+    odds: NDArray[np.float32]
+    classes: NDArray[np.int64]
+
+
+def tried_out(
+    corpus: Corpus,
+    split: str,
+    unsure: set[tuple[int, int]],
+    weights: Weights,
+    worth: Callable[[Scores], NDArray[np.bool_]],
+) -> Tried:
+    """Return what a second look says of the pairs of a collection of one split that are `worth` it."""
+    pictures, photos = collection(corpus, split, seed=SEED + 4)
+    parts = []
+    for some in looks_of(pictures, photos, corpus, unsure, weights, worth):
+        copy, similar = weights.calibration.probabilities(some.logits)
+        odds = copy_odds(second_logits(weights.second, some))
+        parts.append(Tried(figures(copy, similar, some.similarity), odds, some.classes))
+        print(f"{split}: {sum(len(part.odds) for part in parts)} pairs were looked at twice", flush=True)
+    columns = ((getattr(part, field.name) for part in parts) for field in fields(Tried))
+    return Tried(*(np.concatenate(list(column)) for column in columns))
+
+
+def fitted_line(tried: Tried, *, hidden: int = 8, steps: int = 1500) -> Line:
+    """Return the line that tells copies which the second look finds from pairs that are none."""
+    found = (tried.classes == COPY) & (tried.odds > 0)
+    counted = found | (tried.classes != COPY)
+    mean, spread = tried.figures.mean(0), tried.figures.std(0)
+    x = torch.from_numpy(((tried.figures - mean) / spread)[counted]).float()
+    y = torch.from_numpy(found[counted]).float()
+    torch.manual_seed(SEED + 5)
+    inner, outer = torch.nn.Linear(3, hidden), torch.nn.Linear(hidden, 1)
+    network = torch.nn.Sequential(inner, torch.nn.ReLU(), outer)
+    optimiser = torch.optim.AdamW(network.parameters(), 1e-2, weight_decay=1e-2)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        F.binary_cross_entropy_with_logits(network(x)[:, 0], y).backward()
+        optimiser.step()
+    weight = inner.weight.detach().double().numpy().T / spread[:, None]  # (3, H), of figures as they come
+    bias = inner.bias.detach().double().numpy() - mean @ weight
+    last = [*outer.weight.detach()[0].tolist(), *outer.bias.tolist()]
+    line = Line(tuple(tuple(row) for row in np.round([*weight, bias], 6).tolist()), tuple(round(v, 6) for v in last))
+    c = tried.figures
+    copy = 1 / (1 + np.exp(-c[:, 0]))
+    similar = (1 - copy) / (1 + np.exp(-c[:, 1]))
+    worth = line.worth(*(np.asarray(v, np.float32) for v in (copy, similar, c[:, 2])))
+    print(
+        f"line at {WORTH_A_LOOK}: {worth[found].mean():.4f} of {int(found.sum())} copies, "
+        f"{int((worth & ~found & counted).sum())} other pairs of {int((~found & counted).sum())}",
+        flush=True,
+    )
+    return line
+
+
 # Calibration
 
 
@@ -450,15 +516,16 @@ def export(encoder: Encoder, weights: Weights, corpus: Corpus, output: Path) -> 
     data = save(tensors)
     digest = sha256(data).hexdigest()
     card = {
-        "name": f"lite0-{SIDE}-{digest[:8]}",
         "sha256": digest,
         "bytes": len(data),
         "calibration": asdict(weights.calibration),
         "second_calibration": asdict(weights.second_calibration),
+        "line": asdict(weights.line),
         "seed": SEED,
         "golden": golden(weights),
         "photos": {pool: corpus.pools.count(pool) for pool in sorted(set(corpus.pools))},
     }
+    card = {"name": f"lite0-{SIDE}-{version(card)}", **card}
     output.mkdir(parents=True, exist_ok=True)
     (output / FILE).write_bytes(data)
     (output / "dedup.json").write_text(json.dumps(card, indent=2) + "\n")
@@ -505,14 +572,16 @@ def main() -> None:
     train, choose = (PairSampler(corpus, described[s], unsure, neighbours=40) for s in ("train", "choose"))
     head = train_head(train, choose, a.work, steps=a.head_steps, batch=2 * a.batch)
     calibration = calibrated(head, described["calibrate"], corpus, unsure)
-    weights = Weights("", folded(encoder), head, calibration, ResidualHead(), calibration)
+    weights = Weights("", folded(encoder), head, calibration, ResidualHead(), calibration, Line((), ()))
     looks = {s: look_pairs(corpus, s, unsure, weights, a.work, draws=a.draws // n) for s, n in LOOK_SHARES.items()}
     second = train_second(looks["train"], looks["choose"], a.work, steps=a.second_steps, batch=a.batch)
-    pictures, photos = collection(corpus, "calibrate", seed=SEED + 4)
-    held_apart = looks_of(pictures, photos, corpus, unsure, weights)
-    copies = held_apart.classes == COPY
-    curve = fitted_curve(copy_odds(second_logits(second, held_apart)), copies, int(copies.sum()))
-    export(encoder, replace(weights, second=second, second_calibration=curve), corpus, a.output)
+    weights = replace(weights, second=second)
+    tried = tried_out(corpus, "choose", unsure, weights, lambda scores: scores.copy >= LEAST)
+    weights = replace(weights, line=fitted_line(tried))
+    line = weights.line
+    tried = tried_out(corpus, "calibrate", unsure, weights, lambda s: line.worth(s.copy, s.similar, s.similarity))
+    curve = fitted_curve(tried.odds, tried.classes == COPY, int((tried.classes == COPY).sum()))
+    export(encoder, replace(weights, second_calibration=curve), corpus, a.output)
 
 
 if __name__ == "__main__":

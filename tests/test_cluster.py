@@ -3,21 +3,27 @@
 import csv
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
+from album import scene
 from click.testing import Result
 
 from dedup import report
+from dedup.encode import unit
 from dedup.pipeline import find_duplicates as find_here
 from dedup.recall import Report
 from dedup.runners import Machine
@@ -102,6 +108,17 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     yield "s3://photos"
     objects._root.cache_clear()
     server.stop()
+
+
+def test_address_where_nothing_listens_is_one_line_at_once(
+    dedup: Callable[..., Result], album: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        words = ("--engine", "ray", "--address", address, "--store", tmp_path / "s")
+        (line,) = dedup("scan", album, *words, code=1).output.splitlines()
+    assert line.startswith(f"Error: {address}: no Ray cluster answers there (")
 
 
 def uploaded(album: Path, bucket: str) -> None:
@@ -208,6 +225,43 @@ def test_object_that_vanishes_is_skipped_and_tried_again(
     assert (result.skipped, counts) == ([], {"files": 13, "photos": 13})
 
 
+def slow(fn: Callable[[Any], Any], nodes: str, item: Any) -> Any:
+    import ray
+
+    (Path(nodes) / ray.get_runtime_context().get_node_id()).touch()
+    time.sleep(0.2)
+    return fn(item)
+
+
+# before the tests that share a cluster: a process can be in one cluster at a time
+def test_a_node_that_is_killed_costs_nothing(
+    alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    nodes, killed = tmp_path / "nodes", list[str]()
+    nodes.mkdir()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        other = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+
+        def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+            for item, result in engine.run(partial(slow, fn, str(nodes)), items):
+                if len(list(nodes.iterdir())) == 2 and not killed:
+                    killed.append(other.node_id)
+                    cluster.remove_node(other, allow_graceful=False)  # with what it was at
+                yield item, result
+
+        with engine.cluster(cluster.address, workers=2):
+            result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
+    finally:
+        cluster.shutdown()
+    assert killed[0] in {node.name for node in nodes.iterdir()}
+    assert (groups(result), counts) == (groups(alone), {"files": 13, "photos": 13})
+
+
 def killed_once(fn: Callable[[Any], Any], marks: str, item: Any) -> Any:
     """Do one task, but the first time that each stage comes to it the process dies, half way."""
     mark = Path(marks) / fn.func.__name__  # type: ignore[attr-defined]
@@ -227,10 +281,47 @@ def test_a_process_killed_in_every_stage_costs_nothing(
         return engine.run(partial(killed_once, fn, str(marks)), items)
 
     result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
-    assert {m.name for m in marks.iterdir()} == {
-        *{"describe", "sample", "spread", "join", "near", "send_photos", "look", "matched", "send_pairs", "settle"}
-    }
+    stages = "describe sample spread join neighbours pairs_found near send_photos look matched send_pairs settle"
+    assert {m.name for m in marks.iterdir()} == set(stages.split())
     assert (groups(result), counts) == (groups(alone), {"files": 13, "photos": 13})
+
+
+def digests_of(table: tables.Table) -> list[bytes]:
+    return [bytes(digest) for digest in table["sha256"].to_pylist()]
+
+
+def test_recall_of_the_cells_is_measured(shipped_weights: Shipped, tmp_path: Path) -> None:
+    photos = tmp_path / "Photos"
+    photos.mkdir()
+    for n in range(24):
+        scene(n, (96, 64)).save(photos / f"{n}.png")
+    shutil.copy(photos / "3.png", photos / "0 the same.png")
+    for sizes in (replace(SMALL, cell=100), replace(SMALL, cell=3)):
+        at = tmp_path / f"store{sizes.cell}"
+        result, _ = scanned([photos], at, shipped_weights, tmp_path / "a.db", here, sizes)
+        (folder,) = at.glob("runs/*")
+        vectors, found = {}, set()
+        for table in (tables.read(str(path)) for path in at.glob("photos/*.parquet")):
+            vectors |= dict(zip(digests_of(table), unit(tables.vectors_in(table)), strict=True))
+        assert len(vectors) == 24
+        digests, matrix = list(vectors), np.stack(list(vectors.values()))
+        cosine = matrix @ matrix.T
+        names = {}  # a photo's number -> its content
+        for path in folder.glob("cell-photos/**/*.parquet"):
+            table = tables.read(str(path))
+            names |= dict(zip(tables.numbers(table, "id").tolist(), digests_of(table), strict=True))
+        for path in folder.glob("pairs/*.parquet"):
+            table = tables.read(str(path), ["left", "right"])
+            ends = (tables.numbers(table, side).tolist() for side in ("left", "right"))
+            found |= {frozenset((names[a], names[b])) for a, b in zip(*ends, strict=True)}
+        true = [
+            frozenset((digests[a], digests[b]))
+            for a in range(24)
+            for b in np.argsort(-cosine[a])[: Settings().neighbours + 1]
+            if a != b and cosine[a, b] >= Settings().min_similarity
+        ]
+        assert result.run.recall == pytest.approx(np.mean([pair in found for pair in true]), abs=1e-3)
+        assert (result.run.recall == 1) == (sizes.cell == 100)
 
 
 def killed_by_the_garden(fn: Callable[[Any], Any], item: Any) -> Any:

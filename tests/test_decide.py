@@ -3,8 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dedup.decide import decide, likeliest, perhaps_identical, worth_a_look
+from dedup.decide import Line, decide, likeliest, perhaps_identical, worth_a_look
 from dedup.types import Looks, Photo, Relation, Scores, Verdicts
+from dedup.weights import Shipped
+
+ALL, NONE = (Line(inner=((0.0,),) * 4, outer=(0.0, bias)) for bias in (9.0, -9.0))
 
 
 def photos(*shapes: tuple[int, int]) -> list[Photo]:
@@ -85,7 +88,7 @@ def test_looks_are_bounded_a_photo_and_go_to_the_likeliest() -> None:
     left, right = np.triu_indices(n, 1)
     rng = np.random.default_rng(0)
     copy = rng.uniform(0.5, 1, len(left)).astype(np.float32)
-    chosen = worth_a_look(Scores(left, right, copy, copy, 1 - copy))
+    chosen = worth_a_look(Scores(left, right, copy, copy, 1 - copy), ALL)
     assert chosen.sum() <= 12 * n
     for i in range(n):
         mine = np.flatnonzero((left == i) | (right == i))
@@ -94,8 +97,26 @@ def test_looks_are_bounded_a_photo_and_go_to_the_likeliest() -> None:
 
 
 def test_pairs_that_are_surely_unrelated_are_not_looked_at() -> None:
-    assert worth_a_look(scores((0, 1, 0.5), copy=0.0001)).tolist() == [False]
-    assert worth_a_look(scores((0, 1, 0.5), copy=0.2)).tolist() == [True]
+    assert worth_a_look(scores((0, 1, 0.5), copy=0.0001), ALL).tolist() == [False]
+    assert worth_a_look(scores((0, 1, 0.5), copy=0.2), ALL).tolist() == [True]
+
+
+def test_copies_of_the_head_are_looked_at_whatever_the_line_says() -> None:
+    assert worth_a_look(scores((0, 1, 0.5), copy=0.49), NONE).tolist() == [False]
+    assert worth_a_look(scores((0, 1, 0.5), copy=0.5), NONE).tolist() == [True]
+
+
+def test_chance_of_a_line_by_hand() -> None:
+    line = Line(inner=((1.0, 0.0), (0.0, -1.0), (2.0, 0.0), (0.5, 0.0)), outer=(2.0, 3.0, -1.0))
+    copy, similar, cosine = np.float32([0.5]), np.float32([0.1]), np.float32([0.25])
+    # log-odds of a copy 0, of similar against unrelated log(1/4): hidden 0 + 2 * 0.25 + 0.5 = 1 and log 4
+    assert line.chance(copy, similar, cosine)[0] == pytest.approx(1 / (1 + np.exp(-(2 * 1 + 3 * np.log(4) - 1))))
+
+
+def test_shipped_line_prefers_what_is_unlike_another_shot(shipped_weights: Shipped) -> None:
+    copy, similar, cosine = np.float32([0.1, 0.1]), np.float32([0.85, 0.01]), np.float32([0.6, 0.6])
+    scene, edit = shipped_weights.line.chance(copy, similar, cosine)
+    assert scene < edit
 
 
 def test_relation_is_the_likeliest() -> None:

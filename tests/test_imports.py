@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "figure": {"types"},
     "units": {"types", "errors"},
     "group": {"types", "errors", "units"},
-    "weights": {"errors", "encode", "verify", "confirm"},
+    "weights": {"confirm", "decide", "encode", "errors", "verify"},
     "disk": {"types", "errors"},
     "trash": set(),
     "journal": {"errors", "disk"},
@@ -73,8 +73,8 @@ ALLOWED: dict[str, set[str]] = {
         *{"store", "types", "verify", "weights"},
     },
     "cluster.scan": {
-        *{"cluster.tables", "cluster.work", "decide", "errors", "files", "index", "objects", "read", "recall"},
-        *{"runners", "stages", "store", "types", "weights"},
+        *{"cluster.tables", "cluster.work", "decide", "encode", "errors", "files", "index", "objects", "read"},
+        *{"recall", "runners", "stages", "store", "types", "weights"},
     },
     "cli": {
         *{"actions", "ask", "cluster.engine", "cluster.scan", "demo", "errors", "figure", "files", "group"},

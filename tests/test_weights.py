@@ -12,7 +12,7 @@ from dedup.errors import WeightsUnusable
 from dedup.training.data import golden_pictures
 from dedup.types import Candidates
 from dedup.verify import verify
-from dedup.weights import FILE, Weights, load_shipped
+from dedup.weights import FILE, Weights, load_shipped, version
 
 CARD = json.loads(resources.files("dedup").joinpath("weights", "dedup.json").read_bytes())
 
@@ -30,9 +30,10 @@ def test_networks_still_say_what_their_card_says(weights: Weights) -> None:
     assert scores.similar.item() == pytest.approx(golden["similar"], abs=0.02)
 
 
-def test_name_ends_in_the_digest(weights: Weights) -> None:
+def test_name_stands_for_all_that_makes_a_verdict(weights: Weights) -> None:
     assert weights.name == CARD["name"]
-    assert weights.name.endswith(CARD["sha256"][:8])
+    assert weights.name.endswith(version(CARD))
+    assert version({**CARD, "line": {**CARD["line"], "outer": [0.0]}}) != version(CARD)
 
 
 def test_weights_are_small_enough_to_ship() -> None:

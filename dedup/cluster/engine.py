@@ -7,6 +7,7 @@ others go on. Processes stay: what a function keeps (the weights) is loaded once
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ATTEMPTS = 3  # besides the first
+_ANSWER_S = 10.0  # for a connection
 _AHEAD = 2  # tasks handed out for each processor, so that none waits
 
 
@@ -34,6 +36,8 @@ def cluster(address: str | None, *, workers: int) -> Iterator[None]:
         import ray
     except ImportError:
         raise BadUsage("Ray is not installed: pip install 'dedup[ray]'") from None
+    if address is not None:
+        _check(address)
     mine = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **mine)
@@ -43,6 +47,16 @@ def cluster(address: str | None, *, workers: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check(address: str) -> None:
+    """Raise DedupError if nothing answers at a HOST:PORT: Ray would ask again for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+        except (OSError, OverflowError) as error:
+            raise DedupError(f"{address}: no Ray cluster answers there ({error}); check --address") from error
 
 
 def run(

@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from dedup import decide, files, index, objects
 from dedup.cluster import tables, work
 from dedup.cluster.work import Bundle, Job, Slice
+from dedup.encode import DIMS
 from dedup.errors import DedupError
 from dedup.read import decoders
 from dedup.recall import Report, last_report
 from dedup.runners import Failure, Machine
 from dedup.stages import together
 from dedup.store import Run, Store
-from dedup.types import Candidates, File, Indices, Looks, Scores, Settings, Skipped, Verdicts
+from dedup.types import Candidates, File, Floats, Indices, Looks, Scores, Settings, Skipped, Verdicts
 from dedup.weights import Shipped, device_of
 
 Item = TypeVar("Item")
@@ -35,6 +36,7 @@ Runner = Callable[[Callable[[Item], Any], Iterable[Item]], Iterator[tuple[Item, 
 
 Columns = dict[str, NDArray[Any]]
 _SAMPLES = 64  # photos a cell that the cells are learned from
+_ASKED = 1000  # photos that the recall is measured on
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,12 @@ def find_duplicates(
         skipped += tables.skipped_in(tables.read(f"{at}/skipped/{shard}"))
     photos = [tables.rows(f"{at}/photos/{shard}") for shard in shards]
     cells = compare(job, shards, sum(photos), sizes, stage)
-    pairs, worth = near_pairs(job, cells, stage)
+    recall = recall_of(job, shards, sum(photos), cells, sizes, stage)
+    pairs, worth = near_pairs(job, cells, weights.line, stage)
     lots = look(job, shards, pairs, worth, sizes, stage)
     batches = connect(job, pairs, worth, lots, sizes, stage)
     settle(job, shards, cells, lots, batches, sizes, stage)
-    report = collect(job, batches, [*skipped, *failed], roots, started, store, weights, machine)
+    report = collect(job, batches, [*skipped, *failed], roots, started, recall, store, weights, machine)
     return report, {"files": sum(photos) + len(skipped) + len(failed), "photos": sum(photos)}
 
 
@@ -181,9 +184,8 @@ def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: S
     count = max(1, ceil(photos / sizes.cell))
     if "cells.npy" not in objects.names(job.run):
         share = min(1.0, _SAMPLES * count / max(photos, 1))
-        vectors = np.concatenate(
-            [np.empty((0, 128), np.float32), *stage.all("sampling", partial(work.sample, job, share), shards)]
-        )
+        sampled = stage.all("sampling", partial(work.sample, job, share), bundles_of(shards, sizes))
+        vectors = np.concatenate([np.empty((0, DIMS), np.float32), *(some for _, _, some in sampled)])
         count = max(1, min(count, len(vectors) // 2))
         work.save_array(f"{job.run}/cells.npy", index.cells(vectors, count=count) if len(vectors) else vectors)
     cells = range(len(work.load_array(f"{job.run}/cells.npy")))
@@ -194,7 +196,55 @@ def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: S
     return [c for c in cells if f"{c}.parquet" in there]
 
 
-def near_pairs(job: Job, cells: Sequence[int], stage: Stages) -> tuple[Columns, Indices]:
+def recall_of(job: Job, shards: Sequence[str], photos: int, cells: Sequence[int], sizes: Sizes, stage: Stages) -> float:
+    """Return the share of true neighbours that were found in the cells, measured on about _ASKED photos.
+
+    Each part of the shards is searched exactly for them, and the nearest of all parts are the true ones.
+    """
+    if len(cells) < 2:  # searched exactly
+        return 1.0
+    if "recall.npy" not in objects.names(job.run):
+        bundles = bundles_of(shards, sizes)
+        sampled = stage.all("measuring", partial(work.sample, job, min(1.0, _ASKED / photos)), bundles)
+        digests, vectors = (np.concatenate(column) for column in list(zip(*sampled, strict=True))[1:])
+        digests, first = np.unique(digests, return_index=True)
+        work.save_array(f"{job.run}/asked.npy", vectors[first])
+        near = stage.all("measuring", partial(work.neighbours, job), bundles)
+        query, number, names, cosine = (np.concatenate(column) for column in zip(*near, strict=True))
+        true = neighbours_among(query, number, names, cosine, digests, job.settings)
+        work.save_array(f"{job.run}/true.npy", true)
+        seen = np.any(stage.all("measuring", partial(work.pairs_found, job), cells), axis=0)
+        work.save_array(f"{job.run}/recall.npy", np.array(seen.mean() if len(seen) else 1.0))
+    return float(work.load_array(f"{job.run}/recall.npy"))
+
+
+def neighbours_among(
+    query: Indices,
+    number: Indices,
+    names: NDArray[np.void],
+    cosine: Floats,
+    asked: NDArray[np.void],
+    settings: Settings,
+) -> Indices:
+    """Return (2, M), the pairs of each query and its true neighbours, as numbers of the first files of both contents.
+
+    The columns (P,) hold what may be near each query; asked: (Q,), the SHA-256 of the queries.
+    """
+    content = np.unique(np.concatenate([asked, names]), return_inverse=True)[1]
+    mine, theirs = content[: len(asked)], content[len(asked) :]
+    first = np.full(int(content.max(initial=0)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, theirs, number)
+    once = np.unique(query * len(first) + theirs, return_index=True)[1]
+    query, theirs, cosine = query[once], theirs[once], cosine[once]
+    near = (theirs != mine[query]) & (cosine >= settings.min_similarity)
+    query, theirs, cosine = query[near], theirs[near], cosine[near]
+    order = np.lexsort((-cosine, query))
+    rank = np.arange(len(order)) - np.searchsorted(query[order], query[order])
+    rows = order[rank < settings.neighbours]
+    return np.sort(np.stack([first[mine[query[rows]]], first[theirs[rows]]]), axis=0)
+
+
+def near_pairs(job: Job, cells: Sequence[int], line: decide.Line, stage: Stages) -> tuple[Columns, Indices]:
     """Return the pairs that may become matches, in columns, each once; and the rows that decide.py must see.
 
     Here and in connect() one process holds numbers of all such pairs, 41 bytes each, and no descriptor.
@@ -209,7 +259,7 @@ def near_pairs(job: Job, cells: Sequence[int], stage: Stages) -> tuple[Columns, 
     pairs = {name: column[once] for name, column in pairs.items()}
     scores = Scores(*ends[:, once], *(pairs[name] for name in ("similarity", "copy", "similar")))
     scores = scores.rows(~pairs["same"])
-    chosen = decide.worth_a_look(scores)
+    chosen = decide.worth_a_look(scores, line)
     rows = np.flatnonzero(~pairs["same"])
     pairs["look"] = np.zeros(len(once), bool)
     pairs["look"][rows[chosen]] = True
@@ -287,6 +337,7 @@ def collect(
     skipped: Sequence[Skipped],
     roots: Sequence[str],
     started: float,
+    recall: float,
     store: Store,
     weights: Shipped,
     machine: Machine,
@@ -297,7 +348,7 @@ def collect(
     store.begin(chain(files_of, skipped), weights=weights.name, reader=decoders())
     for table in grouped:
         vectors, maps = tables.vectors_in(table), tables.maps_in(table)
-        store.add(tables.readings_in(table), vectors, maps.reshape(len(maps), -1), started_ns=int(started * 1e9))
+        store.add(tables.readings_in(table), vectors, maps, started_ns=int(started * 1e9))
     photos = store.photos()
     digests = np.array([bytes.fromhex(p.sha256) for p in photos.photos], "V32")
     verdicts = []
@@ -314,6 +365,6 @@ def collect(
         np.concatenate([getattr(v, side) for v in verdicts] or [np.empty(0, np.int64)]) for side in ("left", "right")
     )
     every = Candidates(left, right, np.zeros(len(left), np.float32))
-    done = Run(started, machine.clock(), tuple(roots), job.settings, weights.name, 1.0, store.contents())
+    done = Run(started, machine.clock(), tuple(roots), job.settings, weights.name, recall, store.contents())
     store.finish(done, every, photos.ids)
     return last_report(store)

@@ -34,8 +34,8 @@ from dedup.read import decoders
 from dedup.recall import kept_looks, kept_pixels
 from dedup.runners import Machine
 from dedup.store import Photos, Store
-from dedup.types import Decisions, File, Indices, Relation, Scores, Settings, Vectors
-from dedup.weights import Weights, load_shipped
+from dedup.types import Decisions, File, Floats, Indices, Relation, Scores, Settings, Vectors
+from dedup.weights import Weights, load_shipped, shipped
 
 OVERLAP = 6  # cells that a photo is copied to; its neighbours are looked for in the nearest
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
@@ -106,11 +106,46 @@ def describe(job: Job, some: Slice) -> None:
     tables.write(f"{job.at}/photos/{name}", table, about=about)  # the last: what says that the slice is done
 
 
-def sample(job: Job, share: float, shard: str) -> Vectors:
-    """Return the vectors of about this share of a shard, the same whoever asks."""
-    table = tables.read(f"{job.at}/photos/{shard}", ["sha256", "vector"])
-    chosen = np.array([int.from_bytes(d[:4]) < share * 2**32 for d in table["sha256"].to_pylist()], np.bool_)
-    return encode.unit(tables.vectors_in(tables.taken(table, chosen)))
+def sample(job: Job, share: float, bundle: Bundle) -> tuple[Indices, NDArray[np.void], Vectors]:
+    """Return numbers, SHA-256 and vectors of about this share of the photos of some shards, the same whoever asks."""
+    ids, digests, vectors = [np.empty(0, np.int64)], [np.empty(0, "V32")], [np.empty((0, encode.DIMS), np.float32)]
+    for number, name in bundle.tables:
+        table = tables.read(f"{job.at}/photos/{name}", ["sha256", "vector"])
+        rows = np.flatnonzero([int.from_bytes(d[:4]) < share * 2**32 for d in table["sha256"].to_pylist()])
+        if len(rows):
+            some = tables.taken(table, rows)
+            ids.append((number << _ROW_BITS) + rows)
+            digests.append(tables.digests_in(some))
+            vectors.append(encode.unit(tables.vectors_in(some)))
+    return np.concatenate(ids), np.concatenate(digests), np.concatenate(vectors)
+
+
+def neighbours(job: Job, bundle: Bundle) -> tuple[Indices, Indices, NDArray[np.void], Floats]:
+    """Return (query, number, SHA-256, cosine) columns: what is nearest in some shards to each vector of asked.npy.
+
+    By exact search, one more than a scan asks for, since a photo finds itself; each content once.
+    """
+    ids, digests, vectors = sample(job, 1.0, bundle)
+    first = np.unique(digests, return_index=True)[1]
+    if not len(first):
+        return np.empty(0, np.int64), ids, digests, np.empty(0, np.float32)
+    asked = load_array(f"{job.run}/asked.npy")
+    query, row = index.nearest(vectors[first], asked, k=job.settings.neighbours + 1)
+    row = first[row]
+    return query, ids[row], digests[row], np.einsum("pd,pd->p", asked[query], vectors[row])
+
+
+def pairs_found(job: Job, cell: int) -> NDArray[np.bool_]:
+    """Return which of the pairs (2, M) of true.npy were found in a cell."""
+    pairs = tables.read(f"{job.run}/pairs/{cell}.parquet", ["left", "right"])
+    ends = np.stack([tables.numbers(pairs, side) for side in ("left", "right")])
+    true = load_array(f"{job.run}/true.npy")
+    return np.isin(_named(true), _named(np.sort(ends, axis=0)))
+
+
+def _named(pairs: Indices) -> NDArray[np.void]:
+    """Return (M,), one value for each of M pairs (2, M)."""
+    return np.ascontiguousarray(pairs.T).view("V16").ravel()
 
 
 def save_array(path: str, array: NDArray[Any]) -> None:
@@ -184,7 +219,8 @@ def join(job: Job, cell: int) -> None:
 def near(job: Job, cell: int) -> dict[str, NDArray[Any]]:
     """Return the columns of those pairs of a cell that may become matches."""
     pairs = tables.columns_in(tables.read(f"{job.run}/pairs/{cell}.parquet"))
-    may = (pairs["copy"] >= decide.WORTH_A_LOOK) | (pairs["similarity"] >= NEARLY_EQUAL)
+    may = shipped().line.worth(pairs["copy"], pairs["similar"], pairs["similarity"])
+    may |= pairs["similarity"] >= NEARLY_EQUAL
     may |= job.settings.include_similar & (pairs["similar"] >= 0.5)
     return {name: column[may] for name, column in pairs.items()}
 
@@ -221,7 +257,7 @@ def store_of(job: Job, folder: str, part: int) -> Iterator[tuple[Store, Photos, 
     """Give a store that knows the photos of a part, and their table."""
     table = tables.together(tables.read_part(f"{job.run}/{folder}-photos", part))
     with empty_store(tables.files_in(table), weights_on(job.device)) as store:
-        vectors, maps = tables.vectors_in(table), tables.maps_in(table).reshape(len(table), -1)
+        vectors, maps = tables.vectors_in(table), tables.maps_in(table)
         store.add(tables.readings_in(table), vectors, maps, started_ns=_ALL_SETTLED_NS)
         store.decide(job.decisions)
         yield store, store.photos(), table

@@ -6,7 +6,7 @@ Pairs are drawn, judged by the head as a scan would, and kept if the head is not
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
 from dedup import align
-from dedup.decide import WORTH_A_LOOK, worth_a_look
+from dedup.decide import likeliest_of_each
 from dedup.encode import BATCH, encode, unit
 from dedup.index import nearest, nearest_pairs
 from dedup.training.augment import another_shot, edited
@@ -26,6 +26,8 @@ from dedup.verify import COPY, SIMILAR, UNRELATED, pair_logits, transforms
 from dedup.weights import Weights
 
 DRAWN = 16  # pairs judged at once
+DOUBTFUL = 0.02  # probability of a copy from which the second look learns
+_PART = 512  # pairs on their canvases at once
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def judged(
     vectors, maps = encode(weights.encoder, pictures)
     similarity = np.einsum("pd,pd->p", unit(vectors[0::2]), unit(vectors[1::2]))
     logits = pair_logits(weights.head, maps[0::2], maps[1::2], similarity)
-    rows = np.flatnonzero((weights.calibration.probabilities(logits)[0] >= WORTH_A_LOOK) | keep)
+    rows = np.flatnonzero((weights.calibration.probabilities(logits)[0] >= DOUBTFUL) | keep)
     guesses = transforms(weights.head, maps[0::2][rows], maps[1::2][rows])
     found = []
     for n, row in enumerate(rows):
@@ -189,8 +191,9 @@ def looks_of(
     corpus: Corpus,
     unsure: set[tuple[int, int]],
     weights: Weights,
-) -> AlignedPairs:
-    """Return the pairs of a collection that a scan would look at twice, aligned."""
+    worth: Callable[[Scores], NDArray[np.bool_]],
+) -> Iterator[AlignedPairs]:
+    """Yield the pairs of a collection that a scan proposes and `worth` chooses, aligned, some at a time."""
     vectors, maps = encoded(weights, pictures)
     settings = Settings()
     found, _ = nearest_pairs(unit(vectors), k=settings.neighbours, min_similarity=settings.min_similarity)
@@ -198,18 +201,22 @@ def looks_of(
     found = found.rows(np.array([(int(i), int(j)) not in unsure for i, j in zip(low, high, strict=True)]))
     logits = pair_logits(weights.head, maps[found.left], maps[found.right], found.similarity)
     copy, similar = weights.calibration.probabilities(logits)
-    rows = worth_a_look(Scores(found.left, found.right, found.similarity, copy, similar))
+    scores = Scores(found.left, found.right, found.similarity, copy, similar)
+    rows = likeliest_of_each(scores, worth(scores))
     found, logits = found.rows(rows), logits[rows]
     guesses = transforms(weights.head, maps[found.left], maps[found.right])
-    prepared = [align.prepare(np.asarray(picture)) for picture in pictures]
-    aligned = [
-        align.align(prepared[a], prepared[b], guess)
-        for a, b, guess in zip(found.left.tolist(), found.right.tolist(), guesses, strict=True)
-    ]
     scenes = np.array(corpus.scenes)[photos]
     of_scene = (scenes[found.left] == scenes[found.right]) & (scenes[found.left] != "")
     classes = np.where(photos[found.left] == photos[found.right], COPY, np.where(of_scene, SIMILAR, UNRELATED))
-    return stacked(aligned, logits, found.similarity, classes)
+    prepared = [align.prepare(np.asarray(picture)) for picture in pictures]
+    for start in range(0, len(found), _PART):
+        part = slice(start, start + _PART)
+        some = found.rows(part)
+        aligned = [
+            align.align(prepared[a], prepared[b], guess)
+            for a, b, guess in zip(some.left.tolist(), some.right.tolist(), guesses[part], strict=True)
+        ]
+        yield stacked(aligned, logits[part], some.similarity, classes[part])
 
 
 def stacked(
