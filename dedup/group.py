@@ -28,7 +28,7 @@ from dedup.types import (
     Settings,
     Verdicts,
 )
-from dedup.units import one_unit
+from dedup.units import one_shot
 
 _Edges = dict[int, dict[int, int]]  # photo -> {photo it was compared with: row of the verdict}
 
@@ -52,6 +52,8 @@ def preference(path: str, settings: Settings) -> int:
 
     A glob is compared as a whole with the path and with each folder above it, and with their names.
     """
+    if not settings.prefer and not settings.avoid:
+        return 0
     prefer, avoid = _matcher(settings.prefer), _matcher(settings.avoid)
     parts = path.split("/")
     texts = {*parts, *("/".join(parts[:n]) for n in range(2, len(parts) + 1))}
@@ -207,7 +209,7 @@ def _first(photo: Photo, settings: Settings, decisions: Decisions) -> tuple[obje
 def _apart(one: Photo, other: Photo, decisions: Decisions) -> bool:
     """Return whether two photos are no duplicates of each other whatever they show."""
     first, second = sorted((one.sha256, other.sha256))
-    return (first, second) in decisions.apart or any(one_unit(a.path, b.path) for a in one.files for b in other.files)
+    return (first, second) in decisions.apart or one_shot((f.path for f in one.files), (f.path for f in other.files))
 
 
 def _edges(photos: Sequence[Photo], verdicts: Verdicts, settings: Settings, decisions: Decisions) -> _Compared:

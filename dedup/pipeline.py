@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dedup import files
-from dedup.group import group
 from dedup.read import decoders
 from dedup.recall import Report, compared_before, kept_looks
 from dedup.runners import Machine
@@ -39,9 +38,8 @@ def find_duplicates(
 
         stages.describe(store, weights.load(), machine, started_ns=int(started * 1e9))
         found = stages.compare(store.photos(), store, weights.load(), settings, machine)
-    photos, decisions = found.photos, store.decisions()
-    groups = group(photos.photos, found.verdicts, settings, decisions)
+    photos = found.photos
     done = Run(started, machine.clock(), tuple(roots), settings, weights.name, found.recall, store.contents())
     store.finish(done, found.verdicts if found.fresh else None, photos.ids)
     looks = kept_looks(photos, store, weights.name, settings)
-    return Report(done, photos, store.skipped(), found.verdicts, groups, decisions, looks)
+    return Report(done, photos, store.skipped(), found.verdicts, found.groups, store.decisions(), looks)

@@ -42,6 +42,7 @@ class Compared:
 
     photos: Photos
     verdicts: Verdicts
+    groups: list[Group]
     recall: float
     fresh: bool
 
@@ -73,7 +74,7 @@ def compared_before(store: Store, weights: str, line: decide.Line, settings: Set
     unseen = wanted & ~np.isin(scores.keys(N), looks.keys(N))
     if unseen.any() or None in pixels.values() or len(missing_pairs(photos.photos, verdicts, settings, decisions)):
         return None
-    return Compared(photos, verdicts, last.recall, fresh=False)
+    return Compared(photos, verdicts, groups, last.recall, fresh=False)
 
 
 def last_alike(store: Store, weights: str, settings: Settings) -> Run | None:

@@ -93,20 +93,22 @@ def shards(readings: Iterator[Found]) -> Iterator[Shard]:
 
 
 def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine) -> Compared:
-    """Return the verdicts on all candidates.
+    """Return the verdicts on all candidates, and the groups that they make.
 
     Where the last scan found the same contents on the same terms, its candidates are these.
     """
     if last := last_alike(store, weights.name, settings):
         verdicts = second_look(store.candidates(photos.ids), photos, store, weights, settings, machine)
         if not len(missing_pairs(photos.photos, verdicts, settings, store.decisions())):
-            return Compared(photos, verdicts, last.recall, fresh=False)
+            groups = group(photos.photos, verdicts, settings, store.decisions())
+            return Compared(photos, verdicts, groups, last.recall, fresh=False)
     machine.progress("searching", 0, 1)
     vectors = encode.unit(store.vectors(photos.ids))
     candidates, recall = index.nearest_pairs(vectors, k=settings.neighbours, min_similarity=settings.min_similarity)
     machine.progress("searching", 1, 1)
     verdicts = settle(candidates, vectors, photos, store, weights, settings, machine)
-    return Compared(photos, verdicts, recall, fresh=True)
+    groups = group(photos.photos, verdicts, settings, store.decisions())
+    return Compared(photos, verdicts, groups, recall, fresh=True)
 
 
 def settle(

@@ -45,6 +45,16 @@ def one_unit(path: str, other: str) -> bool:
     return (raws and Kind.SHOT in (kind(path), kind(other))) or _is_edit(path) != _is_edit(other)
 
 
+def one_shot(paths: Iterable[str], others: Iterable[str]) -> bool:
+    """Return whether two pictures are one shot somewhere, given the paths of all files of each."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for path in paths:
+        named.setdefault((os.path.dirname(path), _stem(path)), []).append(path)
+    return any(
+        one_unit(path, other) for other in others for path in named.get((os.path.dirname(other), _stem(other)), ())
+    )
+
+
 def companions(path: str, folder: Iterable[File]) -> list[File]:
     """Return the files of its folder that belong to a picture, in the order of their paths."""
     return sorted((f for f in folder if f.path != path and _belongs(f.path, path)), key=lambda f: f.path)

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
         *{"types", "align", "confirm", "decide", "encode", "group", "index", "read", "recall", "runners", "store"},
         *{"verify", "weights"},
     },
-    "pipeline": {"types", "files", "group", "read", "recall", "runners", "stages", "store", "weights"},
+    "pipeline": {"files", "read", "recall", "runners", "stages", "store", "types", "weights"},
     "ask": {
         *{"types", "align", "change", "confirm", "decide", "encode", "errors", "files", "index", "read", "recall"},
         *{"runners", "stages", "store", "verify", "weights"},

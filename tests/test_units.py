@@ -1,7 +1,7 @@
 import pytest
 
 from dedup.types import File
-from dedup.units import companions, one_unit
+from dedup.units import companions, one_shot, one_unit
 
 
 def names(photo: str, *beside: str) -> list[str]:
@@ -28,3 +28,10 @@ def test_what_belongs_to_a_photo_is_told_by_its_name() -> None:
     beside = ("IMG_1.CR2", "IMG_1.MOV", "IMG_1.xmp", "IMG_1.jpg.xmp", "IMG_1.CR2.xmp", "IMG_1.AAE", "IMG_O1.AAE")
     others = ("IMG_2.xmp", "IMG_1.txt", "IMG_11.MOV")
     assert names("IMG_1.jpg", *beside, *others) == sorted({*beside} - {"IMG_1.CR2.xmp"})
+
+
+def test_pictures_of_many_files_are_one_shot_if_two_of_them_are() -> None:
+    assert one_shot(["/a/x.jpg", "/b/IMG_1.JPG"], ["/a/IMG_1.CR2", "/b/IMG_1.CR2"])
+    assert one_shot(["/a/IMG_E1.jpg"], ["/a/IMG_1.jpg"])
+    assert not one_shot(["/a/x.jpg", "/b/IMG_1.JPG"], ["/a/IMG_1.CR2", "/c/x.cr2"])
+    assert not one_shot([], ["/a/IMG_1.CR2"])
