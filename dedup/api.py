@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from dedup import figure as drawing
 from dedup import page, places, recall, report, types, weights
+from dedup.ask import compare_two
 from dedup.encode import Encoder as Encoder
 from dedup.errors import BadUsage
 from dedup.files import folder
@@ -189,11 +190,12 @@ def scan(
         avoid=tuple(avoid),
     )
     machine = Machine(workers or os.cpu_count() or 1, progress or _told_nobody, time.time)
+    networks = weights.shipped(device=device)  # before there is a database: the word may be wrong
     path = _absolute(db or os.environ.get("DEDUP_DB") or places.database())
     with Store(path, scanning=True) as store:
         found = find_duplicates(
             [folder(_absolute(path)) for path in several], exclude=exclude, store=store,
-            weights=weights.shipped(device=device), settings=settings, machine=machine,
+            weights=networks, settings=settings, machine=machine,
         )  # fmt: skip
     return _report(found, Path(path))
 
@@ -204,8 +206,6 @@ def compare(path_a: AnyPath, path_b: AnyPath) -> Comparison:
     Raises UnreadablePhoto if one of them is no photo, BadUsage if it is not there: both are DedupError.
     """
     one, other = _absolute(path_a), _absolute(path_b)
-    from dedup.ask import compare_two
-
     machine = Machine(1, _told_nobody, time.time)
     found = compare_two(one, other, weights=weights.load_shipped(), machine=machine)
     word: Relation = found.relation.word  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from dedup import files
 from dedup.read import decoders
-from dedup.recall import Report, compared_before, kept_looks
+from dedup.recall import Report, compared_before, report_of
 from dedup.runners import Machine
 from dedup.store import Run, Store
 from dedup.types import Settings
@@ -32,14 +32,15 @@ def find_duplicates(
     """
     started = machine.clock()
     store.begin(files.walk(roots, exclude=exclude), weights=weights.name, reader=decoders())
-    found = compared_before(store, weights.name, weights.line, settings)
+    unknown = store.unknown()
+    found = None if unknown else compared_before(store, weights.name, weights.line, settings)
     if found is None:
         from dedup import stages
 
-        stages.describe(store, weights.load(), machine, started_ns=int(started * 1e9))
+        # read and decode -> encode
+        stages.describe(unknown, store, weights.load(), machine, started_ns=int(started * 1e9))
+        # index -> verify -> confirm -> decide -> group
         found = stages.compare(store.photos(), store, weights.load(), settings, machine)
-    photos = found.photos
     done = Run(started, machine.clock(), tuple(roots), settings, weights.name, found.recall, store.contents())
-    store.finish(done, found.verdicts if found.fresh else None, photos.ids)
-    looks = kept_looks(photos, store, weights.name, settings)
-    return Report(done, photos, store.skipped(), found.verdicts, found.groups, store.decisions(), looks)
+    store.finish(done, found.verdicts if found.fresh else None, found.photos.ids)
+    return report_of(done, found, store)

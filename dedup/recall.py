@@ -43,6 +43,7 @@ class Compared:
     photos: Photos
     verdicts: Verdicts
     groups: list[Group]
+    looks: Looks
     recall: float
     fresh: bool
 
@@ -52,29 +53,36 @@ def last_report(store: Store) -> Report:
     store.recollect()
     last = store.last_run()
     assert last is not None
-    photos = store.photos()
-    scores, looks = store.candidates(photos.ids), kept_looks(photos, store, last.weights, last.settings)
-    verdicts = decide.decide(photos.photos, scores, looks, kept_pixels(scores, photos, store))
-    decisions = store.decisions()
-    groups = group(photos.photos, verdicts, last.settings, decisions)
-    return Report(last, photos, store.skipped(), verdicts, groups, decisions, looks)
+    found, _, _ = remembered(last, store)
+    return report_of(last, found, store)
+
+
+def report_of(run: Run, found: Compared, store: Store) -> Report:
+    """Return the report of a scan, given what comparing gave."""
+    return Report(run, found.photos, store.skipped(), found.verdicts, found.groups, store.decisions(), found.looks)
 
 
 def compared_before(store: Store, weights: str, line: decide.Line, settings: Settings) -> Compared | None:
     """Return what the last scan made of the photos found now; None if a part of it has to be computed first."""
-    last = None if store.unknown() else last_alike(store, weights, settings)
+    last = last_alike(store, weights, settings)
     if last is None:
         return None
+    found, scores, pixels = remembered(last, store)
+    photos, N = found.photos.photos, len(found.photos.ids)
+    wanted = (decide.worth_a_look(scores, line) | decide.of_stars(scores, found.groups, N)) & settings.confirm
+    unseen = wanted & ~np.isin(scores.keys(N), found.looks.keys(N))
+    missing = missing_pairs(photos, found.verdicts, settings, store.decisions())
+    return None if unseen.any() or None in pixels.values() or len(missing) else found
+
+
+def remembered(last: Run, store: Store) -> tuple[Compared, Scores, dict[int, bytes | None]]:
+    """Return what the last scan makes of its candidates, what the head said of them, and the pixels that are known."""
     photos = store.photos()
-    scores, looks = store.candidates(photos.ids), kept_looks(photos, store, weights, settings)
+    scores, looks = store.candidates(photos.ids), kept_looks(photos, store, last.weights, last.settings)
     pixels = kept_pixels(scores, photos, store)
-    verdicts, decisions, N = decide.decide(photos.photos, scores, looks, pixels), store.decisions(), len(photos.ids)
-    groups = group(photos.photos, verdicts, settings, decisions)
-    wanted = (decide.worth_a_look(scores, line) | decide.of_stars(scores, groups, N)) & settings.confirm
-    unseen = wanted & ~np.isin(scores.keys(N), looks.keys(N))
-    if unseen.any() or None in pixels.values() or len(missing_pairs(photos.photos, verdicts, settings, decisions)):
-        return None
-    return Compared(photos, verdicts, groups, last.recall, fresh=False)
+    verdicts = decide.decide(photos.photos, scores, looks, pixels)
+    groups = group(photos.photos, verdicts, last.settings, store.decisions())
+    return Compared(photos, verdicts, groups, looks, last.recall, fresh=False), scores, pixels
 
 
 def last_alike(store: Store, weights: str, settings: Settings) -> Run | None:

@@ -17,7 +17,7 @@ from dedup import confirm, decide, encode, index, verify
 from dedup.align import Aligned
 from dedup.group import group, missing_pairs
 from dedup.read import Pair, Reading, Rejected, Task, read_aligned, read_photo, read_pixels
-from dedup.recall import Compared, file_of, kept_pixels, last_alike
+from dedup.recall import Compared, file_of, kept_looks, kept_pixels, last_alike
 from dedup.runners import Failure, Machine, in_threads, run
 from dedup.store import Photos, Store
 from dedup.types import (
@@ -50,9 +50,10 @@ Thing = TypeVar("Thing")
 # files -> read and decode -> encode
 
 
-def describe(store: Store, weights: Weights, machine: Machine, *, started_ns: int) -> None:
+def describe(
+    unknown: Sequence[list[File]], store: Store, weights: Weights, machine: Machine, *, started_ns: int
+) -> None:
     """Read, decode and encode the files that the store does not know, and keep what comes of it, shard by shard."""
-    unknown = store.unknown()
     done = 0
 
     def encoded(shard: Shard) -> tuple[Shard, NDArray[np.float16], Maps]:
@@ -97,18 +98,20 @@ def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, 
 
     Where the last scan found the same contents on the same terms, its candidates are these.
     """
-    if last := last_alike(store, weights.name, settings):
+    last = last_alike(store, weights.name, settings)
+    if last:
+        recall = last.recall
         verdicts = second_look(store.candidates(photos.ids), photos, store, weights, settings, machine)
-        if not len(missing_pairs(photos.photos, verdicts, settings, store.decisions())):
-            groups = group(photos.photos, verdicts, settings, store.decisions())
-            return Compared(photos, verdicts, groups, last.recall, fresh=False)
-    machine.progress("searching", 0, 1)
-    vectors = encode.unit(store.vectors(photos.ids))
-    candidates, recall = index.nearest_pairs(vectors, k=settings.neighbours, min_similarity=settings.min_similarity)
-    machine.progress("searching", 1, 1)
-    verdicts = settle(candidates, vectors, photos, store, weights, settings, machine)
+    fresh = last is None or len(missing_pairs(photos.photos, verdicts, settings, store.decisions())) > 0
+    if fresh:
+        machine.progress("searching", 0, 1)
+        vectors = encode.unit(store.vectors(photos.ids))
+        candidates, recall = index.nearest_pairs(vectors, k=settings.neighbours, min_similarity=settings.min_similarity)
+        machine.progress("searching", 1, 1)
+        verdicts = settle(candidates, vectors, photos, store, weights, settings, machine)
     groups = group(photos.photos, verdicts, settings, store.decisions())
-    return Compared(photos, verdicts, groups, recall, fresh=True)
+    looks = kept_looks(photos, store, weights.name, settings)
+    return Compared(photos, verdicts, groups, looks, recall, fresh)
 
 
 def settle(

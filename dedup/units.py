@@ -39,7 +39,7 @@ def kind(path: str) -> Kind:
 
 def one_unit(path: str, other: str) -> bool:
     """Return whether two pictures are one shot, so that neither is a duplicate: RAW and JPEG, or a phone's edit."""
-    if os.path.dirname(path) != os.path.dirname(other) or _stem(path) != _stem(other):
+    if _shot(path) != _shot(other):
         return False
     raws = (kind(path) is Kind.RAW) != (kind(other) is Kind.RAW)
     return (raws and Kind.SHOT in (kind(path), kind(other))) or _is_edit(path) != _is_edit(other)
@@ -49,10 +49,8 @@ def one_shot(paths: Iterable[str], others: Iterable[str]) -> bool:
     """Return whether two pictures are one shot somewhere, given the paths of all files of each."""
     named: dict[tuple[str, str], list[str]] = {}
     for path in paths:
-        named.setdefault((os.path.dirname(path), _stem(path)), []).append(path)
-    return any(
-        one_unit(path, other) for other in others for path in named.get((os.path.dirname(other), _stem(other)), ())
-    )
+        named.setdefault(_shot(path), []).append(path)
+    return any(one_unit(path, other) for other in others for path in named.get(_shot(other), ()))
 
 
 def companions(path: str, folder: Iterable[File]) -> list[File]:
@@ -70,6 +68,11 @@ def _belongs(path: str, photo: str) -> bool:
         case Kind.RAW | Kind.SHOT:
             return one_unit(path, photo)
     return False
+
+
+def _shot(path: str) -> tuple[str, str]:
+    """Return the folder and the name that all files of one shot share."""
+    return os.path.dirname(path), _stem(path)
 
 
 def _stem(path: str) -> str:

@@ -361,10 +361,12 @@ def second_logits(net: ResidualHead, looks: AlignedPairs) -> NDArray[np.float32]
 class Tried:
     """Pairs that were looked at twice.
 
-    figures: (P, 3), of the head, see decide.py.   odds: (P,), the second look's log-odds of a copy.   classes: (P,).
+    copy, similar, similarity: (P,), of the head.   odds: (P,), the second look's log-odds of a copy.   classes: (P,).
     """
 
-    figures: NDArray[np.float64]
+    copy: NDArray[np.float32]
+    similar: NDArray[np.float32]
+    similarity: NDArray[np.float32]
     odds: NDArray[np.float32]
     classes: NDArray[np.int64]
 
@@ -382,7 +384,7 @@ def tried_out(
     for some in looks_of(pictures, photos, corpus, unsure, weights, worth):
         copy, similar = weights.calibration.probabilities(some.logits)
         odds = copy_odds(second_logits(weights.second, some))
-        parts.append(Tried(figures(copy, similar, some.similarity), odds, some.classes))
+        parts.append(Tried(copy, similar, some.similarity, odds, some.classes))
         print(f"{split}: {sum(len(part.odds) for part in parts)} pairs were looked at twice", flush=True)
     columns = ((getattr(part, field.name) for part in parts) for field in fields(Tried))
     return Tried(*(np.concatenate(list(column)) for column in columns))
@@ -392,8 +394,10 @@ def fitted_line(tried: Tried, *, hidden: int = 8, steps: int = 1500) -> Line:
     """Return the line that tells copies which the second look finds from pairs that are none."""
     found = (tried.classes == COPY) & (tried.odds > 0)
     counted = found | (tried.classes != COPY)
-    mean, spread = tried.figures.mean(0), tried.figures.std(0)
-    x = torch.from_numpy(((tried.figures - mean) / spread)[counted]).float()
+    said = tried.copy, tried.similar, tried.similarity
+    x = figures(*said)
+    mean, spread = x.mean(0), x.std(0)
+    inputs = torch.from_numpy(((x - mean) / spread)[counted]).float()
     y = torch.from_numpy(found[counted]).float()
     torch.manual_seed(SEED + 5)
     inner, outer = torch.nn.Linear(3, hidden), torch.nn.Linear(hidden, 1)
@@ -401,16 +405,13 @@ def fitted_line(tried: Tried, *, hidden: int = 8, steps: int = 1500) -> Line:
     optimiser = torch.optim.AdamW(network.parameters(), 1e-2, weight_decay=1e-2)
     for _ in range(steps):
         optimiser.zero_grad()
-        F.binary_cross_entropy_with_logits(network(x)[:, 0], y).backward()
+        F.binary_cross_entropy_with_logits(network(inputs)[:, 0], y).backward()
         optimiser.step()
     weight = inner.weight.detach().double().numpy().T / spread[:, None]  # (3, H), of figures as they come
     bias = inner.bias.detach().double().numpy() - mean @ weight
     last = [*outer.weight.detach()[0].tolist(), *outer.bias.tolist()]
     line = Line(tuple(tuple(row) for row in np.round([*weight, bias], 6).tolist()), tuple(round(v, 6) for v in last))
-    c = tried.figures
-    copy = 1 / (1 + np.exp(-c[:, 0]))
-    similar = (1 - copy) / (1 + np.exp(-c[:, 1]))
-    worth = line.worth(*(np.asarray(v, np.float32) for v in (copy, similar, c[:, 2])))
+    worth = line.worth(*said)
     print(
         f"line at {WORTH_A_LOOK}: {worth[found].mean():.4f} of {int(found.sum())} copies, "
         f"{int((worth & ~found & counted).sum())} other pairs of {int((~found & counted).sum())}",

@@ -226,3 +226,9 @@ def test_script_without_a_guard_runs_once(album: Path, tmp_path: Path) -> None:
     words = [script, album, tmp_path / "s.db", album / "garden.png", album / "garden.tif"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("3 0 identical\n", "")
+
+
+def test_wrong_device_makes_no_database(album: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadUsage, match="not 'tpu'"):
+        library.scan(album, db=tmp_path / "none.db", device="tpu")  # type: ignore[arg-type]
+    assert not (tmp_path / "none.db").exists()

@@ -35,7 +35,7 @@ from dedup.recall import kept_looks, kept_pixels
 from dedup.runners import Machine
 from dedup.store import Photos, Store
 from dedup.types import Decisions, File, Floats, Indices, Relation, Scores, Settings, Vectors
-from dedup.weights import Weights, load_shipped, shipped
+from dedup.weights import Weights, shipped
 
 OVERLAP = 6  # cells that a photo is copied to; its neighbours are looked for in the nearest
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
@@ -70,10 +70,9 @@ class Bundle:
     tables: tuple[tuple[int, str], ...]
 
 
-@lru_cache(maxsize=1)
 def weights_on(device: str) -> Weights:
     """Return the weights, loaded once in each process."""
-    return load_shipped(device=device)
+    return shipped(device=device).load()
 
 
 def machine_of(job: Job) -> Machine:
@@ -96,7 +95,7 @@ def describe(job: Job, some: Slice) -> None:
     weights = weights_on(job.device)
     with empty_store(some.files, weights) as store:
         begun = time.monotonic()
-        stages.describe(store, weights, machine_of(job), started_ns=_ALL_SETTLED_NS)
+        stages.describe(store.unknown(), store, weights, machine_of(job), started_ns=_ALL_SETTLED_NS)
         photos = store.photos()
         table = tables.files_table(photos.photos, store.vectors(photos.ids), store.maps(photos.ids))
         skipped, again = store.skipped(), bool(store.unknown())
