@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,8 +42,9 @@ from torch.utils.data import DataLoader
 from dedup.align import residuals
 from dedup.confirm import ResidualHead
 from dedup.decide import LEAST, WORTH_A_LOOK, Line, figures
-from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, unit
+from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, one_thread, unit
 from dedup.index import nearest_pairs
+from dedup.runners import in_threads
 from dedup.training.data import (
     PLAIN,
     SPLITS,
@@ -61,15 +63,17 @@ from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
 from dedup.types import Scores, Settings
 from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits
-from dedup.weights import FILE, Weights, version
+from dedup.weights import FILE, Weights, device_of, version
 
 SEED = 20261123
 MOST_WRONG = 0.02  # of the labels of sure copies; more is no fault of the labels
+SHARD = 50  # draws of the second look in a file
 EXAM_EVERY = 400  # steps of head and second look
 Network = TypeVar("Network", bound=torch.nn.Module)
 LOOK_SHARES = {"train": 1, "choose": 18}  # one draw in so many
 TEMPERATURE = 0.05
 PLAINS = 1000  # pictures with next to nothing in them, drawn by the script
+DRAWERS = max(1, (os.cpu_count() or 2) - 1)  # processes that draw pictures
 FROZEN = 5  # the stem and this many blocks keep their ImageNet weights
 
 
@@ -110,7 +114,7 @@ def encoder_loss(encoder: Encoder, views: torch.Tensor) -> tuple[torch.Tensor, d
     left, right = vectors[:B], vectors[B:]
     places = maps.flatten(2).transpose(1, 2)  # (2B, S, C)
     some = torch.randperm(places.shape[1])[:40]  # every place of one side would cost twice the time
-    photos = torch.arange(B).repeat(2)
+    photos = torch.arange(B, device=views.device).repeat(2)
     parts = {
         "global": info_nce(left @ right.T, temperature=TEMPERATURE),
         "entropy": 0.3 * entropy(vectors, photos),
@@ -123,30 +127,31 @@ def encoder_loss(encoder: Encoder, views: torch.Tensor) -> tuple[torch.Tensor, d
     return torch.stack(list(parts.values())).sum(), {k: v.item() for k, v in parts.items()}
 
 
-def train_encoder(corpus: Corpus, work: Path, *, steps: int, batch: int) -> Encoder:
+def train_encoder(corpus: Corpus, work: Path, *, steps: int, batch: int, device: str) -> Encoder:
     """Return the trained encoder, from `work` if it is there already."""
     torch.manual_seed(SEED)
-    encoder = imagenet_encoder().eval().to(memory_format=torch.channels_last)  # batch statistics stay as they are
+    encoder = imagenet_encoder().eval()  # batch statistics stay as they are
+    encoder = encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(trainable(encoder), weight_decay=1e-2)
     checkpoint, first = work / "encoder.pt", 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
         encoder.load_state_dict(saved["encoder"])
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["step"]
     views = Views(corpus, batch=batch, steps=steps, seed=SEED)
-    loader = DataLoader(views, sampler=range(first, steps), batch_size=None, num_workers=1, prefetch_factor=4)
+    loader = DataLoader(views, sampler=range(first, steps), batch_size=None, num_workers=DRAWERS, prefetch_factor=4)
     log, started = Log(work / "encoder.csv"), time.monotonic()
     for step, pixels in enumerate(loader, first):
         schedule(optimiser, step, steps)
-        loss, parts = encoder_loss(encoder, pixels)
+        loss, parts = encoder_loss(encoder, pixels.to(device))
         descend(loss, encoder, optimiser)
         log.write(step=step, seconds=time.monotonic() - started, **parts)
         if (step + 1) % 100 == 0 or step + 1 == steps:
             state = {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
             torch.save(state, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
-    return encoder
+    return encoder.cpu()
 
 
 def rounded(encoder: Encoder) -> Encoder:
@@ -169,7 +174,7 @@ def describe(encoder: Encoder, corpus: Corpus, split: str, work: Path, *, views:
         items = ViewsOfOne(corpus, photos, views=views, seed=SEED + 1)
         network = folded(encoder)
         vectors, maps, contrast = [], [], []
-        for n, pixels in enumerate(DataLoader(items, batch_size=BATCH, num_workers=1, prefetch_factor=4)):
+        for n, pixels in enumerate(DataLoader(items, batch_size=BATCH, num_workers=DRAWERS, prefetch_factor=4)):
             v, m = encode(network, list(pixels.flatten(0, 1).numpy()))
             vectors.append(v.reshape(-1, views, *v.shape[1:]))
             maps.append(m.reshape(-1, views, *m.shape[1:]))
@@ -191,18 +196,21 @@ def batch_of(described: Described, pairs: Pairs) -> tuple[torch.Tensor, torch.Te
     return left, right, torch.from_numpy((a * b).sum(1)), torch.from_numpy(pairs.classes)
 
 
-def train_head(train: PairSampler, choose: PairSampler, work: Path, *, steps: int, batch: int) -> PairHead:
+def train_head(train: PairSampler, choose: PairSampler, work: Path, *, steps: int, batch: int, device: str) -> PairHead:
     """Return the trained head, from `work` if it is there already; photos held apart show how it does on the way."""
     rng, exam = np.random.default_rng(SEED + 2), choose.draw(np.random.default_rng(0), count=8192)
 
     def loss_of(head: PairHead) -> torch.Tensor:
-        left, right, cosine, classes = batch_of(train.described, train.draw(rng, count=batch))
+        drawn = batch_of(train.described, train.draw(rng, count=batch))
+        left, right, cosine, classes = (x.to(device) for x in drawn)
         return F.cross_entropy(head(left, right, cosine), classes)
 
     def figures_of(head: PairHead) -> dict[str, float]:
-        return examined(head, choose.described, exam)
+        return examined(head, choose.described, exam, device=device)
 
-    return fitted(PairHead, loss_of, figures_of, work / "head.pt", steps=steps, peak=3e-3, memory=0.999)
+    return fitted(
+        lambda: PairHead().to(device), loss_of, figures_of, work / "head.pt", steps=steps, peak=3e-3, memory=0.999
+    )
 
 
 def fitted(
@@ -224,7 +232,7 @@ def fitted(
     network = make()
     if kept.exists():
         network.load_state_dict(torch.load(kept, weights_only=True))
-        return network.eval()
+        return network.cpu().eval()
     mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(memory))
     optimiser = torch.optim.AdamW([{"params": list(network.parameters()), "peak": peak}], weight_decay=1e-2)
     log, started = Log(kept.with_suffix(".csv")), time.monotonic()
@@ -239,7 +247,7 @@ def fitted(
             print(f"step {step + 1}  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), flush=True)
     torch.save(mean.module.state_dict(), kept)
     network.load_state_dict(mean.module.state_dict())
-    return network.eval()
+    return network.cpu().eval()
 
 
 def descend(loss: torch.Tensor, network: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
@@ -251,13 +259,13 @@ def descend(loss: torch.Tensor, network: torch.nn.Module, optimiser: torch.optim
 
 
 @torch.inference_mode()
-def examined(head: PairHead, described: Described, pairs: Pairs) -> dict[str, float]:
+def examined(head: PairHead, described: Described, pairs: Pairs, *, device: str) -> dict[str, float]:
     """Return the loss on pairs of photos held apart, and how well copies are told from the rest."""
     logits = []
     for start in range(0, len(pairs.classes), 512):
         part = slice(start, start + 512)
         left, right, cosine, _ = batch_of(described, Pairs(pairs.views[part], pairs.classes[part]))
-        logits.append(head(left, right, cosine))
+        logits.append(head(left.to(device), right.to(device), cosine.to(device)).cpu())
     return judged_figures(torch.cat(logits).numpy(), pairs.classes)
 
 
@@ -286,38 +294,33 @@ def look_pairs(
     corpus: Corpus, split: str, unsure: set[tuple[int, int]], weights: Weights, work: Path, *, draws: int
 ) -> AlignedPairs:
     """Return pairs of a split to learn the second look from, those from `work` that are there already."""
-    folder, shard = work / "looks", 50
+    folder = work / "looks"
     folder.mkdir(exist_ok=True)
-    drawer: Drawer | None = None
-    for first in range(0, draws, shard):
-        kept = folder / f"{split}-{first:05d}.npz"
-        if kept.exists():
-            continue
-        drawer = drawer or Drawer(
-            corpus,
-            split,
-            neighbours_of(corpus, split, weights, unsure),
-            weights,
-            draws=draws,
-            seed=SEED + 1 + list(LOOK_SHARES).index(split),
-        )
-        numbers = range(first, min(first + shard, draws))
-        workers = os.cpu_count() or 1
+    shards = {
+        folder / f"{split}-{first:05d}.npz": range(first, min(first + SHARD, draws)) for first in range(0, draws, SHARD)
+    }
+    missing = {kept: numbers for kept, numbers in shards.items() if not kept.exists()}
+    if missing:
+        near = neighbours_of(corpus, split, weights, unsure)
+        drawer = Drawer(corpus, split, near, weights, draws=draws, seed=SEED + 1 + list(LOOK_SHARES).index(split))
+        some = [n for numbers in missing.values() for n in numbers]
         loader = DataLoader(
-            drawer, sampler=numbers, batch_size=None, num_workers=workers, multiprocessing_context="spawn"
+            drawer, sampler=some, batch_size=None, num_workers=os.cpu_count() or 1, multiprocessing_context="spawn"
         )
-        looks = joined(list(loader))
-        unfinished = folder / "unfinished.npz"
-        np.savez(unfinished, **asdict(looks))
-        unfinished.replace(kept)
-        print(f"drew {numbers.stop} of {draws} to {split}: {np.bincount(looks.classes, minlength=3)}", flush=True)
-    shards = []
-    for kept in sorted(folder.glob(f"{split}-*.npz")):
+        drawn = iter(loader)
+        for kept, numbers in missing.items():
+            looks = joined(list(islice(drawn, len(numbers))))
+            unfinished = folder / "unfinished.npz"
+            np.savez(unfinished, **asdict(looks))
+            unfinished.replace(kept)
+            print(f"drew {numbers.stop} of {draws} to {split}: {np.bincount(looks.classes, minlength=3)}", flush=True)
+    parts = []
+    for kept in shards:
         with np.load(kept) as arrays:
-            shards.append(AlignedPairs(**arrays))
-    if not sum(len(part.classes) for part in shards):
+            parts.append(AlignedPairs(**arrays))
+    if not sum(len(part.classes) for part in parts):
         sys.exit(f"{split}: the head is sure of all {draws * DRAWN} pairs; more photos or a higher --draws are needed")
-    return joined(shards)
+    return joined(parts)
 
 
 def look_batch(looks: AlignedPairs) -> tuple[torch.Tensor, ...]:
@@ -328,30 +331,40 @@ def look_batch(looks: AlignedPairs) -> tuple[torch.Tensor, ...]:
     return tuple(torch.from_numpy(np.ascontiguousarray(column)) for column in (planes, *columns))
 
 
-def train_second(train: AlignedPairs, choose: AlignedPairs, work: Path, *, steps: int, batch: int) -> ResidualHead:
+def train_second(
+    train: AlignedPairs, choose: AlignedPairs, work: Path, *, steps: int, batch: int, device: str
+) -> ResidualHead:
     """Return the trained second look, from `work` if it is there already."""
-    rng, order = np.random.default_rng(SEED + 3), list[int]()
+
+    def drawn(step: int) -> tuple[torch.Tensor, ...]:
+        per_pass = max(1, len(train.classes) // batch)
+        order = np.random.default_rng((SEED + 3, step // per_pass)).permutation(len(train.classes))
+        rows = order[step % per_pass * batch :][:batch]
+        rng = np.random.default_rng((SEED + 4, step))
+        some = turned(train.rows(np.sort(rows)), rng)
+        some = replace(some, logits=some.logits * (rng.random((len(some.logits), 1)) > 0.3).astype(np.float32))
+        return (*look_batch(some), torch.from_numpy(some.classes))
+
+    batches = in_threads(drawn, range(steps), begin=one_thread)
 
     def loss_of(net: ResidualHead) -> torch.Tensor:
-        if len(order) < batch:
-            order[:] = rng.permutation(len(train.classes)).tolist()
-        some = turned(train.rows(np.sort(order[:batch])), rng)
-        del order[:batch]
-        planes, covered, evidence, logits, cosine = look_batch(some)
-        logits = logits * (torch.rand(len(logits), 1) > 0.3)  # it must see for itself what the head does not say
-        return F.cross_entropy(net(planes, covered, evidence, logits, cosine), torch.from_numpy(some.classes))
+        *looks, classes = (x.to(device) for x in next(batches))
+        return F.cross_entropy(net(*looks), classes)
 
     def figures_of(net: ResidualHead) -> dict[str, float]:
-        return judged_figures(second_logits(net, choose), choose.classes)
+        return judged_figures(second_logits(net, choose, device=device), choose.classes)
 
-    return fitted(ResidualHead, loss_of, figures_of, work / "second.pt", steps=steps, peak=2e-3, memory=0.995)
+    return fitted(
+        lambda: ResidualHead().to(device), loss_of, figures_of, work / "second.pt", steps=steps, peak=2e-3, memory=0.995
+    )
 
 
 @torch.inference_mode()
-def second_logits(net: ResidualHead, looks: AlignedPairs) -> NDArray[np.float32]:
+def second_logits(net: ResidualHead, looks: AlignedPairs, *, device: str = "cpu") -> NDArray[np.float32]:
     """Return logits (P, 3) of pairs on their canvases."""
-    parts = [looks.rows(slice(start, start + 64)) for start in range(0, len(looks.classes), 64)]
-    return np.concatenate([net(*look_batch(part)).numpy() for part in parts])
+    parts = (looks.rows(slice(start, start + 64)) for start in range(0, len(looks.classes), 64))
+    batches = in_threads(look_batch, parts, begin=one_thread)
+    return np.concatenate([net(*(x.to(device) for x in batch)).cpu().numpy() for batch in batches])
 
 
 # Where a second look is worth its time
@@ -386,6 +399,8 @@ def tried_out(
         odds = copy_odds(second_logits(weights.second, some))
         parts.append(Tried(copy, similar, some.similarity, odds, some.classes))
         print(f"{split}: {sum(len(part.odds) for part in parts)} pairs were looked at twice", flush=True)
+    if not parts:
+        sys.exit(f"{split}: no pair deserves a second look; more photos or more steps are needed")
     columns = ((getattr(part, field.name) for part in parts) for field in fields(Tried))
     return Tried(*(np.concatenate(list(column)) for column in columns))
 
@@ -561,21 +576,23 @@ def main() -> None:
     ap.add_argument("--second-steps", type=int, default=1600)
     ap.add_argument("--batch", type=int, default=64, help="photos an encoder step; twice as many pairs a head step")
     ap.add_argument("--views", type=int, default=6, help="of each photo, for the head")
+    ap.add_argument("--device", default="auto", help="where the networks learn: auto, cpu or cuda")
     a = ap.parse_args()
+    device = device_of(a.device)
     a.work.mkdir(parents=True, exist_ok=True)
     corpus = load(a.data, a.hard, plain=PLAINS, seed=SEED)
     print(f"{len(corpus.encoded)} photos, {len(corpus.of('train'))} to learn from", flush=True)
 
-    encoder = rounded(train_encoder(corpus, a.work, steps=a.encoder_steps, batch=a.batch))
+    encoder = rounded(train_encoder(corpus, a.work, steps=a.encoder_steps, batch=a.batch, device=device))
     described = {split: describe(encoder, corpus, split, a.work, views=a.views) for split in dict.fromkeys(SPLITS)}
     unsure = lookalikes(corpus)
     print(f"{len(unsure)} pairs of photos look so alike that they are left out", flush=True)
     train, choose = (PairSampler(corpus, described[s], unsure, neighbours=40) for s in ("train", "choose"))
-    head = train_head(train, choose, a.work, steps=a.head_steps, batch=2 * a.batch)
+    head = train_head(train, choose, a.work, steps=a.head_steps, batch=2 * a.batch, device=device)
     calibration = calibrated(head, described["calibrate"], corpus, unsure)
     weights = Weights("", folded(encoder), head, calibration, ResidualHead(), calibration, Line((), ()))
     looks = {s: look_pairs(corpus, s, unsure, weights, a.work, draws=a.draws // n) for s, n in LOOK_SHARES.items()}
-    second = train_second(looks["train"], looks["choose"], a.work, steps=a.second_steps, batch=a.batch)
+    second = train_second(looks["train"], looks["choose"], a.work, steps=a.second_steps, batch=a.batch, device=device)
     weights = replace(weights, second=second)
     tried = tried_out(corpus, "choose", unsure, weights, lambda scores: scores.copy >= LEAST)
     weights = replace(weights, line=fitted_line(tried))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dedup.align import CANVAS
 from dedup.encode import SIDE
-from dedup.training.augment import STRONG, WEAK, another_shot, edited
+from dedup.training.augment import STRONG, WEAK, another_shot, collage, edited
 from dedup.training.data import (
     PLAIN,
     STRONG_FROM,
@@ -47,6 +47,31 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return load(root / "photos", root / "hard", plain=20, seed=0)
 
 
+def another(rng: np.random.Generator) -> Image.Image:
+    return scene(int(rng.integers(50, 60)), (160, 120))
+
+
+def test_collage_shows_the_photo_and_others_beside_it() -> None:
+    image, sizes = scene(2, (120, 90)), set()
+    pixels = np.asarray(image, np.int16)
+    for seed in range(12):
+        sheet = collage(image, np.random.default_rng(seed), another)
+        sizes.add((round(sheet.width / 120), round(sheet.height / 90)))
+        all_of_it = np.lib.stride_tricks.sliding_window_view(np.asarray(sheet, np.int16), pixels.shape)[::1, ::1, 0]
+        corners = np.abs(all_of_it[..., 0, :, :] - pixels[0]).sum((2, 3)) == 0
+        assert corners.sum() == 1  # its first row is there once
+    assert sizes == {(2, 1), (1, 2), (2, 2), (3, 1)}
+
+
+def test_others_are_of_the_same_split_and_never_the_photo_itself(corpus: Corpus) -> None:
+    train = [i for i in corpus.of("train").tolist() if corpus.pools[i] != PLAIN]
+    draw, rng = corpus.others(train[0]), np.random.default_rng(0)
+    seen = {draw(rng).tobytes() for _ in range(300)}
+    assert corpus.image(train[0]).tobytes() not in seen
+    assert seen <= {corpus.image(i).tobytes() for i in train}
+    assert len(seen) > len(train) / 2
+
+
 @pytest.mark.parametrize("edit", sorted(set(WEAK + STRONG), key=lambda e: e.__name__), ids=lambda e: e.__name__)
 def test_every_edit_changes_the_picture_and_repeats_with_its_seed(edit: object) -> None:
     assert callable(edit)
@@ -63,7 +88,9 @@ def test_every_edit_changes_the_picture_and_repeats_with_its_seed(edit: object) 
 
 def test_chain_of_edits_stays_small_and_repeats_with_its_seed() -> None:
     for seed in range(30):
-        first, again = (edited(scene(2, (190, 250)), np.random.default_rng(seed), strong=True) for _ in range(2))
+        first, again = (
+            edited(scene(2, (190, 250)), np.random.default_rng(seed), strong=True, others=another) for _ in range(2)
+        )
         assert first.tobytes() == again.tobytes()
         assert max(first.size) <= 480
 
@@ -174,11 +201,11 @@ def test_another_shot_is_seen_to_be_another() -> None:
         assert (difference > 20).mean() > 0.003
 
 
-def test_change_survives_the_edit_it_goes_through() -> None:
-    image, seen = scene(3, (200, 150)), 0
+def test_change_survives_the_edit_it_goes_through(corpus: Corpus) -> None:
+    image, seen = corpus.image(3), 0
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        other = changed(image, rng, strong=False)
+        other = changed(corpus, 3, rng, strong=False)
         assert min(other.size) >= 8
         seen += other.tobytes() != image.tobytes()
     assert seen == 8

@@ -15,6 +15,7 @@ from numpy.random import Generator
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 Edit = Callable[[Image.Image, Generator], Image.Image]
+Others = Callable[[Generator], Image.Image]  # draws another photo
 _WORDS = "When you finally see it nobody said that would work Happy Birthday love summer 2024 @user NEW sale".split()
 _BICUBIC = Image.Resampling.BICUBIC
 _BILINEAR = Image.Resampling.BILINEAR
@@ -140,6 +141,23 @@ def swirl(image: Image.Image, rng: Generator) -> Image.Image:
     return image.transform(image.size, Image.Transform.MESH, mesh, _BILINEAR)
 
 
+def lens(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it as a wide lens bends it: like a barrel, or the other way."""
+    strength, n = float(rng.uniform(0.05, 0.25)) * (1 if rng.random() < 0.7 else -1), 8
+    t = np.linspace(-1, 1, n + 1)
+    gx, gy = np.meshgrid(t, t)
+    bent = (1 + strength * (gx**2 + gy**2)) / (1 + max(strength, 2 * strength))  # it stays within the picture
+    xs, ys = (bent * gx + 1) / 2 * image.width, (bent * gy + 1) / 2 * image.height
+    edges = [[round((v + 1) / 2 * side) for v in t.tolist()] for side in image.size]
+    mesh = []
+    for i in range(n):
+        for j in range(n):
+            order = ((i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1))
+            corners = tuple(float(v) for a, b in order for v in (xs[a, b], ys[a, b]))
+            mesh.append(((edges[0][j], edges[1][i], edges[0][j + 1], edges[1][i + 1]), corners))
+    return image.transform(image.size, Image.Transform.MESH, mesh, _BILINEAR)
+
+
 # Colour
 
 
@@ -234,6 +252,32 @@ def noise(image: Image.Image, rng: Generator) -> Image.Image:
 
 def smooth(image: Image.Image, rng: Generator) -> Image.Image:
     return image.filter(ImageFilter.MedianFilter(3) if rng.random() < 0.5 else ImageFilter.SMOOTH_MORE)
+
+
+def pixelate(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it in blocks, as games and thumbnails magnified without a filter have it."""
+    small = image.resize([max(24, round(side / rng.uniform(1.5, 4))) for side in image.size], Image.Resampling.BOX)
+    return small.resize(image.size, Image.Resampling.NEAREST)
+
+
+def printed(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it in few inks with dots between them, as in a newspaper or a GIF."""
+    if rng.random() < 0.4:
+        return image.convert("1").convert("RGB").filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 1.2))))
+    inks = image.quantize(int(rng.choice([4, 8, 16])), Image.Quantize.FASTOCTREE)
+    return image.quantize(palette=inks, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB")
+
+
+def screen(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return a photo of the display that shows it: interference in stripes, a cast of colour, a little blur."""
+    y, x = np.mgrid[: image.height, : image.width]
+    stripes = np.zeros((image.height, image.width), np.float32)
+    for _ in range(rng.integers(1, 3)):
+        angle, period = rng.uniform(0, np.pi), rng.uniform(3, 30)
+        stripes += np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period)) * rng.uniform(3, 14)
+    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1)))), np.float32)
+    pixels = pixels * rng.uniform(0.8, 1.1, 3).astype(np.float32) + stripes[..., None]
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 # Things laid over or around it
@@ -341,6 +385,49 @@ def screenshot(image: Image.Image, rng: Generator) -> Image.Image:
     return canvas
 
 
+def collage(image: Image.Image, rng: Generator, others: Others) -> Image.Image:
+    """Return it among one to three other photos on one sheet: side by side, above each other, or two by two."""
+    columns, rows = ((2, 1), (1, 2), (2, 2), (3, 1))[rng.choice(4, p=[0.35, 0.35, 0.15, 0.15])]
+    w, h = image.size
+    gap = int(min(w, h) * rng.choice([0, 0.02, 0.05]))
+    sheet = Image.new("RGB", (columns * (w + gap) + gap, rows * (h + gap) + gap), _colour(rng))
+    place = int(rng.integers(columns * rows))
+    for n in range(columns * rows):
+        tile = image if n == place else ImageOps.fit(others(rng), (w, h))
+        sheet.paste(tile, (gap + n % columns * (w + gap), gap + n // columns * (h + gap)))
+    return sheet
+
+
+def hidden_part(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it with a part that nobody shall see: painted over, blurred, or in coarse blocks."""
+    w, h = (max(8, int(side * rng.uniform(0.2, 0.55))) for side in image.size)
+    x, y = (int(rng.uniform(0, whole - part + 1)) for whole, part in zip(image.size, (w, h), strict=True))
+    part, kind = image.crop((x, y, x + w, y + h)), rng.integers(3)
+    if kind == 0:
+        part = Image.new("RGB", (w, h), _colour(rng))
+    elif kind == 1:
+        part = part.filter(ImageFilter.GaussianBlur(float(rng.uniform(5, 12))))
+    else:
+        part = part.resize((max(2, w // 12), max(2, h // 12)), Image.Resampling.BOX).resize((w, h), 0)
+    mask = Image.new("L", (w, h), 255)
+    if rng.random() < 0.4:
+        mask = Image.new("L", (w, h))
+        ImageDraw.Draw(mask).ellipse((0, 0, w, h), 255)
+    image = image.copy()
+    image.paste(part, (x, y), mask)
+    return image
+
+
+def rounded(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it with round corners, as a badge or in an oval."""
+    mask, box = Image.new("L", image.size), (0, 0, image.width - 1, image.height - 1)
+    if rng.random() < 0.4:
+        ImageDraw.Draw(mask).ellipse(box, 255)
+    else:
+        ImageDraw.Draw(mask).rounded_rectangle(box, min(image.size) * float(rng.uniform(0.08, 0.4)), 255)
+    return Image.composite(image, Image.new("RGB", image.size, _colour(rng)), mask)
+
+
 def veil(image: Image.Image, rng: Generator) -> Image.Image:
     """Return it with a soft patch of light, shade or flare over part of it."""
     spot = ImageChops.offset(Image.radial_gradient("L").resize(image.size), *(int(v) for v in rng.integers(-60, 60, 2)))
@@ -353,16 +440,19 @@ WEAK: tuple[Edit, ...] = (
     *(jpeg, jpeg, webp, palette, thumbnail, thumbnail, squash, crop, crop, tilt, mirror, brightness, brightness),
     *(contrast, saturation, gamma, white_balance, hue, grey, grey, tint, tint, photo_filter, vignette, tone, blur),
     *(sharpen, noise, noise, smooth, caption, caption, watermark, sticker, frame, letterbox, veil),
+    *(pixelate, printed, screen, lens, hidden_part, rounded),
 )
 STRONG: tuple[Edit, ...] = (hard_crop, hard_crop, hard_crop, rotate, quarter_turn, quarter_turn, mirror, perspective)
 STRONG = (*STRONG, screenshot, screenshot, swirl, letterbox, tint, caption, tilt)
 
 
-def edited(image: Image.Image, rng: Generator, *, strong: bool) -> Image.Image:
-    """Return the picture after 0 to 3 weak edits; if `strong`, after one strong edit among them."""
+def edited(image: Image.Image, rng: Generator, *, strong: bool, others: Others) -> Image.Image:
+    """Return the picture after 0 to 3 weak edits, and one strong edit among them if `strong`. others: for collages."""
     edits = [WEAK[i] for i in rng.integers(len(WEAK), size=rng.choice(4, p=[0.15, 0.4, 0.3, 0.15]))]
     if strong:
-        edits.insert(int(rng.integers(len(edits) + 1)), STRONG[rng.integers(len(STRONG))])
+        n = int(rng.integers(len(STRONG) + 1))
+        edit: Edit = STRONG[n] if n < len(STRONG) else lambda image, rng: collage(image, rng, others)
+        edits.insert(int(rng.integers(len(edits) + 1)), edit)
     for edit in edits:
         image = edit(image, rng)
         if max(image.size) > 480:  # frames and bars add up

@@ -10,6 +10,7 @@ import csv
 import io
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from PIL import Image, ImageOps
 
 from dedup.encode import SIDE, unit
 from dedup.index import nearest
-from dedup.training.augment import edited
+from dedup.training.augment import Others, edited
 from dedup.verify import COPY, SIMILAR, UNRELATED
 
 SPLITS = ("choose", "calibrate", *["train"] * 8)  # a tenth to stop by, a tenth to calibrate on, the rest to learn from
@@ -42,6 +43,26 @@ class Corpus:
 
     def of(self, split: str) -> NDArray[np.int64]:
         return np.flatnonzero(self.splits == split)
+
+    @cached_property
+    def _telling(self) -> dict[str, NDArray[np.int64]]:
+        """Photos of each split that are not plain."""
+        plain = np.array(self.pools) == PLAIN
+        return {split: np.flatnonzero((self.splits == split) & ~plain) for split in SPLITS}
+
+    def others(self, i: int) -> Others:
+        """Return what draws photos of the same split as photo i, plain ones and itself left out."""
+        pool = self._telling[self.splits[i]]
+
+        def draw(rng: Generator) -> Image.Image:
+            n = int(pool[rng.integers(len(pool))])
+            return draw(rng) if n == i and len(pool) > 1 else self.image(n)
+
+        return draw
+
+    def edited(self, i: int, rng: Generator, *, strong: bool) -> Image.Image:
+        """Return an edit of photo i."""
+        return edited(self.image(i), rng, strong=strong, others=self.others(i))
 
 
 def load(root: Path, hard: Path | None, *, plain: int, seed: int) -> Corpus:
@@ -151,9 +172,8 @@ class Views:
         rng = np.random.default_rng((self.seed, step))
         views = np.empty((2, self.batch, SIDE, SIDE, 3), np.uint8)
         for n, i in enumerate(draw_photos(self.corpus, rng, count=self.batch)):
-            image = self.corpus.image(int(i))
-            views[0, n] = squashed(edited(image, rng, strong=False))
-            views[1, n] = squashed(edited(image, rng, strong=rng.random() < 0.6))
+            views[0, n] = squashed(self.corpus.edited(int(i), rng, strong=False))
+            views[1, n] = squashed(self.corpus.edited(int(i), rng, strong=rng.random() < 0.6))
         return views
 
 
@@ -187,9 +207,8 @@ class ViewsOfOne:
     def __getitem__(self, n: int) -> NDArray[np.uint8]:
         i = int(self.photos[n])
         rng = np.random.default_rng((self.seed, i))
-        image = self.corpus.image(i)
-        edits = [edited(image, rng, strong=v >= STRONG_FROM) for v in range(1, self.views)]
-        return np.stack([squashed(image), *(squashed(edit) for edit in edits)])
+        edits = [self.corpus.edited(i, rng, strong=v >= STRONG_FROM) for v in range(1, self.views)]
+        return np.stack([squashed(self.corpus.image(i)), *(squashed(edit) for edit in edits)])
 
 
 def lookalikes(corpus: Corpus, *, likeness: float = 0.95) -> set[tuple[int, int]]:

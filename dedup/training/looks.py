@@ -17,8 +17,9 @@ from PIL import Image, ImageChops, ImageFilter
 
 from dedup import align
 from dedup.decide import likeliest_of_each
-from dedup.encode import BATCH, encode, unit
+from dedup.encode import BATCH, encode, one_thread, unit
 from dedup.index import nearest, nearest_pairs
+from dedup.runners import in_threads
 from dedup.training.augment import another_shot, edited
 from dedup.training.data import PLAIN, Corpus, squashed
 from dedup.types import Scores, Settings
@@ -97,13 +98,12 @@ class Drawer:
             left, right, related = i, int(rng.choice(self.neighbours[i])), UNRELATED
         else:
             left, right, related = i, i, COPY
-        a, b = self.corpus.image(left), self.corpus.image(right)
         strong = rng.random() < (0.6 if related == COPY else 0.2)
-        a = edited(a, rng, strong=False)
+        a = self.corpus.edited(left, rng, strong=False)
         if kind == "change":
-            b, related = changed(b, rng, strong=strong), SIMILAR
+            b, related = changed(self.corpus, right, rng, strong=strong), SIMILAR
         else:
-            b = edited(b, rng, strong=strong)
+            b = self.corpus.edited(right, rng, strong=strong)
         return (a, b, related) if rng.random() < 0.5 else (b, a, related)
 
     def __len__(self) -> int:
@@ -116,11 +116,12 @@ class Drawer:
         return judged(pairs, self.weights, keep=rng.random(len(pairs)) < 0.03)
 
 
-def changed(image: Image.Image, rng: Generator, *, strong: bool) -> Image.Image:
-    """Return an edit of another shot that shows that it is another one."""
+def changed(corpus: Corpus, i: int, rng: Generator, *, strong: bool) -> Image.Image:
+    """Return an edit of another shot of photo i that shows that it is another one."""
+    image, others = corpus.image(i), corpus.others(i)
     for _ in range(8):  # edits may crop or blur the change away
         other, seed = another_shot(image, rng), int(rng.integers(2**32))
-        one, two = (edited(i, np.random.default_rng(seed), strong=strong) for i in (image, other))
+        one, two = (edited(shot, np.random.default_rng(seed), strong=strong, others=others) for shot in (image, other))
         if one.size == two.size:
             difference = ImageChops.difference(one.convert("L"), two.convert("L")).filter(ImageFilter.BoxBlur(1))
             if (np.asarray(difference) > 20).mean() > 0.005:
@@ -178,7 +179,7 @@ def collection(corpus: Corpus, split: str, *, seed: int) -> tuple[list[Image.Ima
     pictures, photos = [], []
     for n, i in enumerate(i for i in corpus.of(split).tolist() if corpus.pools[i] != PLAIN):
         rng, image = np.random.default_rng((seed, i)), corpus.image(i)
-        versions = [edited(image, rng, strong=v % 2 == 1) for v in range(4)] if n % 5 == 0 else []
+        versions = [corpus.edited(i, rng, strong=v % 2 == 1) for v in range(4)] if n % 5 == 0 else []
         kept = [image, *(version for version in versions if _contrast(version) >= align.PLAIN)]
         pictures += kept
         photos += [i] * len(kept)
@@ -208,15 +209,17 @@ def looks_of(
     scenes = np.array(corpus.scenes)[photos]
     of_scene = (scenes[found.left] == scenes[found.right]) & (scenes[found.left] != "")
     classes = np.where(photos[found.left] == photos[found.right], COPY, np.where(of_scene, SIMILAR, UNRELATED))
-    prepared = [align.prepare(np.asarray(picture)) for picture in pictures]
+    prepared = list(in_threads(align.prepare, map(np.asarray, pictures), begin=one_thread))
+
+    def aligned(pair: tuple[int, int, NDArray[np.float64]]) -> align.Aligned:
+        return align.align(prepared[pair[0]], prepared[pair[1]], list(pair[2]))
+
     for start in range(0, len(found), _PART):
         part = slice(start, start + _PART)
         some = found.rows(part)
-        aligned = [
-            align.align(prepared[a], prepared[b], guess)
-            for a, b, guess in zip(some.left.tolist(), some.right.tolist(), guesses[part], strict=True)
-        ]
-        yield stacked(aligned, logits[part], some.similarity, classes[part])
+        pairs = zip(some.left.tolist(), some.right.tolist(), guesses[part], strict=True)
+        laid = list(in_threads(aligned, pairs, begin=one_thread))
+        yield stacked(laid, logits[part], some.similarity, classes[part])
 
 
 def stacked(
