@@ -122,7 +122,8 @@ def ask(
     first, second = np.where(turned, some.right, some.left), np.where(turned, some.left, some.right)
     one, other = maps(first), maps(second)
     logits = verify.pair_logits(weights.head, one, other, some.similarity, device=weights.device)
-    columns = zip(first.tolist(), second.tolist(), verify.transforms(weights.head, one, other), strict=True)
+    found = verify.transforms(weights.head, one, other, device=weights.device)
+    columns = zip(first.tolist(), second.tolist(), found, strict=True)
     tasks = [
         (Pair(row, file_of(photos[a]), file_of(photos[b]), tuple(guesses)),)
         for row, (a, b, guesses) in enumerate(columns)

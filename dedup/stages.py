@@ -206,7 +206,7 @@ def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, m
             some = scores.rows(rows)
             left, right = (maps_of(store, photos.ids[side]) for side in (some.left, some.right))
             logits[rows] = verify.pair_logits(weights.head, left, right, some.similarity, device=weights.device)
-            guesses = verify.transforms(weights.head, left, right)
+            guesses = verify.transforms(weights.head, left, right, device=weights.device)
             columns = zip(rows.tolist(), some.left.tolist(), some.right.tolist(), guesses, strict=True)
             pairs = [Pair(row, files[a], files[b], tuple(guess)) for row, a, b, guess in columns]
             parts = [tuple(pairs[n : n + _LOOKS]) for n in range(0, len(pairs), _LOOKS)]

@@ -61,10 +61,20 @@ def fit_affine(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
     for tolerance in (0.8, 0.4, 0.25, 0.25):
         wx = w[:, :, None] * x  # (P, S, 3)
         ridge = (1e-3 * w.sum(1) + 1e-4)[:, None, None] * torch.eye(3, device=x.device)
-        affine = torch.linalg.solve(wx.transpose(1, 2) @ x + ridge, wx.transpose(1, 2) @ end)
+        affine = _inverse(wx.transpose(1, 2) @ x + ridge) @ (wx.transpose(1, 2) @ end)
         residual = (x @ affine - end).square().sum(2)  # (P, S)
         w = weight / (1 + residual / tolerance**2).square()
     return affine
+
+
+def _inverse(matrices: Tensor) -> Tensor:
+    """Return the inverses of symmetric matrices (P, 3, 3), by cofactors.
+
+    On a GPU two threads cannot call torch's own solvers for the first time: one of them fails.
+    """
+    a, b, c = matrices.unbind(1)
+    cofactors = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=2)
+    return cofactors / (a * cofactors[:, :, 0]).sum(1)[:, None, None]
 
 
 def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignment:
@@ -101,10 +111,11 @@ def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignmen
     plain = torch.stack([a.mean(1).square().sum(1), b.mean(1).square().sum(1)], dim=1)  # 1 where all places look alike
     scalars = torch.stack([agree, best, sure, cycle, off, guided.amax(2) / guided_total, inside, fits], dim=2)
     scalars = torch.cat([scalars, here.expand(len(a), -1, -1), expected.norm(dim=2, keepdim=True)], dim=2)
+    area = affine[:, 0, 0] * affine[:, 1, 1] - affine[:, 0, 1] * affine[:, 1, 0]  # the change of it; < 0 for a mirror
     summary = torch.cat(
         [
             affine.flatten(1),
-            torch.linalg.det(affine[:, :2])[:, None],  # < 0 for a mirror, the change of area
+            area[:, None],
             torch.stack([fits.mean(1), inside.mean(1), (agree * inside).mean(1), best.mean(1)], dim=1),
             plain,
         ],
@@ -223,14 +234,14 @@ def verify(
 
 
 @torch.inference_mode()
-def transforms(head: PairHead, left: Maps, right: Maps) -> NDArray[np.float64]:
+def transforms(head: PairHead, left: Maps, right: Maps, *, device: str = "cpu") -> NDArray[np.float64]:
     """Return (P, 2, 3, 3), where the head found left in right and, the other way round, right in left.
 
     Both as homographies from the unit square of the left photo to that of the right one. maps: (P, S, C) int8.
     """
-    a, b = unit_maps(left), unit_maps(right)
+    a, b = unit_maps(left, device=device), unit_maps(right, device=device)
     parts = [slice(start, start + BATCH) for start in range(0, max(len(left), 1), BATCH)]
-    affines = [np.concatenate([head.align(x[p], y[p]).affine.numpy() for p in parts]) for x, y in ((a, b), (b, a))]
+    affines = [torch.cat([head.align(x[p], y[p]).affine for p in parts]).cpu().numpy() for x, y in ((a, b), (b, a))]
     centred = np.array([[2.0, 0, -1], [0, 2, -1], [0, 0, 1]])  # the unit square -> [-1, 1]
     found: NDArray[np.float64] = np.zeros((len(left), 2, 3, 3))
     for way, affine in enumerate(affines):

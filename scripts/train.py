@@ -25,10 +25,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-# The allocator gives memory back and asks for it again at every step, which costs half of the speed.
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
-if sys.platform == "linux" and not _MALLOC.items() <= os.environ.items():
-    os.environ.update(_MALLOC)
+# The allocator gives memory back and asks for it again at every step, which costs half of the speed; and where every
+# process and thread that draws pictures has NumPy use all cores, they wait for each other.
+_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+if sys.platform == "linux" and not _ENVIRONMENT.items() <= os.environ.items():
+    os.environ.update(_ENVIRONMENT)
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
 import numpy as np
@@ -166,16 +171,16 @@ def rounded(encoder: Encoder) -> Encoder:
 # The head
 
 
-def describe(encoder: Encoder, corpus: Corpus, split: str, work: Path, *, views: int) -> Described:
+def describe(encoder: Encoder, corpus: Corpus, split: str, work: Path, *, views: int, device: str) -> Described:
     """Return what the frozen encoder says of some views of each photo of a split, from `work` if it is there."""
     kept = work / f"{split}.npz"
     if not kept.exists():
         photos = corpus.of(split)
         items = ViewsOfOne(corpus, photos, views=views, seed=SEED + 1)
-        network = folded(encoder)
+        network = folded(encoder).to(device)
         vectors, maps, contrast = [], [], []
         for n, pixels in enumerate(DataLoader(items, batch_size=BATCH, num_workers=DRAWERS, prefetch_factor=4)):
-            v, m = encode(network, list(pixels.flatten(0, 1).numpy()))
+            v, m = encode(network, list(pixels.flatten(0, 1).numpy()), device=device)
             vectors.append(v.reshape(-1, views, *v.shape[1:]))
             maps.append(m.reshape(-1, views, *m.shape[1:]))
             contrast.append(pixels.float().mean(4).flatten(2).std(2).numpy())
@@ -584,7 +589,9 @@ def main() -> None:
     print(f"{len(corpus.encoded)} photos, {len(corpus.of('train'))} to learn from", flush=True)
 
     encoder = rounded(train_encoder(corpus, a.work, steps=a.encoder_steps, batch=a.batch, device=device))
-    described = {split: describe(encoder, corpus, split, a.work, views=a.views) for split in dict.fromkeys(SPLITS)}
+    described = {
+        split: describe(encoder, corpus, split, a.work, views=a.views, device=device) for split in dict.fromkeys(SPLITS)
+    }
     unsure = lookalikes(corpus)
     print(f"{len(unsure)} pairs of photos look so alike that they are left out", flush=True)
     train, choose = (PairSampler(corpus, described[s], unsure, neighbours=40) for s in ("train", "choose"))

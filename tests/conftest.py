@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from album import make_album
 from click.testing import CliRunner, Result
 
@@ -17,6 +18,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "shared" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="../shared/data is not here"))
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="torch sees no GPU here"))
 
 
 @pytest.fixture

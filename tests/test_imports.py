@@ -87,7 +87,8 @@ ALLOWED: dict[str, set[str]] = {
     "training.metrics": set(),
     "training.data": {"encode", "index", "verify", "training.augment"},
     "training.looks": {
-        *{"align", "decide", "encode", "index", "training.augment", "training.data", "types", "verify", "weights"},
+        *{"align", "decide", "encode", "index", "runners", "training.augment", "training.data", "types", "verify"},
+        *{"weights"},
     },
 }
 HOMES = {  # each outside library has one home
