@@ -39,7 +39,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, of
 class Machine:
     """What a scan is done with; nothing here changes the result."""
 
-    workers: int
+    workers: int  # processes that decode, and threads that run the networks
     progress: Progress
     clock: Callable[[], float]  # seconds since the epoch
 
@@ -91,7 +91,7 @@ def in_threads(
     items: Iterable[Item],
     *,
     begin: Callable[[], None],
-    threads: int = os.cpu_count() or 1,
+    threads: int,
 ) -> Iterator[Result]:
     """Yield fn(item) in the order of the items; the next ones are waited for while some are worked on.
 

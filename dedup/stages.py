@@ -61,7 +61,7 @@ def describe(
         return shard, *encode.encode(weights.encoder, pictures, device=weights.device)
 
     for shard, vectors, maps in in_threads(
-        encoded, shards(read_files(unknown, store, machine)), begin=encode.one_thread
+        encoded, shards(read_files(unknown, store, machine)), begin=encode.one_thread, threads=machine.workers
     ):
         store.add(shard, vectors, maps, started_ns=started_ns)
         done += len(shard)
@@ -150,7 +150,7 @@ def judge(candidates: Candidates, photos: Photos, store: Store, weights: Weights
     def answered(pairs: tuple[Candidates, Callable[[Indices], Maps]]) -> Scores:
         return verify.verify(*pairs, weights.head, weights.calibration, device=weights.device)
 
-    for scores in in_threads(answered, asked(), begin=encode.one_thread):
+    for scores in in_threads(answered, asked(), begin=encode.one_thread, threads=machine.workers):
         store.add_scores(scores, photos.ids, weights=weights.name)
         done += len(scores)
         machine.progress("comparing", done, len(new))

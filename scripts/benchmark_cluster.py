@@ -4,17 +4,22 @@
     python scripts/benchmark_cluster.py encoding PHOTOS [--workers 1 2]
     python scripts/benchmark_cluster.py matching [--sizes 20000] [--min-similarity 0.6]
 
-Encoding: files a second for each number of workers, and how far that is from so many times one worker. Matching:
+Encoding: files a second for each number of workers, and how far that is from so many times one worker. Each has a core
+of its own (Linux), as if it were a machine: left alone, one worker takes more than one core, for it decodes beside what
+it encodes. Matching:
 vectors drawn as benchmark_scale.py draws them, with random maps, go through cells and head. Found: the share of the
 planted copies that exact search has among the neighbours of a photo and the cells have too. Peak: of the largest
 process of a task.
 """
 
 import argparse
+import os
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,10 +44,25 @@ def encoding(photos: str, workers: int) -> float:
     slices = list(scan.slices_of(found, shipped(), scan.Sizes(slice=64)))
     with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
         job = work.Job(at, at, Settings(), NOTHING_DECIDED, "cpu")
-        list(engine.run(partial(work.describe, job), slices[:workers]))  # warm
+        describe = partial(on_one_core, at, partial(work.describe, job))
+        warming = 3 * workers
+        list(engine.run(describe, slices[:warming]))
+        if len(list(Path(at).glob("core *"))) != workers:
+            sys.exit(f"{workers} workers did not find a core each")
         begun = time.perf_counter()
-        list(engine.run(partial(work.describe, job), slices[workers:]))
-        return sum(len(s.files) for s in slices[workers:]) / (time.perf_counter() - begun)
+        list(engine.run(describe, slices[warming:]))
+        return sum(len(s.files) for s in slices[warming:]) / (time.perf_counter() - begun)
+
+
+def on_one_core(at: str, fn: Callable[[Any], Any], item: Any) -> Any:
+    """Return fn(item), in a process that has taken one core for itself and for what it starts."""
+    cores = os.sched_getaffinity(0)
+    for core in sorted(cores) if len(cores) > 1 else ():
+        with suppress(FileExistsError):
+            Path(at, f"core {core}").touch(exist_ok=False)
+            os.sched_setaffinity(0, {core})
+            break
+    return fn(item)
 
 
 def write_photos(at: str, vectors: Vectors, rng: np.random.Generator) -> list[str]:

@@ -37,7 +37,7 @@ SIDE = 160  # pixels, what the encoder needs
 SETS = {  # name: files, width, height, suffix
     "12 MP JPEG": (200, 4000, 3000, ".jpg"),
     "1 MP JPEG": (1500, 1024, 768, ".jpg"),
-    "12 MP HEIC": (12, 4000, 3000, ".heic"),
+    "12 MP HEIC": (24, 4000, 3000, ".heic"),
     "1 MP PNG": (200, 1024, 768, ".png"),
 }
 _COPY_EVERY = 20  # photos
@@ -90,6 +90,7 @@ def texture(height: int, width: int) -> NDArray[np.int16]:
 
 def make_set(folder: Path, name: str, photos: Sequence[Path]) -> None:
     """Fill the folder with the photos of a set, and small copies of some."""
+    register_heif_opener()
     count, width, height, suffix = SETS[name]
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)

@@ -78,7 +78,8 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 LOOK_SHARES = {"train": 1, "choose": 18}  # one draw in so many
 TEMPERATURE = 0.05
 PLAINS = 1000  # pictures with next to nothing in them, drawn by the script
-DRAWERS = max(1, (os.cpu_count() or 2) - 1)  # processes that draw pictures
+CORES = os.cpu_count() or 1
+DRAWERS = max(1, CORES - 1)  # processes that draw pictures
 FROZEN = 5  # the stem and this many blocks keep their ImageNet weights
 
 
@@ -309,9 +310,7 @@ def look_pairs(
         near = neighbours_of(corpus, split, weights, unsure)
         drawer = Drawer(corpus, split, near, weights, draws=draws, seed=SEED + 1 + list(LOOK_SHARES).index(split))
         some = [n for numbers in missing.values() for n in numbers]
-        loader = DataLoader(
-            drawer, sampler=some, batch_size=None, num_workers=os.cpu_count() or 1, multiprocessing_context="spawn"
-        )
+        loader = DataLoader(drawer, sampler=some, batch_size=None, num_workers=CORES, multiprocessing_context="spawn")
         drawn = iter(loader)
         for kept, numbers in missing.items():
             looks = joined(list(islice(drawn, len(numbers))))
@@ -350,7 +349,7 @@ def train_second(
         some = replace(some, logits=some.logits * (rng.random((len(some.logits), 1)) > 0.3).astype(np.float32))
         return (*look_batch(some), torch.from_numpy(some.classes))
 
-    batches = in_threads(drawn, range(steps), begin=one_thread)
+    batches = in_threads(drawn, range(steps), begin=one_thread, threads=CORES)
 
     def loss_of(net: ResidualHead) -> torch.Tensor:
         *looks, classes = (x.to(device) for x in next(batches))
@@ -368,7 +367,7 @@ def train_second(
 def second_logits(net: ResidualHead, looks: AlignedPairs, *, device: str = "cpu") -> NDArray[np.float32]:
     """Return logits (P, 3) of pairs on their canvases."""
     parts = (looks.rows(slice(start, start + 64)) for start in range(0, len(looks.classes), 64))
-    batches = in_threads(look_batch, parts, begin=one_thread)
+    batches = in_threads(look_batch, parts, begin=one_thread, threads=CORES)
     return np.concatenate([net(*(x.to(device) for x in batch)).cpu().numpy() for batch in batches])
 
 

@@ -135,4 +135,4 @@ def test_threads_answer_in_order_and_wait_for_what_comes_while_they_work() -> No
 
 def test_what_a_thread_raises_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(in_threads(lambda n: 1 // n, [1, 0, 1], begin=lambda: None))
+        list(in_threads(lambda n: 1 // n, [1, 0, 1], begin=lambda: None, threads=2))

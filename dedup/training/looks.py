@@ -5,6 +5,7 @@ Pairs are drawn, judged by the head as a scan would, and kept if the head is not
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -209,7 +210,8 @@ def looks_of(
     scenes = np.array(corpus.scenes)[photos]
     of_scene = (scenes[found.left] == scenes[found.right]) & (scenes[found.left] != "")
     classes = np.where(photos[found.left] == photos[found.right], COPY, np.where(of_scene, SIMILAR, UNRELATED))
-    prepared = list(in_threads(align.prepare, map(np.asarray, pictures), begin=one_thread))
+    threads = os.cpu_count() or 1
+    prepared = list(in_threads(align.prepare, map(np.asarray, pictures), begin=one_thread, threads=threads))
 
     def aligned(pair: tuple[int, int, NDArray[np.float64]]) -> align.Aligned:
         return align.align(prepared[pair[0]], prepared[pair[1]], list(pair[2]))
@@ -218,7 +220,7 @@ def looks_of(
         part = slice(start, start + _PART)
         some = found.rows(part)
         pairs = zip(some.left.tolist(), some.right.tolist(), guesses[part], strict=True)
-        laid = list(in_threads(aligned, pairs, begin=one_thread))
+        laid = list(in_threads(aligned, pairs, begin=one_thread, threads=threads))
         yield stacked(laid, logits[part], some.similarity, classes[part])
 
 
