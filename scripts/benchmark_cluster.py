@@ -41,7 +41,7 @@ SHARD = 4096
 def encoding(photos: str, workers: int) -> float:
     """Return files a second, once every process has loaded what it needs."""
     found = [f for f in files.walk([photos]) if isinstance(f, File)]
-    slices = list(scan.slices_of(found, shipped(), scan.Sizes(slice=64)))
+    slices = list(scan.slices_of(found, shipped(), scan.Sizes(slice=128)))
     with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
         job = work.Job(at, at, Settings(), NOTHING_DECIDED, "cpu")
         describe = partial(on_one_core, at, partial(work.describe, job))
