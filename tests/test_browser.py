@@ -280,6 +280,7 @@ def test_review_says_what_becomes_of_files_with_the_same_bytes(
         page.get_by_role("button", name="Apply…").click()
         playwright.expect(page.locator("#dialog")).to_contain_text("1 file would go")  # the page did not lie
         page.keyboard.press("Escape")
+        playwright.expect(page.locator("dialog[open]")).to_have_count(0)  # until then it takes all keys
         page.keyboard.press("2")
         page.keyboard.press("ArrowLeft")
         playwright.expect(line).to_contain_text("All of them go")
