@@ -214,9 +214,8 @@ def train_head(train: PairSampler, choose: PairSampler, work: Path, *, steps: in
     def figures_of(head: PairHead) -> dict[str, float]:
         return examined(head, choose.described, exam, device=device)
 
-    return fitted(
-        lambda: PairHead().to(device), loss_of, figures_of, work / "head.pt", steps=steps, peak=3e-3, memory=0.999
-    )
+    kept = work / "head.pt"
+    return fitted(PairHead, loss_of, figures_of, kept, steps=steps, peak=3e-3, memory=0.999, device=device)
 
 
 def fitted(
@@ -228,6 +227,7 @@ def fitted(
     steps: int,
     peak: float,
     memory: float,
+    device: str,
 ) -> Network:
     """Return a network after so many steps, from `kept` if it is there already.
 
@@ -237,8 +237,9 @@ def fitted(
     torch.manual_seed(SEED)
     network = make()
     if kept.exists():
-        network.load_state_dict(torch.load(kept, weights_only=True))
-        return network.cpu().eval()
+        network.load_state_dict(torch.load(kept, map_location="cpu", weights_only=True))
+        return network.eval()
+    network = network.to(device)
     mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(memory))
     optimiser = torch.optim.AdamW([{"params": list(network.parameters()), "peak": peak}], weight_decay=1e-2)
     log, started = Log(kept.with_suffix(".csv")), time.monotonic()
@@ -358,9 +359,8 @@ def train_second(
     def figures_of(net: ResidualHead) -> dict[str, float]:
         return judged_figures(second_logits(net, choose, device=device), choose.classes)
 
-    return fitted(
-        lambda: ResidualHead().to(device), loss_of, figures_of, work / "second.pt", steps=steps, peak=2e-3, memory=0.995
-    )
+    kept = work / "second.pt"
+    return fitted(ResidualHead, loss_of, figures_of, kept, steps=steps, peak=2e-3, memory=0.995, device=device)
 
 
 @torch.inference_mode()
