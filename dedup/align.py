@@ -24,12 +24,14 @@ LOOK_SIDE = 512  # pixels, the longer side of what is looked at
 CANVAS = 256  # pixels, the side of the square on which two pictures are compared
 _COARSE, _MIDDLE, _FINE = 56, 112, 224  # pixels, the sides of the squares on which guesses are compared and refined
 _TRIED = 3  # guesses that are compared on the middle square
-_POINTS = 700
+_POINTS = 400
 _POINTS_SIDE = 320  # pixels; SIFT doubles it, and its time grows with the area
 _RATIO = 0.85  # of the best distance to the second best (Lowe 2004)
 _MOST_ZOOM = 40.0  # change of area between two versions
 PLAIN = 6.0  # contrast below which nobody could tell a version of a picture
 _WORTHWHILE = 0.15  # agreement below which refining is no use
+_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
+_NEXT = [1, 2, 3, 0]
 
 Image = NDArray[np.uint8]  # (H, W, 3), sRGB
 Grey = NDArray[np.float32]  # (H, W), 0 to 255
@@ -199,14 +201,20 @@ def _matches(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np
 
 def _plausible(h: Homography) -> bool:
     """Tell whether it takes the unit square to a convex shape of sensible size."""
-    corners = mapped(h, np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float))
+    corners = mapped(h, _CORNERS)
     if not np.isfinite(corners).all():
         return False
-    edges = np.roll(corners, -1, axis=0) - corners
-    turns = edges[:, 0] * np.roll(edges[:, 1], -1) - edges[:, 1] * np.roll(edges[:, 0], -1)
-    area = abs(np.sum(corners[:, 0] * np.roll(corners[:, 1], -1) - corners[:, 1] * np.roll(corners[:, 0], -1))) / 2
-    longest = np.linalg.norm(edges, axis=1).max() / max(np.linalg.norm(edges, axis=1).min(), 1e-9)
-    return bool(((turns > 0).all() or (turns < 0).all()) and 1 / _MOST_ZOOM < area < _MOST_ZOOM and longest < 8)
+    edges = corners[_NEXT] - corners
+    turns = _cross(edges, edges[_NEXT])
+    area = abs(_cross(corners, corners[_NEXT]).sum()) / 2
+    lengths = np.hypot(edges[:, 0], edges[:, 1])
+    convex = turns.min() > 0 or turns.max() < 0
+    return bool(convex and 1 / _MOST_ZOOM < area < _MOST_ZOOM and lengths.max() < 8 * max(lengths.min(), 1e-9))
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (M,), the areas that vectors (M, 2) span with others."""
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
 
 
 # How well two pictures agree
