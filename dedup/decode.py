@@ -1,17 +1,18 @@
 """Bytes -> Picture. Knows nothing about files.
 
-Two views of one decoding: a small square for the encoder, and a digest of every pixel. Both go through _open,
-_averageable and _srgb, so what looks alike to one looks alike to the other.
+Views of one decoding: a small square for the encoder, a picture of some 500 pixels for the second look, and a digest of
+every pixel. All go through _open, _averageable and _srgb, so what looks alike to one looks alike to the others.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -60,9 +61,13 @@ FAILURES: tuple[type[Exception], ...] = (
     zlib.error,
 )
 
+_Least = Callable[[tuple[int, int]], tuple[int, int]]  # width and height in the file -> the least that will do
+
 GROUND = (128, 128, 128)  # below transparent pixels: neither the black nor the white that pictures often end in
 
 _STRIP_PIXELS = 4_000_000  # digested at a time
+_DEAR_PIXELS = 1_500_000  # that have to be decoded in full: 25 ms of a PNG, 45 of a HEIC
+_PROOF_QUALITY = 90  # 1 ms, 40 KB
 _PREVIEW_QUALITY = {"JPEG": 92, "WEBP": 60}  # to be looked at closely; to be sent in numbers
 
 _TURNS = {
@@ -91,13 +96,14 @@ class _Opened:
     exif: Image.Exif
 
 
-def decode(data: bytes, *, side: int) -> Picture:
+def decode(data: bytes, *, side: int, proof: int = 0) -> Picture:
     """Return the upright picture squashed to (side, side), each pixel an average of those it covers.
 
+    proof: pixels of the longer side of a proof, which comes with pictures that are dear to decode; 0 for none.
     Raises NotAPicture, MissingExtra, or UnreadablePhoto for anything else; the message is one line.
     """
     with _failures_named():
-        opened = _open(data, side=side)
+        opened = _open(data, least=lambda size: (side, side))
         small = _averageable(opened.image).resize((side, side), Image.Resampling.BILINEAR)
         square = _turned(_srgb(small, opened.image.info.get("icc_profile")), opened.orientation)
         return Picture(
@@ -110,6 +116,7 @@ def decode(data: bytes, *, side: int) -> Picture:
             gps=has_place(opened.exif),
             rating=rating(opened.exif, opened.image.info.get("xmp")),
             screenshot=is_screenshot(opened.exif, opened.image.info.get("Software")),
+            proof=_proof(_within(opened, proof)) if proof and _is_dear(opened) else None,
         )
 
 
@@ -119,12 +126,20 @@ def decode_within(data: bytes, *, longest: int) -> NDArray[np.uint8]:
     Raises as decode does.
     """
     with _failures_named():
-        opened = _open(data, side=longest)
-        image = _averageable(opened.image)
-        scale = min(1.0, longest / max(image.size))
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        small = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
-        return np.array(_turned(_srgb(small, opened.image.info.get("icc_profile")), opened.orientation))
+        return np.array(_within(_open(data, least=_nearly(longest)), longest))
+
+
+def decode_proof(data: bytes, *, longest: int) -> NDArray[np.uint8]:
+    """Return what decode_within() does, through a proof if decode() makes one, so that it is the same either way."""
+    with _failures_named():
+        opened = _open(data, least=_nearly(longest))
+        image = _within(opened, longest)
+        return read_proof(_proof(image)) if _is_dear(opened) else np.array(image)
+
+
+def read_proof(proof: bytes) -> NDArray[np.uint8]:
+    """Return the picture (H, W, 3) uint8 in a proof."""
+    return np.array(Image.open(BytesIO(proof), formats=("JPEG",)))
 
 
 def pixels_sha256(data: bytes) -> str:
@@ -133,7 +148,7 @@ def pixels_sha256(data: bytes) -> str:
     Raises as decode does.
     """
     with _failures_named():
-        opened = _open(data, side=None)
+        opened = _open(data, least=None)
         image = _averageable(opened.image)
         digest = hashlib.sha256(f"{opened.width} {opened.height}\n".encode())
         for box in _strips(image.width, image.height, opened.orientation):
@@ -154,6 +169,32 @@ def preview(data: bytes, *, side: int, format: str) -> bytes:
         return buffer.getvalue()
 
 
+def _within(opened: _Opened, longest: int) -> Image.Image:
+    """Return the upright sRGB picture, its longer side at most `longest` pixels."""
+    image = _averageable(opened.image)
+    scale = min(1.0, longest / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    small = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+    return _turned(_srgb(small, opened.image.info.get("icc_profile")), opened.orientation)
+
+
+def _is_dear(opened: _Opened) -> bool:
+    """Tell whether decoding it once more costs far more than to keep a proof, and whether both views decode it alike.
+
+    A JPEG is decoded at an eighth for either view only if it is this large; of a camera RAW the two may see different
+    previews.
+    """
+    if opened.format in ("JPEG", "MPO"):
+        return max(opened.width, opened.height) >= 3584 and min(opened.width, opened.height) >= 1280
+    return opened.format != "RAW" and opened.width * opened.height >= _DEAR_PIXELS
+
+
+def _proof(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=_PROOF_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
 def _strips(width: int, height: int, turn: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield the boxes, in an image that is not upright yet, of bands of rows of the upright one from top to bottom."""
     sideways = turn >= 5
@@ -166,13 +207,23 @@ def _strips(width: int, height: int, turn: int) -> Iterator[tuple[int, int, int,
         yield (first, 0, last, height) if sideways else (0, first, width, last)
 
 
-def _open(data: bytes, *, side: int | None) -> _Opened:
-    """Return the decoded first image, at least side pixels high and wide if it was, or at full size."""
+def _nearly(longest: int) -> _Least:
+    """Return what asks for a longer side of `longest` pixels, or an eighth less where that halves the decoding."""
+
+    def least(size: tuple[int, int]) -> tuple[int, int]:
+        scale = longest * 7 / 8 / max(size)
+        return math.ceil(size[0] * scale), math.ceil(size[1] * scale)
+
+    return least
+
+
+def _open(data: bytes, *, least: _Least | None) -> _Opened:
+    """Return the decoded first image, at least as large as `least` says if it was, or at full size."""
     word = sniff(data[:HEAD_BYTES])
     if word:
         raise NotAPicture(f"not a picture ({word})")
     if is_camera_raw(data):
-        return _open_raw(data, side=side)
+        return _open_raw(data, least=least)
     formats = FORMATS
     if is_jpeg_xl(data):
         _extra("pillow_jxl", what="JPEG XL", extra="jxl")
@@ -180,14 +231,14 @@ def _open(data: bytes, *, side: int | None) -> _Opened:
     missing = missing_bytes(data)
     if missing:
         raise UnreadablePhoto(f"cut short: {missing} of {len(data) + missing} bytes are missing")
-    return _loaded(Image.open(BytesIO(data), formats=formats), side=side)
+    return _loaded(Image.open(BytesIO(data), formats=formats), least=least)
 
 
-def _loaded(image: Image.Image, *, side: int | None) -> _Opened:
+def _loaded(image: Image.Image, *, least: _Least | None) -> _Opened:
     _check_size(*image.size)
     declared = image.size
-    if image.format in ("JPEG", "MPO") and side is not None:
-        image.draft(None, (side, side))  # decode at a half, a quarter or an eighth: the DCT averages for nothing
+    if image.format in ("JPEG", "MPO") and least is not None:
+        image.draft(None, least(declared))  # decode at a half, a quarter or an eighth: the DCT averages for nothing
     reduced = image.size != declared
     image.load()
     exif = exif_of(image)
@@ -200,7 +251,7 @@ def _loaded(image: Image.Image, *, side: int | None) -> _Opened:
     return _Opened(image, width, height, turn, image.format or "", exif)
 
 
-def _open_raw(data: bytes, *, side: int | None) -> _Opened:
+def _open_raw(data: bytes, *, least: _Least | None) -> _Opened:
     """Return the camera's own preview if it is large enough, else the developed sensor data."""
     rawpy = _extra("rawpy", what="camera RAW", extra="raw")
     try:
@@ -210,9 +261,9 @@ def _open_raw(data: bytes, *, side: int | None) -> _Opened:
             _check_size(width, height)
             if turn >= 5:
                 width, height = height, width
-            preview = None if side is None else _preview(raw, turn, side=side)
+            preview = None if least is None else _preview(raw, turn, least=least)
             if preview is None:  # developed upright
-                pixels = raw.postprocess(half_size=side is not None, use_camera_wb=True)
+                pixels = raw.postprocess(half_size=least is not None, use_camera_wb=True)
                 preview = _Opened(Image.fromarray(pixels), width, height, 1, "RAW", Image.Exif())
     except rawpy.LibRawError as error:
         raise UnreadablePhoto(f"damaged or unsupported camera RAW: {_line(str(error))}") from error
@@ -220,21 +271,22 @@ def _open_raw(data: bytes, *, side: int | None) -> _Opened:
     return _Opened(preview.image, width, height, preview.orientation, "RAW", exif)
 
 
-def _preview(raw: Any, turn: int, *, side: int) -> _Opened | None:
-    """Return the preview inside a camera RAW, or None if there is none of side pixels at least."""
+def _preview(raw: Any, turn: int, *, least: _Least) -> _Opened | None:
+    """Return the preview inside a camera RAW, or None if there is none as large as `least` says."""
     rawpy = import_module("rawpy")
     try:
         thumb = raw.extract_thumb()
     except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
         return None
     if thumb.format == rawpy.ThumbFormat.JPEG:
-        opened = _loaded(Image.open(BytesIO(thumb.data), formats=("JPEG",)), side=side)
+        opened = _loaded(Image.open(BytesIO(thumb.data), formats=("JPEG",)), least=least)
         if Base.Orientation not in opened.exif:  # then it lies as the sensor did
             opened = replace(opened, orientation=turn)
     else:
         image = Image.fromarray(thumb.data)
         opened = _Opened(image, *image.size, turn, "RAW", Image.Exif())
-    return opened if min(opened.width, opened.height) >= side else None
+    width, height = least((opened.width, opened.height))
+    return opened if opened.width >= width and opened.height >= height else None
 
 
 def _extra(module: str, *, what: str, extra: str) -> Any:

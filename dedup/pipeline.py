@@ -6,8 +6,9 @@ files -> read and decode -> encode -> index -> verify -> confirm -> decide -> gr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from dedup import files
+from dedup import files, proofs
 from dedup.read import decoders
 from dedup.recall import Report, compared_before, report_of
 from dedup.runners import Machine
@@ -37,10 +38,12 @@ def find_duplicates(
     if found is None:
         from dedup import stages
 
-        # read and decode -> encode
-        stages.describe(unknown, store, weights.load(), machine, started_ns=int(started * 1e9))
-        # index -> verify -> confirm -> decide -> group
-        found = stages.compare(store.photos(), store, weights.load(), settings, machine)
+        with proofs.folder_of(store.path) as folder:
+            machine = replace(machine, proofs=folder)
+            # read and decode -> encode
+            stages.describe(unknown, store, weights.load(), machine, started_ns=int(started * 1e9))
+            # index -> verify -> confirm -> decide -> group
+            found = stages.compare(store.photos(), store, weights.load(), settings, machine)
     done = Run(started, machine.clock(), tuple(roots), settings, weights.name, found.recall, store.contents())
     store.finish(done, found.verdicts if found.fresh else None, found.photos.ids)
     return report_of(done, found, store)

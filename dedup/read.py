@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -17,9 +17,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import objects
+from dedup import objects, proofs
 from dedup.align import LOOK_SIDE, Aligned, Canvas, Prepared, align, lay, prepare
-from dedup.decode import decode, decode_within, pixels_sha256, preview
+from dedup.decode import decode, decode_proof, pixels_sha256, preview, read_proof
 from dedup.errors import NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, sniff
 from dedup.types import File, Homography, Picture, Skipped
@@ -42,15 +42,17 @@ class Task:
     file: File
     side: int  # pixels, of the picture wanted
     known: Collection[bytes] = ()
+    proofs: str | None = None  # the folder to keep a proof in
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """sha256: of the bytes. size: how many. picture: None if the photo is known already."""
+    """sha256: of the bytes. size: how many. picture: None if the photo is known already. proof: bytes kept of it."""
 
     sha256: bytes
     size: int
     picture: Picture | None
+    proof: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def read_photo(task: Task) -> Reading | Rejected:
     try:
         data = _contents(path)
         digest = sha256(data).digest()
-        picture = None if digest in task.known else decode(data, side=task.side)
+        proof = LOOK_SIDE if task.proofs else 0
+        picture = None if digest in task.known else decode(data, side=task.side, proof=proof)
     except NotAPicture as error:
         return Rejected(Skipped(path, str(error), picture=path.lower().endswith(_PICTURE_NAMES)), lasting=True)
     except UnreadablePhoto as error:
@@ -85,7 +88,10 @@ def read_photo(task: Task) -> Reading | Rejected:
         return Rejected(Skipped(path, error.strerror or str(error)), lasting=False)
     except MemoryError:
         return Rejected(Skipped(path, "not enough memory"), lasting=False)
-    return Reading(digest, len(data), picture)
+    if task.proofs is None or picture is None or picture.proof is None:
+        return Reading(digest, len(data), picture)
+    size = proofs.keep(task.proofs, digest.hex(), picture.proof)
+    return Reading(digest, len(data), replace(picture, proof=None), size)
 
 
 def read_pixels(task: tuple[str, str]) -> bytes | None:
@@ -102,27 +108,29 @@ def read_pixels(task: tuple[str, str]) -> bytes | None:
 class Pair:
     """Two files to look at together, each as (path, SHA-256 of the bytes).
 
-    number: of the pair, for whoever asks.   guesses: how the left one may lie in the right one.
+    number: of the pair, for whoever asks.   guesses: how the left one may lie in the right one.   proofs: the folder
+    where there may be proofs of them.
     """
 
     number: int
     left: tuple[str, str]
     right: tuple[str, str]
     guesses: tuple[Homography, ...]
+    proofs: str | None = None
 
 
 def read_aligned(pairs: tuple[Pair, ...]) -> list[Aligned | None]:
     """Return each pair on one canvas; None where a file cannot be had any more."""
     found: list[Aligned | None] = []
     for pair in pairs:
-        left, right = _prepared(*pair.left), _prepared(*pair.right)
+        left, right = (_prepared(*file, pair.proofs) for file in (pair.left, pair.right))
         found.append(None if left is None or right is None else align(left, right, pair.guesses))
     return found
 
 
 def read_image(file: tuple[str, str]) -> NDArray[np.uint8] | None:
     """Return the picture (H, W, 3) of (path, SHA-256) as a second look sees it; None if it cannot be had any more."""
-    prepared = _prepared(*file)
+    prepared = _prepared(*file, None)
     return None if prepared is None else prepared.image
 
 
@@ -142,7 +150,7 @@ def read_seen(pair: Pair) -> Seen | str:
         if isinstance(data, str):
             return data
         try:
-            images.append(decode_within(data, longest=LOOK_SIDE))
+            images.append(decode_proof(data, longest=LOOK_SIDE))
         except UnreadablePhoto as error:
             return str(error)
         except MemoryError:
@@ -152,10 +160,13 @@ def read_seen(pair: Pair) -> Seen | str:
 
 
 @lru_cache(maxsize=128)  # about 130 MB
-def _prepared(path: str, expected: str) -> Prepared | None:
+def _prepared(path: str, expected: str, folder: str | None) -> Prepared | None:
+    proof = proofs.kept(folder, expected) if folder else None
     try:
+        if proof is not None:
+            return prepare(read_proof(proof))
         data = _contents(path)
-        return prepare(decode_within(data, longest=LOOK_SIDE)) if sha256(data).hexdigest() == expected else None
+        return prepare(decode_proof(data, longest=LOOK_SIDE)) if sha256(data).hexdigest() == expected else None
     except (UnreadablePhoto, OSError, MemoryError):
         return None
 

@@ -42,6 +42,7 @@ class Machine:
     workers: int  # processes that decode, and threads that run the networks
     progress: Progress
     clock: Callable[[], float]  # seconds since the epoch
+    proofs: str | None = None  # the folder for proofs, see proofs.py
 
 
 @dataclass(frozen=True, slots=True)

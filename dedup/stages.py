@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import confirm, decide, encode, index, verify
+from dedup import confirm, decide, encode, index, proofs, verify
 from dedup.align import Aligned
 from dedup.group import group, missing_pairs
 from dedup.read import Pair, Reading, Rejected, Task, read_aligned, read_photo, read_pixels
@@ -71,8 +71,15 @@ def describe(
 def read_files(unknown: Sequence[list[File]], store: Store, machine: Machine) -> Iterator[Found]:
     """Yield what was read of each inode, with all of its files, in any order."""
     links = {same[0].path: same for same in unknown}
-    tasks = (Task(same[0], encode.SIDE, store.digests_of_size(same[0].size)) for same in unknown)
-    for task, result in run(read_photo, tasks, workers=machine.workers):
+    kept = 0
+
+    def tasks() -> Iterator[Task]:
+        for same in unknown:
+            folder = machine.proofs if kept < proofs.MOST else None
+            yield Task(same[0], encode.SIDE, store.digests_of_size(same[0].size), folder)
+
+    for task, result in run(read_photo, tasks(), workers=machine.workers):
+        kept += result.proof if isinstance(result, Reading) else 0
         if isinstance(result, Failure):
             result = Rejected(Skipped(task.file.path, result.reason), lasting=True)
         yield links[task.file.path], result
@@ -208,7 +215,7 @@ def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, m
             logits[rows] = verify.pair_logits(weights.head, left, right, some.similarity, device=weights.device)
             guesses = verify.transforms(weights.head, left, right, device=weights.device)
             columns = zip(rows.tolist(), some.left.tolist(), some.right.tolist(), guesses, strict=True)
-            pairs = [Pair(row, files[a], files[b], tuple(guess)) for row, a, b, guess in columns]
+            pairs = [Pair(row, files[a], files[b], tuple(guess), machine.proofs) for row, a, b, guess in columns]
             parts = [tuple(pairs[n : n + _LOOKS]) for n in range(0, len(pairs), _LOOKS)]
             yield from interleaved(parts, machine.workers)
 

@@ -88,6 +88,7 @@ class Picture:
     gps: bool = False  # says where it was taken
     rating: int | None = None  # 1 to 5 stars
     screenshot: bool = False  # says that it is one
+    proof: bytes | None = None  # a JPEG of some 500 pixels, of a picture that is dear to decode
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from dedup.decode import MAX_PIXELS, decode, pixels_sha256, preview
+from dedup.decode import MAX_PIXELS, decode, decode_proof, decode_within, pixels_sha256, preview, read_proof
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "formats"
@@ -572,3 +572,23 @@ def test_preview_is_never_larger_than_the_picture_and_of_bad_bytes_says_why() ->
     assert Image.open(io.BytesIO(preview(buffer.getvalue(), side=1000, format="JPEG"))).size == (96, 64)
     with pytest.raises(UnreadablePhoto):
         preview(buffer.getvalue()[:200], side=48, format="JPEG")
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "height", "dear"),
+    [("PNG", 1600, 1000, True), ("HEIF", 1600, 1000, True), ("JPEG", 4000, 3000, True), ("JPEG", 1600, 1000, False)],
+)
+def test_second_look_sees_the_same_with_a_proof_and_without(kind: str, width: int, height: int, dear: bool) -> None:
+    data = saved(scene(width, height), kind)
+    proof = decode(data, side=160, proof=512).proof
+    assert (proof is not None) == dear
+    without = decode_proof(data, longest=512)
+    assert max(without.shape) in (500, 512)
+    if proof is not None:
+        assert np.array_equal(read_proof(proof), without)
+        assert np.abs(without.astype(int) - decode_within(data, longest=512)).mean() < 2
+    assert decode(data, side=160).proof is None
+
+
+def test_small_view_of_a_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
+    assert decode_within(saved(scene(1000, 750), "JPEG"), longest=512).shape == (375, 500, 3)  # a half, not all of it

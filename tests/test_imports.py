@@ -15,7 +15,8 @@ ALLOWED: dict[str, set[str]] = {
     "plane": {"types"},
     "align": {"types", "plane"},
     "objects": {"types", "errors", "files"},
-    "read": {"types", "errors", "formats", "decode", "align", "units", "objects", "version"},
+    "proofs": set(),
+    "read": {"types", "errors", "formats", "decode", "align", "units", "objects", "proofs", "version"},
     "runners": set(),
     "encode": {"types"},
     "index": {"types"},
@@ -35,10 +36,10 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"types", "errors", "read"},
     "recall": {"types", "decide", "group", "store"},
     "stages": {
-        *{"types", "align", "confirm", "decide", "encode", "group", "index", "read", "recall", "runners", "store"},
-        *{"verify", "weights"},
+        *{"types", "align", "confirm", "decide", "encode", "group", "index", "proofs", "read", "recall"},
+        *{"runners", "store", "verify", "weights"},
     },
-    "pipeline": {"files", "read", "recall", "runners", "stages", "store", "types", "weights"},
+    "pipeline": {"files", "proofs", "read", "recall", "runners", "stages", "store", "types", "weights"},
     "ask": {
         *{"types", "align", "change", "confirm", "decide", "encode", "errors", "files", "index", "read", "recall"},
         *{"runners", "stages", "store", "verify", "weights"},

@@ -1,12 +1,14 @@
 import os
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from album import scene
 
+from dedup import proofs
 from dedup.files import walk
-from dedup.read import Reading, Rejected, Task, View, decoders, read_photo, read_pixels, read_view
+from dedup.read import Pair, Reading, Rejected, Task, View, decoders, read_aligned, read_photo, read_pixels, read_view
 from dedup.types import File, Skipped
 
 
@@ -110,3 +112,37 @@ def test_view_is_of_the_bytes_that_were_scanned_or_says_why_not(tmp_path: Path) 
     assert read_view(view) == "gone since the scan"
     os.mkfifo(path)
     assert isinstance(read_view(view), str)
+
+
+def test_photo_that_is_dear_to_decode_is_not_decoded_again_for_a_second_look(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    scene(1).resize((1600, 1200)).save(path)
+    with proofs.folder_of(str(tmp_path / "a.db")) as folder:
+        assert folder is not None
+        result = read_photo(replace(task(path), proofs=folder))
+        assert isinstance(result, Reading)
+        assert result.picture is not None
+        assert result.picture.proof is None  # it is on disk, and not sent along
+        assert result.proof == os.path.getsize(os.path.join(folder, result.sha256.hex() + ".jpg"))
+        file = (str(path), result.sha256.hex())
+        path.unlink()
+        (aligned,) = read_aligned((Pair(0, file, file, (), folder),))
+        assert aligned is not None
+    assert os.listdir(tmp_path) == []
+    assert read_aligned((Pair(0, ("elsewhere", file[1]), file, ()),)) == [None]
+
+
+def test_proofs_of_a_scan_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / "a.db.proofs" / "old.jpg"
+    left.parent.mkdir()
+    left.write_bytes(b"old")
+    with proofs.folder_of(str(tmp_path / "a.db")) as folder:
+        assert os.listdir(str(folder)) == []
+
+
+def test_proof_that_the_disk_will_not_take_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.db.proofs").write_text("a file where the folder would be")
+    with proofs.folder_of(str(tmp_path / "a.db")) as folder:
+        assert folder is None
+    assert proofs.keep(str(tmp_path / "no such folder"), "0" * 64, b"proof") == 0
+    assert proofs.kept(str(tmp_path / "no such folder"), "0" * 64) is None
