@@ -7,13 +7,12 @@ pixels are identical. Pictures with next to nothing in them are left undecided.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.types import Floats, Group, Indices, Looks, Photo, Relation, Scores, Verdicts
+from dedup.types import Floats, Group, Indices, Line, Looks, Photo, Relation, Scores, Verdicts
 
 WORTH_A_LOOK = 0.03  # chance that a second look finds a copy; 8 in 1,000 copies that it would find have less
 LEAST = 0.005  # probability of a copy below which no line was fitted, and nobody looks
@@ -23,35 +22,20 @@ _PLAIN_COPY = 0.01  # what is said of two pictures that cannot be told apart fro
 _OTHER_MOMENT = 1 / 20  # odds of a copy whose camera says that it was taken at another time
 
 
-@dataclass(frozen=True)
-class Line:
-    """Which pairs a second look is likely to find to be copies, by what the head said of them.
+def deserving(copy: Floats, similar: Floats, similarity: Floats, line: Line) -> NDArray[np.bool_]:
+    """Return which pairs (P,) deserve a second look: copies by the head, and those that may turn out to be.
 
-    A network of one hidden layer over three figures: log-odds of a copy, log-odds of similar against unrelated, and
-    cosine. What the head doubts is mostly another shot of a scene or a picture with the same layout, and the three
-    figures together tell those from strong edits: its probability of a copy alone would have five times as many
-    unrelated pairs looked at for the same copies.   inner: (4, H), the last row the bias.   outer: (H + 1,), likewise.
+    What the head doubts is mostly another shot of a scene or a picture with the same layout, and three figures together
+    tell those from strong edits: its probability of a copy alone would have five times as many unrelated pairs looked
+    at for the same copies.
     """
-
-    inner: tuple[tuple[float, ...], ...]
-    outer: tuple[float, ...]
-
-    def chance(self, copy: Floats, similar: Floats, similarity: Floats) -> NDArray[np.float64]:
-        """Return (P,) in [0, 1], how likely a second look is to call each pair a copy."""
-        inner, outer = np.array(self.inner), np.array(self.outer)
-        hidden = np.maximum(figures(copy, similar, similarity) @ inner[:-1] + inner[-1], 0)
-        chance: NDArray[np.float64] = 1 / (1 + np.exp(-(hidden @ outer[:-1] + outer[-1])))
-        return chance
-
-    def worth(self, copy: Floats, similar: Floats, similarity: Floats) -> NDArray[np.bool_]:
-        """Return which pairs (P,) deserve a second look: copies by the head, and those that may turn out to be."""
-        likely = self.chance(copy, similar, similarity) >= WORTH_A_LOOK
-        worth: NDArray[np.bool_] = (copy >= 0.5) | (likely & (copy >= LEAST))
-        return worth
+    likely = line.chance(figures(copy, similar, similarity)) >= WORTH_A_LOOK
+    worth: NDArray[np.bool_] = (copy >= 0.5) | (likely & (copy >= LEAST))
+    return worth
 
 
 def figures(copy: Floats, similar: Floats, similarity: Floats) -> NDArray[np.float64]:
-    """Return (P, 3), what a Line goes by."""
+    """Return (P, 3): log-odds of a copy, log-odds of similar against unrelated, and cosine."""
     c = copy.astype(np.float64).clip(1e-9, 1 - 1e-9)
     s = similar.astype(np.float64).clip(1e-9)
     return np.stack([np.log(c / (1 - c)), np.log(s / (1 - c - s).clip(1e-9)), similarity], axis=1)
@@ -59,7 +43,7 @@ def figures(copy: Floats, similar: Floats, similarity: Floats) -> NDArray[np.flo
 
 def worth_a_look(scores: Scores, line: Line) -> NDArray[np.bool_]:
     """Return which pairs (P,) are worth a second look, and among the likeliest of one of their photos."""
-    return likeliest_of_each(scores, line.worth(scores.copy, scores.similar, scores.similarity))
+    return likeliest_of_each(scores, deserving(scores.copy, scores.similar, scores.similarity, line))
 
 
 def likeliest_of_each(scores: Scores, some: NDArray[np.bool_]) -> NDArray[np.bool_]:

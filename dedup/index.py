@@ -5,17 +5,18 @@ Candidates are generous: recall is the index's job, precision the head's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import faiss
 import numpy as np
 
-from dedup.types import Candidates, Floats, Indices, Vectors
+from dedup.types import Candidates, Floats, Indices, Neighbours, Vectors
 
 EXACT_LIMIT = 200_000  # photos; exact search of so many takes about as long as decoding 4,000 of them
 _BLOCK = 4096  # queries at once
 _PROBES = 32  # cells looked into, of about 4 * sqrt(N)
 _SAMPLE = 1000  # photos that the recall is measured on
+_TIES = 9  # neighbours beyond the k-th: the photo itself, and some as near as that one
+_PRODUCTS = 1 << 25  # cosines at once
+_SLIGHTLY = 1e-5  # by how much a cosine may depend on how it was computed
 
 
 def nearest_pairs(
@@ -26,11 +27,25 @@ def nearest_pairs(
     exact_limit: int = EXACT_LIMIT,
     queries: Indices | None = None,
 ) -> tuple[Candidates, float]:
-    """Return each photo's k nearest neighbours as pairs, and the recall of the search.
+    """Return each photo's k nearest neighbours as pairs, and the recall of the search: see neighbours(), pairs_of()."""
+    near, recall = neighbours(vectors, k=k, min_similarity=min_similarity, exact_limit=exact_limit, queries=queries)
+    return pairs_of(near, vectors, queries=queries), recall
 
-    Each pair once, left < right, in the order of (left, right). Exact up to `exact_limit` photos, recall 1; an
-    inverted-file index above, whose recall is measured against exact search on evenly spaced photos.
-    vectors: (N, D), unit norm. queries: the photos whose neighbours are wanted, if not all. Raises ValueError if k < 1.
+
+def neighbours(
+    vectors: Vectors,
+    *,
+    k: int,
+    min_similarity: float,
+    exact_limit: int = EXACT_LIMIT,
+    queries: Indices | None = None,
+) -> tuple[Neighbours, float]:
+    """Return (Q, k), each photo's k nearest of at least min_similarity, and the recall of the search.
+
+    Exact up to `exact_limit` photos, recall 1; an inverted-file index above, whose recall is measured against exact
+    search on evenly spaced photos. Equally near ones are in the order of their numbers.
+    vectors: (N, D), unit norm. queries: (Q,), the photos whose neighbours are wanted, if not all. Raises ValueError if
+    k < 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -38,19 +53,60 @@ def nearest_pairs(
     exact = exact_limit >= N
     asked = np.arange(N) if queries is None else queries
     index = _flat(vectors) if exact else _inverted(vectors)
-    parts = [np.empty(0, np.int64)]
-    for near, far in _neighbours(index, vectors, asked, k=k):
-        sure = cosines(vectors, near, far) >= min_similarity
-        near, far = near[sure], far[sure]
-        parts.append(np.minimum(near, far) * N + np.maximum(near, far))
+    near = _found_by(index, vectors, asked, k=k, min_similarity=min_similarity)
     del index
-    pairs = np.concatenate(parts)
-    parts.clear()
-    pairs.sort()  # in place; and so in the order of (left, right)
-    pairs = pairs[np.concatenate([[True], pairs[1:] != pairs[:-1]])] if len(pairs) else pairs
-    recall = 1.0 if exact else _recall(vectors, pairs, k=k, min_similarity=min_similarity)
-    left, right = np.divmod(pairs, max(N, 1))
-    return Candidates(left, right, cosines(vectors, left, right)), recall
+    return near, 1.0 if exact else _recall(vectors, near, asked, k=k, min_similarity=min_similarity)
+
+
+def grown(vectors: Vectors, near: Neighbours, fresh: Indices, *, k: int, min_similarity: float) -> Neighbours:
+    """Return (N, k), what neighbours() would by exact search, given the lists (N, k) of all photos but the fresh ones.
+
+    Only the fresh photos are compared with the others; each may come into the list of any of them.
+    """
+    N = len(vectors)
+    last = near[:, k - 1].astype(np.int64)
+    full = np.flatnonzero(last >= 0)
+    least = np.full(N, min_similarity, np.float32)  # what it takes to come into a list
+    least[full] = cosines(vectors, full, last[full])
+    near = near.copy()
+    near[fresh] = -1
+    is_fresh = np.zeros(N, bool)
+    is_fresh[fresh] = True
+    block, found = max(1, _PRODUCTS // max(N, 1)), [np.empty((2, 0), np.int64)]
+    for start in range(0, len(fresh), block):
+        some = fresh[start : start + block]
+        product = vectors[some] @ vectors.T  # (B, N)
+        new, old = np.nonzero((product >= least - _SLIGHTLY) & ~is_fresh)
+        found.append(np.stack([old, some[new]]))
+        most = min(k + _TIES, N)
+        best = np.argpartition(product, N - most, axis=1)[:, N - most :]
+        found.append(np.stack([np.repeat(some, most), best.ravel()]))
+    rows, others = np.concatenate(found, axis=1)
+    touched = np.unique(rows)
+    before = near[touched]
+    kept = before >= 0
+    rows = np.concatenate([rows, np.repeat(touched, kept.sum(1))])
+    others = np.concatenate([others, before[kept]])
+    near[touched] = _ranked(vectors, rows, others, touched, k=k, min_similarity=min_similarity)
+    return near
+
+
+def pairs_of(near: Neighbours, vectors: Vectors, *, queries: Indices | None = None) -> Candidates:
+    """Return the photos (N or Q) and their neighbours (Q, k) as pairs, each once, in the order of (left, right)."""
+    keys = pair_keys(near, len(vectors), queries=queries)
+    left, right = np.divmod(keys, max(len(vectors), 1))
+    return Candidates(left, right, cosines(vectors, left, right))
+
+
+def pair_keys(near: Neighbours, photos: int, *, queries: Indices | None = None) -> Indices:
+    """Return Candidates.keys() of pairs_of(), in ascending order."""
+    asked = np.arange(len(near)) if queries is None else queries
+    there = near >= 0
+    query, other = np.repeat(asked, there.sum(1)), near[there].astype(np.int64)
+    keys: Indices = np.minimum(query, other) * photos + np.maximum(query, other)
+    del query, other
+    keys.sort()  # in place
+    return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
 
 
 def nearest(vectors: Vectors, queries: Vectors, *, k: int) -> tuple[Indices, Indices]:
@@ -94,27 +150,45 @@ def _inverted(vectors: Vectors) -> faiss.Index:
     return index
 
 
-def _neighbours(index: faiss.Index, vectors: Vectors, queries: Indices, *, k: int) -> Iterator[tuple[Indices, Indices]]:
-    """Yield (query, neighbour) columns of some queries at a time, a photo's own row left out."""
+def _found_by(index: faiss.Index, vectors: Vectors, queries: Indices, *, k: int, min_similarity: float) -> Neighbours:
+    """Return (Q, k), what the index finds near some photos."""
+    near = np.empty((len(queries), k), np.int32)
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
-        _, found = index.search(vectors[block], min(k + 1, len(vectors)))  # (B, k + 1); -1 where there are fewer
-        other = (found >= 0) & (found != block[:, None])
-        other &= other.cumsum(1) <= k  # among many equals a photo may not find itself
-        yield np.repeat(block, other.sum(1)), found[other]
+        _, found = index.search(
+            vectors[block], min(k + _TIES, len(vectors))
+        )  # (B, k + _TIES); -1 where there are fewer
+        there = found >= 0
+        rows, others = np.repeat(block, there.sum(1)), found[there]
+        near[start : start + len(block)] = _ranked(vectors, rows, others, block, k=k, min_similarity=min_similarity)
+    return near
 
 
-def _recall(vectors: Vectors, pairs: Indices, *, k: int, min_similarity: float) -> float:
-    """Return the share of true neighbours, at least min_similarity near, of evenly spaced photos that were found.
+def _ranked(
+    vectors: Vectors, rows: Indices, others: Indices, wanted: Indices, *, k: int, min_similarity: float
+) -> Neighbours:
+    """Return (Q, k), for each of the wanted photos the nearest of its others but itself; -1 where there are fewer.
 
-    pairs: left * N + right, in ascending order.
+    rows, others: (M,), which photo may have which neighbour.
     """
+    similarity = cosines(vectors, rows, others)
+    near = (similarity >= min_similarity) & (rows != others)
+    rows, others, similarity = rows[near], others[near], similarity[near]
+    order = np.lexsort((others, -similarity, rows))
+    rows, others = rows[order], others[order]
+    rank = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    first = rank < k
+    place = np.full(len(vectors), -1)
+    place[wanted] = np.arange(len(wanted))
+    out = np.full((len(wanted), k), -1, np.int32)
+    out[place[rows[first]], rank[first]] = others[first]
+    return out
+
+
+def _recall(vectors: Vectors, near: Neighbours, asked: Indices, *, k: int, min_similarity: float) -> float:
+    """Return the share of true pairs, at least min_similarity near, of evenly spaced photos that were found."""
+    sample = asked[:: max(1, len(asked) // _SAMPLE)]
     N = len(vectors)
-    found = true = 0
-    for near, far in _neighbours(_flat(vectors), vectors, np.arange(0, N, max(1, N // _SAMPLE)), k=k):
-        sure = cosines(vectors, near, far) >= min_similarity
-        wanted = (np.minimum(near, far) * N + np.maximum(near, far))[sure]
-        at = np.searchsorted(pairs, wanted).clip(max=max(len(pairs) - 1, 0))
-        true += len(wanted)
-        found += int((pairs[at] == wanted).sum()) if len(pairs) else 0
-    return found / true if true else 1.0
+    true = pair_keys(_found_by(_flat(vectors), vectors, sample, k=k, min_similarity=min_similarity), N, queries=sample)
+    found = np.isin(true, pair_keys(near, N, queries=asked))
+    return float(found.mean()) if len(true) else 1.0

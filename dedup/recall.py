@@ -14,6 +14,7 @@ from dedup.types import (
     NOTHING_SEEN,
     Decisions,
     Group,
+    Line,
     Looks,
     Photo,
     Scores,
@@ -62,7 +63,7 @@ def report_of(run: Run, found: Compared, store: Store) -> Report:
     return Report(run, found.photos, store.skipped(), found.verdicts, found.groups, store.decisions(), found.looks)
 
 
-def compared_before(store: Store, weights: str, line: decide.Line, settings: Settings) -> Compared | None:
+def compared_before(store: Store, weights: str, line: Line, settings: Settings) -> Compared | None:
     """Return what the last scan made of the photos found now; None if a part of it has to be computed first."""
     last = last_alike(store, weights, settings)
     if last is None:

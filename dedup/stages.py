@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TypeVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from dedup.types import (
     Indices,
     Looks,
     Maps,
+    Neighbours,
     Scores,
     Settings,
     Skipped,
@@ -39,6 +40,7 @@ from dedup.weights import Weights
 _SHARD = 4 * encode.BATCH  # photos encoded and stored at once: what a crash costs
 _PAIRS = 16 * verify.BATCH  # pairs verified and stored at once
 _GUESSED = 64 * verify.BATCH  # pairs whose maps are in memory at once
+_FEW = 0.1  # of the photos, new to the last search: below it only these are searched for
 _LOOKS = 24  # pairs aligned by one worker at a time, and stored at once
 _LOOKS_LIMIT_S = 600.0  # for so many
 
@@ -113,16 +115,36 @@ def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, 
     if fresh:
         machine.progress("searching", 0, 1)
         vectors = encode.unit(store.vectors(photos.ids))
-        candidates, recall = index.nearest_pairs(vectors, k=settings.neighbours, min_similarity=settings.min_similarity)
+        near, judged, recall = search(vectors, photos, store, weights, settings)
         machine.progress("searching", 1, 1)
-        verdicts = settle(candidates, vectors, photos, store, weights, settings, machine)
+        verdicts = settle(index.pairs_of(near, vectors), judged, vectors, photos, store, weights, settings, machine)
+        k, least = settings.neighbours, settings.min_similarity
+        store.keep_neighbours(near, photos.ids, weights=weights.name, k=k, least=least, recall=recall)
     groups = group(photos.photos, verdicts, settings, store.decisions())
     looks = kept_looks(photos, store, weights.name, settings)
     return Compared(photos, verdicts, groups, looks, recall, fresh)
 
 
+def search(
+    vectors: Vectors, photos: Photos, store: Store, weights: Weights, settings: Settings
+) -> tuple[Neighbours, Indices, float]:
+    """Return each photo's neighbours, the keys of the pairs that were judged after the last search, and the recall.
+
+    Where few photos are new to it, or have lost a neighbour, only these are searched for. vectors: (N, D).
+    """
+    k, least = settings.neighbours, settings.min_similarity
+    near, fresh, recall = store.neighbours(photos.ids, weights=weights.name, k=k, least=least)
+    judged = index.pair_keys(near, len(photos.ids))
+    if len(fresh) > _FEW * len(photos.ids):
+        near, recall = index.neighbours(vectors, k=k, min_similarity=least)
+    elif len(fresh):
+        near = index.grown(vectors, near, fresh, k=k, min_similarity=least)
+    return near, judged, recall
+
+
 def settle(
     candidates: Candidates,
+    judged: Indices,
     vectors: Vectors,
     photos: Photos,
     store: Store,
@@ -130,22 +152,38 @@ def settle(
     settings: Settings,
     machine: Machine,
 ) -> Verdicts:
-    """Return the verdicts on the candidates, and on what grouping needs and nobody proposed. vectors: (N, D)."""
+    """Return the verdicts on the candidates, and on what grouping needs and nobody proposed.
+
+    judged: keys of candidates that were judged before, most of them refused at a glance.   vectors: (N, D).
+    """
+    scores = judge(candidates, photos, store, weights, machine, judged=judged)
     while True:
-        scores = judge(candidates, photos, store, weights, machine)
         verdicts = second_look(scores, photos, store, weights, settings, machine)
         missing = missing_pairs(photos.photos, verdicts, settings, store.decisions())
         if not len(missing):
             return verdicts
-        similarity = index.cosines(vectors, missing.left, missing.right)
-        candidates = joined(candidates, replace(missing, similarity=similarity))
+        asked = replace(missing, similarity=index.cosines(vectors, missing.left, missing.right))
+        scores = joined(scores, judge(asked, photos, store, weights, machine, judged=None))
 
 
-def judge(candidates: Candidates, photos: Photos, store: Store, weights: Weights, machine: Machine) -> Scores:
-    """Return what the head says of the candidates, asking it only what the store does not know."""
+def judge(
+    candidates: Candidates,
+    photos: Photos,
+    store: Store,
+    weights: Weights,
+    machine: Machine,
+    *,
+    judged: Indices | None,
+) -> Scores:
+    """Return what the head says of the candidates, asking it only what the store does not know.
+
+    Those that a glance refuses are left out. judged: keys of pairs that were glanced at before; None to go without.
+    """
+    glance = judged is not None
     wanted = candidates.keys(len(photos.ids))
-    known = store.scores(photos.ids, weights=weights.name).keys(len(photos.ids))
-    new = candidates.rows(~np.isin(wanted, known))
+    known = store.scores(photos.ids, weights=weights.name, glanced=glance)
+    old = known.keys(len(photos.ids)) if judged is None else np.concatenate([known.keys(len(photos.ids)), judged])
+    new = candidates.rows(~np.isin(wanted, old))
     done = 0
 
     def asked() -> Iterator[tuple[Candidates, Callable[[Indices], Maps]]]:
@@ -154,14 +192,17 @@ def judge(candidates: Candidates, photos: Photos, store: Store, weights: Weights
             numbers = np.unique(np.concatenate([some.left, some.right]))
             yield some, by_number(numbers, maps_of(store, photos.ids[numbers]))
 
-    def answered(pairs: tuple[Candidates, Callable[[Indices], Maps]]) -> Scores:
-        return verify.verify(*pairs, weights.head, weights.calibration, device=weights.device)
+    def answered(pairs: tuple[Candidates, Callable[[Indices], Maps]]) -> tuple[Scores, int]:
+        line = weights.glance if glance else None
+        return verify.verify(*pairs, weights.head, weights.calibration, glance=line, device=weights.device), len(
+            pairs[0]
+        )
 
-    for scores in in_threads(answered, asked(), begin=encode.one_thread, threads=machine.workers):
-        store.add_scores(scores, photos.ids, weights=weights.name)
-        done += len(scores)
+    for scores, count in in_threads(answered, asked(), begin=encode.one_thread, threads=machine.workers):
+        store.add_scores(scores, photos.ids, weights=weights.name, glanced=glance)
+        done += count
         machine.progress("comparing", done, len(new))
-    known_now = store.scores(photos.ids, weights=weights.name)
+    known_now = store.scores(photos.ids, weights=weights.name, glanced=glance)
     return known_now.rows(np.isin(known_now.keys(len(photos.ids)), wanted))
 
 
@@ -274,10 +315,8 @@ def by_number(numbers: Indices, maps: Maps) -> Callable[[Indices], Maps]:
     return lambda wanted: maps[np.searchsorted(numbers, wanted)]
 
 
-def joined(some: Candidates, more: Candidates) -> Candidates:
-    """Return both lists of pairs in one."""
-    return Candidates(
-        np.concatenate([some.left, more.left]),
-        np.concatenate([some.right, more.right]),
-        np.concatenate([some.similarity, more.similarity]),
-    )
+def joined(some: Scores, more: Scores) -> Scores:
+    """Return both lists of pairs in one, in the order of (left, right)."""
+    columns = (np.concatenate([getattr(some, f.name), getattr(more, f.name)]) for f in fields(Scores))
+    both = Scores(*columns)
+    return both.rows(np.lexsort((both.right, both.left)))

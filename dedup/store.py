@@ -32,6 +32,7 @@ from dedup.types import (
     Indices,
     Looks,
     Maps,
+    Neighbours,
     Photo,
     Scores,
     Settings,
@@ -93,6 +94,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE attempt (
             id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, roots TEXT NOT NULL,
             outcome TEXT, result TEXT) STRICT""",
+    ),
+    (
+        # glanced: the pair was proposed and stood a glance; otherwise grouping asked about it
+        "ALTER TABLE pair ADD COLUMN glanced INTEGER NOT NULL DEFAULT 1",
+        # what the last search found, all pairs of which were judged. others: photo numbers, int32, the nearest first
+        """CREATE TABLE searched (
+            weights TEXT NOT NULL, k INTEGER NOT NULL, least REAL NOT NULL, recall REAL NOT NULL) STRICT""",
+        "CREATE TABLE neighbour (photo INTEGER PRIMARY KEY, others BLOB NOT NULL) STRICT",
     ),
 )
 _ATTEMPTS = 1000  # scans whose record is kept
@@ -327,8 +336,40 @@ class Store:
                 out[row] = value
         return np.empty((0, 1), dtype) if out is None else out
 
-    def add_scores(self, scores: Scores, ids: Indices, *, weights: str) -> None:
-        """Keep what the head said of pairs."""
+    def neighbours(self, ids: Indices, *, weights: str, k: int, least: float) -> tuple[Neighbours, Indices, float]:
+        """Return (N, k), what the last search on these terms found near each of these photos, in their numbers; the
+        photos that it does not know the neighbours of, or not all of them; and its recall.
+        """
+        near, known = np.full((len(ids), k), -1, np.int32), np.zeros(len(ids), bool)
+        terms = self._rows("SELECT recall FROM searched WHERE (weights, k, least) = (?, ?, ?)", (weights, k, least))
+        if not terms:
+            return near, np.arange(len(ids)), 1.0
+        numbers = _numbers_of(ids)
+        for number, others in self._each("SELECT photo, others FROM neighbour"):
+            row = numbers[number] if number < len(numbers) else -1
+            if row >= 0:
+                found = np.frombuffer(others, "<i4")
+                there = numbers[np.minimum(found, len(numbers) - 1)]
+                there[found >= len(numbers)] = -1
+                known[row] = (there >= 0).all()
+                there = there[there >= 0]
+                near[row, : len(there)] = there
+        return near, np.flatnonzero(~known), float(terms[0][0])
+
+    def keep_neighbours(
+        self, near: Neighbours, ids: Indices, *, weights: str, k: int, least: float, recall: float
+    ) -> None:
+        """Keep what a search found, instead of what the one before did."""
+        numbers = ids.astype("<i4")
+        rows = ((number, numbers[some[some >= 0]].tobytes()) for number, some in zip(ids.tolist(), near, strict=True))
+        with self._change() as db:
+            db.execute("DELETE FROM searched")
+            db.execute("DELETE FROM neighbour")
+            db.execute("INSERT INTO searched VALUES (?, ?, ?, ?)", (weights, k, least, recall))
+            db.executemany("INSERT INTO neighbour VALUES (?, ?)", rows)
+
+    def add_scores(self, scores: Scores, ids: Indices, *, weights: str, glanced: bool) -> None:
+        """Keep what the head said of pairs. glanced: they stood a glance; otherwise grouping asked about them."""
         a, b = _ordered(ids, scores)
         names = [weights] * len(scores)
         columns = (
@@ -338,11 +379,18 @@ class Store:
             *(c.tolist() for c in (scores.similarity, scores.copy, scores.similar)),
         )
         with self._change() as db:
-            db.executemany("REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, NULL)", zip(*columns, strict=True))
+            db.executemany(
+                f"REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, NULL, {glanced:d})", zip(*columns, strict=True)
+            )
 
-    def scores(self, ids: Indices, *, weights: str) -> Scores:
-        """Return all that the head ever said of pairs of these photos, in the order of (left, right)."""
-        return self._scores("SELECT a, b, similarity, copy, similar FROM pair WHERE weights = ?", (weights,), ids)
+    def scores(self, ids: Indices, *, weights: str, glanced: bool) -> Scores:
+        """Return all that the head ever said of pairs of these photos, in the order of (left, right).
+
+        glanced: only of those that stood a glance. What grouping asked besides is no answer to the next search, or a
+        report would depend on what was scanned before.
+        """
+        sql = "SELECT a, b, similarity, copy, similar FROM pair WHERE weights = ? AND glanced >= ?"
+        return self._scores(sql, (weights, glanced), ids)
 
     def candidates(self, ids: Indices) -> Scores:
         """Return what the head said of the last run's candidates, in the order of (left, right)."""
@@ -351,8 +399,7 @@ class Store:
         return self._scores(sql, (), ids)
 
     def _scores(self, sql: str, values: Sequence[Any], ids: Indices) -> Scores:
-        numbers = np.full(int(ids.max(initial=0)) + 1, -1)
-        numbers[ids] = np.arange(len(ids))
+        numbers = _numbers_of(ids)
         none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty((3, 0), np.float32)
         parts = [none]
         rows = self._each(sql, values)
@@ -513,9 +560,17 @@ class Store:
             photos = db.execute(
                 "DELETE FROM photo WHERE NOT EXISTS (SELECT 1 FROM file WHERE file.photo = photo.id)"
             ).rowcount
+            db.execute("DELETE FROM searched")  # numbers of forgotten photos are given to others
         with _translated(self.path):
             self._db.execute("VACUUM")
         return files, photos
+
+
+def _numbers_of(ids: Indices) -> Indices:
+    """Return what gives the number of a photo by its database number; -1 for others."""
+    numbers = np.full(int(ids.max(initial=0)) + 1, -1)
+    numbers[ids] = np.arange(len(ids))
+    return numbers
 
 
 def _opened(path: str) -> sqlite3.Connection:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 Maps = NDArray[np.int8]
 Indices = NDArray[np.int64]
+Neighbours = NDArray[np.int32]  # (N, K), the photos nearest to each, the nearest first; -1 where there are fewer
 Homography = NDArray[np.float64]  # (3, 3), from the unit square of one picture to that of another
 Floats = NDArray[np.float32]
 
@@ -106,6 +107,24 @@ class Photo:
     gps: bool = False
     rating: int | None = None
     screenshot: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A network of one hidden layer over a few figures of a pair: which pairs are worth the next, dearer question.
+
+    inner: (F + 1, H), the last row the bias.   outer: (H + 1,), likewise.
+    """
+
+    inner: tuple[tuple[float, ...], ...]
+    outer: tuple[float, ...]
+
+    def chance(self, figures: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (P,) in [0, 1], how likely it is that the next question finds a copy, by figures (P, F)."""
+        inner, outer = np.array(self.inner), np.array(self.outer)
+        hidden = np.maximum(figures @ inner[:-1] + inner[-1], 0)
+        chance: NDArray[np.float64] = 1 / (1 + np.exp(-(hidden @ outer[:-1] + outer[-1])))
+        return chance
 
 
 @dataclass(frozen=True)

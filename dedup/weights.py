@@ -15,8 +15,8 @@ from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from dedup.decide import Line
 from dedup.errors import BadUsage, WeightsUnusable
+from dedup.types import Line
 
 if TYPE_CHECKING:  # torch takes a second to load, and the name is known without it
     from dedup.confirm import ResidualHead
@@ -31,7 +31,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 class Weights:
     """Networks ready to run, and the name that every stored descriptor and verdict is kept under.
 
-    The name ends in version(): other tensors, curves or line, another name.
+    The name ends in version(): other tensors, curves or lines, another name.
     """
 
     name: str
@@ -40,7 +40,8 @@ class Weights:
     calibration: Calibration  # of the head
     second: ResidualHead
     second_calibration: Calibration
-    line: Line  # where a second look begins to be worth its time
+    glance: Line  # where the head begins to be worth its time
+    line: Line  # where a second look does
     device: str = "cpu"  # where the networks are, a word of torch's
 
 
@@ -116,15 +117,15 @@ def load_shipped(*, device: str = "cpu") -> Weights:
     encoder = encoder.fold().to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
     calibration, second_calibration = (Calibration(**card[name]) for name in ("calibration", "second_calibration"))
     networks = (encoder, head.eval().to(device), calibration, second.eval().to(device), second_calibration)
-    return Weights(card["name"], *networks, Line(**card["line"]), device)
+    return Weights(card["name"], *networks, Line(**card["glance"]), Line(**card["line"]), device)
 
 
 _loaded = lru_cache(maxsize=1)(load_shipped)
 
 
 def version(card: Mapping[str, Any]) -> str:
-    """Return 8 hex digits that stand for all by which verdicts are reached: tensors, calibrations, line."""
-    parts = {name: card[name] for name in ("sha256", "calibration", "second_calibration", "line")}
+    """Return 8 hex digits that stand for all by which verdicts are reached: tensors, calibrations, lines."""
+    parts = {name: card[name] for name in ("sha256", "calibration", "second_calibration", "glance", "line")}
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 

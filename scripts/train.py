@@ -46,7 +46,7 @@ from torch.utils.data import DataLoader
 
 from dedup.align import residuals
 from dedup.confirm import ResidualHead
-from dedup.decide import LEAST, WORTH_A_LOOK, Line, figures
+from dedup.decide import LEAST, WORTH_A_LOOK, deserving, figures
 from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, one_thread, unit
 from dedup.index import nearest_pairs
 from dedup.runners import in_threads
@@ -63,14 +63,25 @@ from dedup.training.data import (
     load,
     lookalikes,
 )
-from dedup.training.looks import DRAWN, AlignedPairs, Drawer, collection, joined, looks_of, neighbours_of, turned
+from dedup.training.looks import (
+    DRAWN,
+    AlignedPairs,
+    Drawer,
+    collection,
+    encoded,
+    joined,
+    looks_of,
+    neighbours_of,
+    turned,
+)
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
-from dedup.types import Scores, Settings
-from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits
+from dedup.types import Line, Scores, Settings
+from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, glanced, pair_logits
 from dedup.weights import FILE, Weights, device_of, version
 
 SEED = 20261123
+GLANCE_KEEPS = 0.998  # of the copies that deserve a second look
 MOST_WRONG = 0.02  # of the labels of sure copies; more is no fault of the labels
 SHARD = 50  # draws of the second look in a file
 EXAM_EVERY = 400  # steps of head and second look
@@ -409,33 +420,74 @@ def tried_out(
     return Tried(*(np.concatenate(list(column)) for column in columns))
 
 
-def fitted_line(tried: Tried, *, hidden: int = 8, steps: int = 1500) -> Line:
+def fitted_line(tried: Tried) -> Line:
     """Return the line that tells copies which the second look finds from pairs that are none."""
     found = (tried.classes == COPY) & (tried.odds > 0)
     counted = found | (tried.classes != COPY)
     said = tried.copy, tried.similar, tried.similarity
-    x = figures(*said)
+    line = network_of(figures(*said)[counted], found[counted])
+    worth = deserving(*said, line)
+    print(
+        f"line at {WORTH_A_LOOK}: {worth[found].mean():.4f} of {int(found.sum())} copies, "
+        f"{int((worth & ~found & counted).sum())} other pairs of {int((~found & counted).sum())}",
+        flush=True,
+    )
+    return line
+
+
+def network_of(x: NDArray[np.float64], wanted: NDArray[np.bool_], *, hidden: int = 8, steps: int = 1500) -> Line:
+    """Return the network over figures x (P, F) that tells which pairs are wanted."""
     mean, spread = x.mean(0), x.std(0)
-    inputs = torch.from_numpy(((x - mean) / spread)[counted]).float()
-    y = torch.from_numpy(found[counted]).float()
+    inputs, y = torch.from_numpy((x - mean) / spread).float(), torch.from_numpy(wanted).float()
     torch.manual_seed(SEED + 5)
-    inner, outer = torch.nn.Linear(3, hidden), torch.nn.Linear(hidden, 1)
+    inner, outer = torch.nn.Linear(x.shape[1], hidden), torch.nn.Linear(hidden, 1)
     network = torch.nn.Sequential(inner, torch.nn.ReLU(), outer)
     optimiser = torch.optim.AdamW(network.parameters(), 1e-2, weight_decay=1e-2)
     for _ in range(steps):
         optimiser.zero_grad()
         F.binary_cross_entropy_with_logits(network(inputs)[:, 0], y).backward()
         optimiser.step()
-    weight = inner.weight.detach().double().numpy().T / spread[:, None]  # (3, H), of figures as they come
+    weight = inner.weight.detach().double().numpy().T / spread[:, None]  # (F, H), of figures as they come
     bias = inner.bias.detach().double().numpy() - mean @ weight
     last = [*outer.weight.detach()[0].tolist(), *outer.bias.tolist()]
-    line = Line(tuple(tuple(row) for row in np.round([*weight, bias], 6).tolist()), tuple(round(v, 6) for v in last))
-    worth = line.worth(*said)
-    print(
-        f"line at {WORTH_A_LOOK}: {worth[found].mean():.4f} of {int(found.sum())} copies, "
-        f"{int((worth & ~found & counted).sum())} other pairs of {int((~found & counted).sum())}",
-        flush=True,
+    return Line(tuple(tuple(row) for row in np.round([*weight, bias], 6).tolist()), tuple(round(v, 6) for v in last))
+
+
+# Where the head is worth its time
+
+
+def proposed(
+    corpus: Corpus, split: str, unsure: set[tuple[int, int]], weights: Weights
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what a glance sees (P, F) of the candidates of a collection of one split, which are copies (P,), and which
+    of these deserve a second look by what the head says: those that a glance must not lose.
+    """
+    pictures, photos = collection(corpus, split, seed=SEED + 4)
+    vectors, maps = encoded(weights, pictures)
+    settings = Settings()
+    pairs, _ = nearest_pairs(unit(vectors), k=settings.neighbours, min_similarity=settings.min_similarity)
+    low, high = np.minimum(photos[pairs.left], photos[pairs.right]), np.maximum(photos[pairs.left], photos[pairs.right])
+    pairs = pairs.rows(np.array([(int(i), int(j)) not in unsure for i, j in zip(low, high, strict=True)]))
+    said = weights.calibration.probabilities(
+        pair_logits(weights.head, maps[pairs.left], maps[pairs.right], pairs.similarity)
     )
+    copies = photos[pairs.left] == photos[pairs.right]
+    seen = glanced(maps, np.stack([pairs.left, pairs.right]), pairs.similarity)
+    return seen, copies, copies & deserving(*said, pairs.similarity, weights.line)
+
+
+def fitted_glance(corpus: Corpus, unsure: set[tuple[int, int]], weights: Weights) -> Line:
+    """Return the line by which a glance leaves out pairs; it keeps GLANCE_KEEPS of the copies worth a second look."""
+    seen, copies, wanted = proposed(corpus, "choose", unsure, weights)
+    counted = wanted | ~copies
+    line = network_of(seen[counted], wanted[counted])
+    chance = np.quantile(line.chance(seen[wanted]), 1 - GLANCE_KEEPS)
+    line = replace(line, outer=(*line.outer[:-1], round(line.outer[-1] - math.log(chance / (1 - chance)), 6)))
+    held_apart = proposed(corpus, "calibrate", unsure, weights)
+    for split, x, those in (("choose", seen, wanted), ("calibrate", held_apart[0], held_apart[2])):
+        stand = line.chance(x) >= 0.5
+        kept = f"{stand[those].mean():.4f} of {int(those.sum())} copies, {stand.mean():.4f} of {len(x)} pairs"
+        print(f"glance on {split}: {kept}", flush=True)
     return line
 
 
@@ -540,6 +592,7 @@ def export(encoder: Encoder, weights: Weights, corpus: Corpus, output: Path) -> 
         "bytes": len(data),
         "calibration": asdict(weights.calibration),
         "second_calibration": asdict(weights.second_calibration),
+        "glance": asdict(weights.glance),
         "line": asdict(weights.line),
         "seed": SEED,
         "golden": golden(weights),
@@ -596,14 +649,16 @@ def main() -> None:
     train, choose = (PairSampler(corpus, described[s], unsure, neighbours=40) for s in ("train", "choose"))
     head = train_head(train, choose, a.work, steps=a.head_steps, batch=2 * a.batch, device=device)
     calibration = calibrated(head, described["calibrate"], corpus, unsure)
-    weights = Weights("", folded(encoder), head, calibration, ResidualHead(), calibration, Line((), ()))
+    none = Line((), ())
+    weights = Weights("", folded(encoder), head, calibration, ResidualHead(), calibration, none, none)
     looks = {s: look_pairs(corpus, s, unsure, weights, a.work, draws=a.draws // n) for s, n in LOOK_SHARES.items()}
     second = train_second(looks["train"], looks["choose"], a.work, steps=a.second_steps, batch=a.batch, device=device)
     weights = replace(weights, second=second)
     tried = tried_out(corpus, "choose", unsure, weights, lambda scores: scores.copy >= LEAST)
     weights = replace(weights, line=fitted_line(tried))
+    weights = replace(weights, glance=fitted_glance(corpus, unsure, weights))
     line = weights.line
-    tried = tried_out(corpus, "calibrate", unsure, weights, lambda s: line.worth(s.copy, s.similar, s.similarity))
+    tried = tried_out(corpus, "calibrate", unsure, weights, lambda s: deserving(s.copy, s.similar, s.similarity, line))
     curve = fitted_curve(tried.odds, tried.classes == COPY, int((tried.classes == COPY).sum()))
     export(encoder, replace(weights, second_calibration=curve), corpus, a.output)
 

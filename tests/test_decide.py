@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dedup.decide import Line, decide, likeliest, perhaps_identical, worth_a_look
-from dedup.types import Looks, Photo, Relation, Scores, Verdicts
+from dedup.decide import decide, figures, likeliest, perhaps_identical, worth_a_look
+from dedup.types import Line, Looks, Photo, Relation, Scores, Verdicts
 from dedup.weights import Shipped
 
 ALL, NONE = (Line(inner=((0.0,),) * 4, outer=(0.0, bias)) for bias in (9.0, -9.0))
@@ -110,12 +110,14 @@ def test_chance_of_a_line_by_hand() -> None:
     line = Line(inner=((1.0, 0.0), (0.0, -1.0), (2.0, 0.0), (0.5, 0.0)), outer=(2.0, 3.0, -1.0))
     copy, similar, cosine = np.float32([0.5]), np.float32([0.1]), np.float32([0.25])
     # log-odds of a copy 0, of similar against unrelated log(1/4): hidden 0 + 2 * 0.25 + 0.5 = 1 and log 4
-    assert line.chance(copy, similar, cosine)[0] == pytest.approx(1 / (1 + np.exp(-(2 * 1 + 3 * np.log(4) - 1))))
+    assert line.chance(figures(copy, similar, cosine))[0] == pytest.approx(
+        1 / (1 + np.exp(-(2 * 1 + 3 * np.log(4) - 1)))
+    )
 
 
 def test_shipped_line_prefers_what_is_unlike_another_shot(shipped_weights: Shipped) -> None:
     copy, similar, cosine = np.float32([0.1, 0.1]), np.float32([0.85, 0.01]), np.float32([0.6, 0.6])
-    scene, edit = shipped_weights.line.chance(copy, similar, cosine)
+    scene, edit = shipped_weights.line.chance(figures(copy, similar, cosine))
     assert scene < edit
 
 

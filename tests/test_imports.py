@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "figure": {"types"},
     "units": {"types", "errors"},
     "group": {"types", "errors", "units"},
-    "weights": {"confirm", "decide", "encode", "errors", "verify"},
+    "weights": {"types", "confirm", "encode", "errors", "verify"},
     "disk": {"types", "errors"},
     "trash": set(),
     "journal": {"errors", "disk"},

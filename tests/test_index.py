@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dedup.index import cosines, nearest, nearest_pairs
+from dedup.index import cosines, grown, nearest, nearest_pairs, neighbours
 from dedup.types import Candidates, Vectors
 
 
@@ -81,3 +81,23 @@ def test_cosine_of_a_pair_does_not_depend_on_its_row() -> None:
     vectors = clustered(50)
     a, b = np.arange(0, 40), np.arange(10, 50)
     assert (cosines(vectors, a, b)[7:9] == cosines(vectors, a[7:9], b[7:9])).all()
+
+
+@pytest.mark.parametrize("few", [1, 7, 100], ids=lambda n: f"{n} new")
+def test_neighbours_of_a_grown_collection_are_those_of_a_search_from_nothing(few: int) -> None:
+    vectors = clustered(400, copies=20)  # more than k are near each other, so that new ones push old ones out
+    fresh = np.random.default_rng(1).choice(400, few, replace=False)
+    old = np.delete(np.arange(400), fresh)
+    before, _ = neighbours(vectors[old], k=8, min_similarity=0.3)
+    near = np.full((400, 8), -1, np.int32)
+    near[old] = np.where(before >= 0, old[before], -1)
+    wanted, _ = neighbours(vectors, k=8, min_similarity=0.3)
+    assert (near[old] != wanted[old]).any()
+    assert (grown(vectors, near, fresh, k=8, min_similarity=0.3) == wanted).all()
+
+
+def test_neighbours_are_in_the_order_of_their_nearness_and_equals_in_that_of_their_numbers() -> None:
+    vectors = np.float32([[1, 0], [0.8, 0.6], [0.6, 0.8], [0.8, -0.6], [-1, 0]])
+    near, _ = neighbours(vectors, k=3, min_similarity=0)
+    assert near[0].tolist() == [1, 3, 2]
+    assert near[4].tolist() == [-1, -1, -1]

@@ -228,12 +228,12 @@ def test_scores_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
     with Store(path, scanning=True) as store:
         ids = three_photos(store)
         numbers, share = np.array([0, 1]), np.float32([0.25, 0.1])
-        store.add_scores(Scores(numbers, np.array([1, 2]), share, share, share), ids, weights="w")
-        got = store.scores(ids, weights="w")
+        store.add_scores(Scores(numbers, np.array([1, 2]), share, share, share), ids, weights="w", glanced=True)
+        got = store.scores(ids, weights="w", glanced=False)
         assert (got.left.tolist(), got.right.tolist()) == ([0, 1], [1, 2])
         assert (got.copy == share).all()
-        assert store.scores(ids[1:], weights="w").left.tolist() == [0]
-        assert len(store.scores(ids, weights="newer")) == 0
+        assert store.scores(ids[1:], weights="w", glanced=False).left.tolist() == [0]
+        assert len(store.scores(ids, weights="newer", glanced=False)) == 0
         finish(store, Candidates(np.array([1]), np.array([2]), share[1:]))
         assert store.candidates(ids).left.tolist() == [1]
         finish(store, None)
@@ -349,3 +349,27 @@ def test_decisions_take_the_place_of_others_in_one_step(path: str) -> None:
         assert store.decisions() == Decisions(frozenset([(a, c)]), frozenset([b]))
         store.decide(NOTHING_DECIDED, instead=store.decisions())
         assert store.decisions() == NOTHING_DECIDED
+
+
+def test_neighbours_come_back_on_the_same_terms_and_a_lost_one_is_noticed(path: str) -> None:
+    terms = {"weights": "w", "k": 2, "least": 0.2}
+    with Store(path, scanning=True) as store:
+        ids = three_photos(store)
+        near = np.int32([[1, -1], [0, 2], [1, -1]])
+        store.keep_neighbours(near, ids, **terms, recall=0.5)
+        got, fresh, recall = store.neighbours(ids, **terms)
+        assert (got.tolist(), fresh.tolist(), recall) == (near.tolist(), [], 0.5)
+        got, fresh, _ = store.neighbours(ids[[0, 1]], **terms)  # the third is gone
+        assert (got.tolist(), fresh.tolist()) == ([[1, -1], [0, -1]], [1])
+        assert store.neighbours(ids, **{**terms, "weights": "newer"})[1].tolist() == [0, 1, 2]
+
+
+def test_what_grouping_asked_about_is_no_answer_to_a_search(path: str) -> None:
+    with Store(path, scanning=True) as store:
+        ids = three_photos(store)
+        share = np.float32([0.25])
+        for right, glanced in ((1, True), (2, False)):
+            pair = Scores(np.array([0]), np.array([right]), share, share, share)
+            store.add_scores(pair, ids, weights="w", glanced=glanced)
+        assert store.scores(ids, weights="w", glanced=True).right.tolist() == [1]
+        assert store.scores(ids, weights="w", glanced=False).right.tolist() == [1, 2]

@@ -5,8 +5,8 @@ from album import plain, scene
 from PIL import Image, ImageOps
 
 from dedup.encode import GRID, SIDE, encode, unit
-from dedup.types import Candidates, Maps, Scores
-from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, align, fit_affine, positions, verify
+from dedup.types import Candidates, Line, Maps, Scores
+from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, align, fit_affine, glanced, positions, verify
 from dedup.weights import Weights
 
 
@@ -110,3 +110,41 @@ def test_calibration_by_hand() -> None:
     np.testing.assert_allclose(similar, [0, 1, 0], atol=1e-4)
     even, _ = Calibration(slope=1.0, offset=1.0).probabilities(np.zeros((1, 3), np.float32))
     assert even[0] == pytest.approx(1 / (1 + np.exp(np.log(2) - 1)))
+
+
+def test_glance_lets_edits_through_and_few_other_pairs(weights: Weights) -> None:
+    image = scene(5)
+    edits = [
+        image.convert("L").convert("RGB"),
+        image.crop((60, 40, 600, 450)),
+        ImageOps.mirror(image),
+        image.rotate(20),
+    ]
+    others = [scene(n) for n in range(20, 60)]
+    pixels = [np.asarray(p.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for p in (image, *edits, *others)]
+    vectors, maps = encode(weights.encoder, pixels)
+    right = np.arange(1, len(pixels))
+    pairs = Candidates(0 * right, right, (unit(vectors)[:1] * unit(vectors)[right]).sum(1))
+    stood = verify(pairs, lambda rows: maps[rows], weights.head, weights.calibration, glance=weights.glance)
+    assert set(stood.right.tolist()) >= {1, 2, 3, 4}
+    assert len(stood) < 0.8 * len(pairs)  # drawn things look more like each other than photos do
+
+
+def test_glance_at_a_pair_does_not_depend_on_its_company(weights: Weights) -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.integers(-127, 128, (40, GRID * GRID, 32), np.int8)
+    pairs = rng.integers(0, 40, (2, 300))
+    cosine = rng.random(300).astype(np.float32)
+    together = glanced(maps, pairs, cosine)
+    alone = np.concatenate([glanced(maps, pairs[:, n : n + 1], cosine[n : n + 1]) for n in range(0, 300, 7)])
+    assert (together[::7] == alone).all()
+    np.testing.assert_allclose(together, glanced(maps, pairs[::-1], cosine), atol=1e-6)  # whoever comes first
+    assert glanced(maps, np.zeros((2, 1), int), cosine[:1])[0, 4] == pytest.approx(1, abs=1e-5)  # its own best like
+
+
+def test_pairs_with_nearly_equal_vectors_need_no_glance(weights: Weights) -> None:
+    nobody = Line(inner=((0.0,),) * 15, outer=(0.0, -9.0))
+    maps = np.ones((3, GRID * GRID, 32), np.int8)
+    pairs = Candidates(np.array([0, 0]), np.array([1, 2]), np.float32([0.95, 0.6]))
+    stood = verify(pairs, lambda rows: maps[rows], weights.head, weights.calibration, glance=nobody)
+    assert stood.right.tolist() == [1]

@@ -28,7 +28,7 @@ from dedup.recall import Report, last_report
 from dedup.runners import Failure, Machine
 from dedup.stages import together
 from dedup.store import Run, Store
-from dedup.types import Candidates, File, Floats, Indices, Looks, Scores, Settings, Skipped, Verdicts
+from dedup.types import Candidates, File, Floats, Indices, Line, Looks, Scores, Settings, Skipped, Verdicts
 from dedup.weights import Shipped, device_of
 
 Item = TypeVar("Item")
@@ -244,7 +244,7 @@ def neighbours_among(
     return np.sort(np.stack([first[mine[query[rows]]], first[theirs[rows]]]), axis=0)
 
 
-def near_pairs(job: Job, cells: Sequence[int], line: decide.Line, stage: Stages) -> tuple[Columns, Indices]:
+def near_pairs(job: Job, cells: Sequence[int], line: Line, stage: Stages) -> tuple[Columns, Indices]:
     """Return the pairs that may become matches, in columns, each once; and the rows that decide.py must see.
 
     Here and in connect() one process holds numbers of all such pairs, 41 bytes each, and no descriptor.
@@ -354,7 +354,7 @@ def collect(
     verdicts = []
     for n in range(batches if len(digests) else 0):
         scores, looks, seen = (tables.read(f"{job.run}/{kind}/{n}.parquet") for kind in ("scores", "looks", "verdicts"))
-        store.add_scores(tables.pairs_in(Scores, scores, digests), photos.ids, weights=weights.name)
+        store.add_scores(tables.pairs_in(Scores, scores, digests), photos.ids, weights=weights.name, glanced=False)
         store.add_looks(tables.pairs_in(Looks, looks, digests), photos.ids, weights=weights.name)
         verdicts.append(tables.pairs_in(Verdicts, seen, digests))
         for row in tables.read(f"{job.run}/pixels/{n}.parquet").to_pylist():

@@ -201,7 +201,12 @@ def join(job: Job, cell: int) -> None:
         queries=np.flatnonzero(home[first]),
     )
     scores = verify.verify(
-        candidates, lambda some: maps[some], weights.head, weights.calibration, device=weights.device
+        candidates,
+        lambda some: maps[some],
+        weights.head,
+        weights.calibration,
+        glance=weights.glance,
+        device=weights.device,
     )
     own, sure = ids[first], np.ones(len(copies), np.float32)
     pairs = {
@@ -218,7 +223,7 @@ def join(job: Job, cell: int) -> None:
 def near(job: Job, cell: int) -> dict[str, NDArray[Any]]:
     """Return the columns of those pairs of a cell that may become matches."""
     pairs = tables.columns_in(tables.read(f"{job.run}/pairs/{cell}.parquet"))
-    may = shipped().line.worth(pairs["copy"], pairs["similar"], pairs["similarity"])
+    may = decide.deserving(pairs["copy"], pairs["similar"], pairs["similarity"], shipped().line)
     may |= pairs["similarity"] >= NEARLY_EQUAL
     may |= job.settings.include_similar & (pairs["similar"] >= 0.5)
     return {name: column[may] for name, column in pairs.items()}
@@ -293,14 +298,16 @@ def settle(job: Job, batch: int) -> None:
     weights, machine = weights_on(job.device), machine_of(job)
     with store_of(job, "batch", batch) as (store, photos, table):
         scores, _ = scores_among(tables.together(tables.read_part(f"{job.run}/batch-pairs", batch)), table)
-        store.add_scores(scores, photos.ids, weights=weights.name)
+        store.add_scores(scores, photos.ids, weights=weights.name, glanced=True)
         for seen in tables.read_part(f"{job.run}/batch-look", batch):
             store.add_looks(tables.looks_in(seen, *places(seen, table)), photos.ids, weights=weights.name)
         vectors = encode.unit(store.vectors(photos.ids))
-        verdicts = stages.settle(scores, vectors, photos, store, weights, job.settings, machine)
+        verdicts = stages.settle(
+            scores, scores.keys(len(photos.ids)), vectors, photos, store, weights, job.settings, machine
+        )
         groups = group(photos.photos, verdicts, job.settings, job.decisions)
         looks = kept_looks(photos, store, weights.name, job.settings)
-        judged = store.scores(photos.ids, weights=weights.name)
+        judged = store.scores(photos.ids, weights=weights.name, glanced=False)
         pixels = kept_pixels(judged, photos, store)
     digests = np.unique(tables.digests_in(table))
     grouped = np.zeros(len(digests), bool)
