@@ -121,6 +121,86 @@ def test_address_where_nothing_listens_is_one_line_at_once(
     assert line.startswith(f"Error: {address}: no Ray cluster answers there (")
 
 
+def test_token_that_is_missing_is_one_line(album: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        words = [sys.executable, "-m", "dedup", "scan", str(album), "--engine", "ray", "--address", address]
+        words += ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "a.db")]
+        about = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
+        done = subprocess.run(words, env=os.environ | about, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error: {address}: the token of this Ray cluster is missing or wrong: set RAY_AUTH_MODE")
+
+
+def test_a_scan_says_nothing_of_ray(album: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dedup", "scan", str(album), "--engine", "ray", "--workers", "2"]
+    words += ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "a.db")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"dedup scan {album}: 13 photos in ")
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from dedup.cluster import engine
+
+def dies_once(mark):
+    print("from a task"), print("from a task", file=sys.stderr)
+    if not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with engine.cluster(None, workers=1):
+    for _, result in engine.run(dies_once, [sys.argv[1]]):
+        print(result)
+"""
+
+
+def test_a_task_that_is_tried_again_says_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", DYING, str(tmp_path / "mark")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+GONE = """
+import os, signal, subprocess, sys, time
+from dedup.cluster import engine
+from dedup.errors import DedupError
+
+def slow(number):
+    time.sleep(number)
+
+def main():
+    with engine.cluster(None, workers=1):
+        for _ in engine.run(slow, [0, 5, 5, 5, 5]):
+            found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", sys.argv[1]], capture_output=True, text=True)
+            os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+            time.sleep(0.5)
+
+try:
+    main()
+except DedupError as error:
+    print(error, file=sys.stderr, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "why"), [("gcs_server", "the Ray cluster is gone"), ("raylet/raylet", "Ray has died")]
+)
+def test_a_cluster_that_is_gone_is_one_line(what: str, why: str) -> None:
+    words = [sys.executable, "-c", GONE, what]
+    with subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True) as driver:
+        try:
+            assert driver.stderr is not None
+            line = driver.stderr.readline()
+        finally:
+            os.killpg(driver.pid, signal.SIGKILL)
+    assert line.startswith(why)
+    assert line.endswith("what is done is kept: scan again to go on there\n")
+
+
 def uploaded(album: Path, bucket: str) -> None:
     for path in album.rglob("*.*"):
         objects.put(f"{bucket}/{path.relative_to(album)}", path.read_bytes())
