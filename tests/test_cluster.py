@@ -225,6 +225,42 @@ def test_groups_do_not_depend_on_how_the_work_is_cut_up(
     assert len(list(tmp_path.glob("store/runs/*/pairs/*"))) > 1
 
 
+def test_pairs_of_many_cells_are_those_of_one_machine_and_judged_once(
+    alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path
+) -> None:
+    scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here)
+    (folder,) = tmp_path.glob("store/runs/*")
+    cells = [tables.columns_in(tables.read(str(path))) for path in folder.glob("pairs/*.parquet")]
+    assert sum(len(cell["left"]) > 0 for cell in cells) > 1
+    judged = {name: np.concatenate([cell[name] for cell in cells]) for name in cells[0]}
+    names = {}  # a photo's number -> its place among those of one machine
+    for path in folder.glob("cell-vectors/**/*.parquet"):
+        table = tables.read(str(path))
+        names |= dict(zip(tables.numbers(table, "id").tolist(), digests_of(table), strict=True))
+    place = {bytes.fromhex(photo.sha256): n for n, photo in enumerate(alone.photos.photos)}
+    ends = [[place[names[number]] for number in judged[side][~judged["same"]].tolist()] for side in ("left", "right")]
+    seen = sorted(zip(*ends, judged["similarity"][~judged["same"]].tolist(), strict=True))
+    columns = (alone.verdicts.left, alone.verdicts.right, alone.verdicts.similarity)
+    assert seen == sorted(zip(*(column.tolist() for column in columns), strict=True))
+    assert judged["same"].sum() == 1  # two files of the same bytes
+
+
+def test_maps_go_only_where_a_pair_wants_them(album: Path, shipped_weights: Shipped, tmp_path: Path) -> None:
+    scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here)
+    (folder,) = tmp_path.glob("store/runs/*")
+    sent, wanted = set[tuple[int, int]](), set[tuple[int, int]]()
+    for path in folder.glob("cell-maps/**/*.parquet"):
+        table = tables.columns_in(tables.read(str(path), ["id", "part"]))
+        rows = list(zip(table["id"].tolist(), table["part"].tolist(), strict=True))
+        assert not sent & set(rows)
+        sent |= set(rows)
+    for path in folder.glob("pairs/*.parquet"):
+        pairs = tables.columns_in(tables.read(str(path)))
+        ends = np.concatenate([pairs[side][~pairs["same"]] for side in ("left", "right")])
+        wanted |= {(number, int(path.stem)) for number in ends.tolist()}
+    assert sent == wanted
+
+
 def test_what_is_done_is_not_done_again(album: Path, shipped_weights: Shipped, tmp_path: Path) -> None:
     asked: list[str] = []
 
@@ -361,7 +397,8 @@ def test_a_process_killed_in_every_stage_costs_nothing(
         return engine.run(partial(killed_once, fn, str(marks)), items)
 
     result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
-    stages = "describe sample spread join neighbours pairs_found near send_photos look matched send_pairs settle"
+    matching = "sample spread find send_maps judge neighbours pairs_found near"
+    stages = f"describe {matching} send_photos look matched send_pairs settle"
     assert {m.name for m in marks.iterdir()} == set(stages.split())
     assert (groups(result), counts) == (groups(alone), {"files": 13, "photos": 13})
 
@@ -387,7 +424,7 @@ def test_recall_of_the_cells_is_measured(shipped_weights: Shipped, tmp_path: Pat
         digests, matrix = list(vectors), np.stack(list(vectors.values()))
         cosine = matrix @ matrix.T
         names = {}  # a photo's number -> its content
-        for path in folder.glob("cell-photos/**/*.parquet"):
+        for path in folder.glob("cell-vectors/**/*.parquet"):
             table = tables.read(str(path))
             names |= dict(zip(tables.numbers(table, "id").tolist(), digests_of(table), strict=True))
         for path in folder.glob("pairs/*.parquet"):
