@@ -29,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 from benchmark_scale import SEED, drawn, found_share
 
-from dedup import files
+from dedup import files, index
 from dedup.cluster import engine, scan, tables, work
 from dedup.runners import Machine
 from dedup.types import NOTHING_DECIDED, Candidates, File, Settings, Vectors
@@ -93,6 +93,8 @@ def matching(count: int, workers: int, min_similarity: float) -> str:
     """Return one row of the table."""
     rng = np.random.default_rng(SEED)
     vectors, original, copy = drawn(count, 128, rng)
+    wanted = index.cosines(vectors, original, copy) >= min_similarity
+    original, copy = original[wanted], copy[wanted]
     peaks: list[float] = []
     core_s: Counter[str] = Counter()
 
