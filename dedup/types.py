@@ -175,6 +175,7 @@ class Looks(Scores):
 
 
 _NONE, _NO_SHARE = np.empty(0, np.int64), np.empty(0, np.float32)
+NOTHING_SCORED = Scores(_NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE)
 NOTHING_SEEN = Looks(_NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE, np.empty(0, bool), np.empty((0, 3, 3)))
 
 

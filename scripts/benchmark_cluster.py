@@ -9,7 +9,7 @@ of its own (Linux), as if it were a machine: left alone, one worker takes more t
 it encodes. Matching:
 vectors drawn as benchmark_scale.py draws them, with random maps, go through cells and head. Found: the share of the
 planted copies that exact search has among the neighbours of a photo and the cells have too. Peak: of the largest
-process of a task.
+process of a task. Core s: of all tasks of a stage, which other programs on the machine disturb less than the seconds.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -28,7 +29,7 @@ import numpy as np
 import pyarrow as pa
 from benchmark_scale import SEED, drawn, found_share
 
-from dedup import files
+from dedup import files, index
 from dedup.cluster import engine, scan, tables, work
 from dedup.runners import Machine
 from dedup.types import NOTHING_DECIDED, Candidates, File, Settings, Vectors
@@ -36,6 +37,8 @@ from dedup.weights import shipped
 
 MACHINE = Machine(1, lambda stage, done, of: None, time.time)
 SHARD = 4096
+MOVED = ("cell-vectors", "candidates", "wanted", "cell-maps")
+TASKS = ("spread", "find", "send_maps", "judge")
 
 
 def encoding(photos: str, workers: int) -> float:
@@ -79,20 +82,26 @@ def write_photos(at: str, vectors: Vectors, rng: np.random.Generator) -> list[st
     return names
 
 
-def with_peak(fn: Callable[[Any], Any], item: Any) -> tuple[Any, float]:
-    """Return fn(item), and the MB that this process held at most so far."""
-    return fn(item), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def with_costs(fn: Callable[[Any], Any], item: Any) -> tuple[Any, float, float]:
+    """Return fn(item), the seconds of a core that it took, and the MB that this process held at most so far."""
+    begun = time.process_time()
+    result = fn(item)
+    return result, time.process_time() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def matching(count: int, workers: int, min_similarity: float) -> str:
     """Return one row of the table."""
     rng = np.random.default_rng(SEED)
     vectors, original, copy = drawn(count, 128, rng)
+    wanted = index.cosines(vectors, original, copy) >= min_similarity
+    original, copy = original[wanted], copy[wanted]
     peaks: list[float] = []
+    core_s: Counter[str] = Counter()
 
     def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        for item, (result, peak) in engine.run(partial(with_peak, fn), items):
+        for item, (result, seconds, peak) in engine.run(partial(with_costs, fn), items):
             peaks.append(peak)
+            core_s[fn.func.__name__] += seconds  # type: ignore[attr-defined]
             yield item, result
 
     with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
@@ -101,7 +110,7 @@ def matching(count: int, workers: int, min_similarity: float) -> str:
         begun = time.perf_counter()
         cells = scan.compare(job, shards, count, scan.Sizes(bundle=4), scan.Stages(run, MACHINE))
         seconds = time.perf_counter() - begun
-        moved = sum(path.stat().st_size for path in Path(at, "run", "cell-photos").rglob("*.parquet"))
+        moved = sum(path.stat().st_size for folder in MOVED for path in Path(at, "run", folder).rglob("*.parquet"))
         ids = [np.stack([tables.numbers(t, side) for side in ("left", "right")]) for t in (
             tables.read(f"{at}/run/pairs/{cell}.parquet") for cell in cells
         )]  # fmt: skip
@@ -110,8 +119,9 @@ def matching(count: int, workers: int, min_similarity: float) -> str:
     keys = np.unique(np.minimum(left, right) * count + np.maximum(left, right))
     pairs = Candidates(*np.divmod(keys, count), np.zeros(len(keys), np.float32))
     found = found_share(vectors, original, copy, pairs, Settings().neighbours)
+    cores = " | ".join(f"{core_s[task]:.0f}" for task in TASKS)
     return (
-        f"| {count:,} | {len(cells)} | {seconds:.0f} | {len(pairs):,} | {len(left) / len(pairs):.2f} "
+        f"| {count:,} | {len(cells)} | {seconds:.0f} | {cores} | {len(pairs):,} | {len(left) / max(len(pairs), 1):.2f} "
         f"| {moved / count / 1024:.1f} | {max(peaks):,.0f} | {found:.4f} |"
     )
 
@@ -130,8 +140,9 @@ def main() -> None:
         for n, rate in rates.items():
             print(f"| {n} | {rate:.1f} | {rate / n / rates[words.workers[0]] * words.workers[0]:.2f} |")
     else:
-        print("| photos | cells | s | pairs | judged, times | KB moved, a photo | MB, peak | found |")
-        print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+        cores = " | ".join(f"{task}, core s" for task in TASKS)
+        print(f"| photos | cells | s | {cores} | pairs | judged, times | KB moved, a photo | MB, peak | found |")
+        print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
         for count in words.sizes:
             print(matching(count, max(words.workers), words.min_similarity), flush=True)
 

@@ -121,6 +121,86 @@ def test_address_where_nothing_listens_is_one_line_at_once(
     assert line.startswith(f"Error: {address}: no Ray cluster answers there (")
 
 
+def test_token_that_is_missing_is_one_line(album: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        words = [sys.executable, "-m", "dedup", "scan", str(album), "--engine", "ray", "--address", address]
+        words += ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "a.db")]
+        about = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
+        done = subprocess.run(words, env=os.environ | about, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error: {address}: the token of this Ray cluster is missing or wrong: set RAY_AUTH_MODE")
+
+
+def test_a_scan_says_nothing_of_ray(album: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dedup", "scan", str(album), "--engine", "ray", "--workers", "2"]
+    words += ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "a.db")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(f"dedup scan {album}: 13 photos in ")
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from dedup.cluster import engine
+
+def dies_once(mark):
+    print("from a task"), print("from a task", file=sys.stderr)
+    if not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with engine.cluster(None, workers=1):
+    for _, result in engine.run(dies_once, [sys.argv[1]]):
+        print(result)
+"""
+
+
+def test_a_task_that_is_tried_again_says_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", DYING, str(tmp_path / "mark")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+GONE = """
+import os, signal, subprocess, sys, time
+from dedup.cluster import engine
+from dedup.errors import DedupError
+
+def slow(number):
+    time.sleep(number)
+
+def main():
+    with engine.cluster(None, workers=1):
+        for _ in engine.run(slow, [0, 5, 5, 5, 5]):
+            found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", sys.argv[1]], capture_output=True, text=True)
+            os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+            time.sleep(0.5)
+
+try:
+    main()
+except DedupError as error:
+    print(error, file=sys.stderr, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "why"), [("gcs_server", "the Ray cluster is gone"), ("raylet/raylet", "Ray has died")]
+)
+def test_a_cluster_that_is_gone_is_one_line(what: str, why: str) -> None:
+    words = [sys.executable, "-c", GONE, what]
+    with subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True) as driver:
+        try:
+            assert driver.stderr is not None
+            line = driver.stderr.readline()
+        finally:
+            os.killpg(driver.pid, signal.SIGKILL)
+    assert line.startswith(why)
+    assert line.endswith("what is done is kept: scan again to go on there\n")
+
+
 def uploaded(album: Path, bucket: str) -> None:
     for path in album.rglob("*.*"):
         objects.put(f"{bucket}/{path.relative_to(album)}", path.read_bytes())
@@ -143,6 +223,42 @@ def test_groups_do_not_depend_on_how_the_work_is_cut_up(
     assert groups(scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here)[0]) == groups(alone)
     assert len(list(tmp_path.glob("store/photos/*"))) > 3
     assert len(list(tmp_path.glob("store/runs/*/pairs/*"))) > 1
+
+
+def test_pairs_of_many_cells_are_those_of_one_machine_and_judged_once(
+    alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path
+) -> None:
+    scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here)
+    (folder,) = tmp_path.glob("store/runs/*")
+    cells = [tables.columns_in(tables.read(str(path))) for path in folder.glob("pairs/*.parquet")]
+    assert sum(len(cell["left"]) > 0 for cell in cells) > 1
+    judged = {name: np.concatenate([cell[name] for cell in cells]) for name in cells[0]}
+    names = {}  # a photo's number -> its place among those of one machine
+    for path in folder.glob("cell-vectors/**/*.parquet"):
+        table = tables.read(str(path))
+        names |= dict(zip(tables.numbers(table, "id").tolist(), digests_of(table), strict=True))
+    place = {bytes.fromhex(photo.sha256): n for n, photo in enumerate(alone.photos.photos)}
+    ends = [[place[names[number]] for number in judged[side][~judged["same"]].tolist()] for side in ("left", "right")]
+    seen = sorted(zip(*ends, judged["similarity"][~judged["same"]].tolist(), strict=True))
+    columns = (alone.verdicts.left, alone.verdicts.right, alone.verdicts.similarity)
+    assert seen == sorted(zip(*(column.tolist() for column in columns), strict=True))
+    assert judged["same"].sum() == 1  # two files of the same bytes
+
+
+def test_maps_go_only_where_a_pair_wants_them(album: Path, shipped_weights: Shipped, tmp_path: Path) -> None:
+    scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here)
+    (folder,) = tmp_path.glob("store/runs/*")
+    sent, wanted = set[tuple[int, int]](), set[tuple[int, int]]()
+    for path in folder.glob("cell-maps/**/*.parquet"):
+        table = tables.columns_in(tables.read(str(path), ["id", "part"]))
+        rows = list(zip(table["id"].tolist(), table["part"].tolist(), strict=True))
+        assert not sent & set(rows)
+        sent |= set(rows)
+    for path in folder.glob("pairs/*.parquet"):
+        pairs = tables.columns_in(tables.read(str(path)))
+        ends = np.concatenate([pairs[side][~pairs["same"]] for side in ("left", "right")])
+        wanted |= {(number, int(path.stem)) for number in ends.tolist()}
+    assert sent == wanted
 
 
 def test_what_is_done_is_not_done_again(album: Path, shipped_weights: Shipped, tmp_path: Path) -> None:
@@ -281,7 +397,8 @@ def test_a_process_killed_in_every_stage_costs_nothing(
         return engine.run(partial(killed_once, fn, str(marks)), items)
 
     result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
-    stages = "describe sample spread join neighbours pairs_found near send_photos look matched send_pairs settle"
+    matching = "sample spread find send_maps judge neighbours pairs_found near"
+    stages = f"describe {matching} send_photos look matched send_pairs settle"
     assert {m.name for m in marks.iterdir()} == set(stages.split())
     assert (groups(result), counts) == (groups(alone), {"files": 13, "photos": 13})
 
@@ -307,7 +424,7 @@ def test_recall_of_the_cells_is_measured(shipped_weights: Shipped, tmp_path: Pat
         digests, matrix = list(vectors), np.stack(list(vectors.values()))
         cosine = matrix @ matrix.T
         names = {}  # a photo's number -> its content
-        for path in folder.glob("cell-photos/**/*.parquet"):
+        for path in folder.glob("cell-vectors/**/*.parquet"):
             table = tables.read(str(path))
             names |= dict(zip(tables.numbers(table, "id").tolist(), digests_of(table), strict=True))
         for path in folder.glob("pairs/*.parquet"):

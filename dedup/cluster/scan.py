@@ -1,6 +1,6 @@
 """The whole method on many machines, in the order it runs. What it needs of a machine is run(fn, items), nothing else.
 
-list -> describe -> cells -> join -> look twice -> connect -> settle -> report
+list -> describe -> cells -> find -> judge -> look twice -> connect -> settle -> report
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dedup import decide, files, index, objects
 from dedup.cluster import tables, work
+from dedup.cluster.tables import Columns
 from dedup.cluster.work import Bundle, Job, Slice
 from dedup.encode import DIMS
 from dedup.errors import DedupError
@@ -34,7 +35,6 @@ from dedup.weights import Shipped, device_of
 Item = TypeVar("Item")
 Runner = Callable[[Callable[[Item], Any], Iterable[Item]], Iterator[tuple[Item, Any]]]
 
-Columns = dict[str, NDArray[Any]]
 _SAMPLES = 64  # photos a cell that the cells are learned from
 _ASKED = 1000  # photos that the recall is measured on
 
@@ -180,7 +180,10 @@ def send(stage: Stages, job: Job, fn: Callable[..., None], to: str, kind: str, b
 
 
 def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: Stages) -> list[int]:
-    """Find the pairs of near photos and ask the head about them; return the cells they were found in."""
+    """Find the pairs of near photos and ask the head about them; return the cells they were judged in.
+
+    Vectors go to all cells that a photo is near, and maps, a dozen times as large, only where a pair needs them.
+    """
     count = max(1, ceil(photos / sizes.cell))
     if "cells.npy" not in objects.names(job.run):
         share = min(1.0, _SAMPLES * count / max(photos, 1))
@@ -189,11 +192,14 @@ def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: S
         count = max(1, min(count, len(vectors) // 2))
         work.save_array(f"{job.run}/cells.npy", index.cells(vectors, count=count) if len(vectors) else vectors)
     cells = range(len(work.load_array(f"{job.run}/cells.npy")))
-    send(stage, job, partial(work.spread, job), "cell", "photos", bundles_of(shards, sizes))
+    bundles = bundles_of(shards, sizes)
+    send(stage, job, partial(work.spread, job), "cell", "vectors", bundles)
+    there = tables.written_parts(f"{job.run}/candidates")
+    stage.all("searching", partial(work.find, job, sizes.bundle), [c for c in cells if str(c) not in there])
+    send(stage, job, partial(work.send_maps, job), "cell", "maps", bundles)
     there = objects.names(f"{job.run}/pairs")
-    stage.all("comparing", partial(work.join, job), [c for c in cells if f"{c}.parquet" not in there])
-    there = objects.names(f"{job.run}/pairs")
-    return [c for c in cells if f"{c}.parquet" in there]
+    stage.all("comparing", partial(work.judge, job), [c for c in cells if f"{c}.parquet" not in there])
+    return list(cells)
 
 
 def recall_of(job: Job, shards: Sequence[str], photos: int, cells: Sequence[int], sizes: Sizes, stage: Stages) -> float:
@@ -255,7 +261,7 @@ def near_pairs(job: Job, cells: Sequence[int], line: Line, stage: Stages) -> tup
         return pairs, np.empty(0, np.int64)
     ids, ends = np.unique(np.stack([pairs["left"], pairs["right"]]), return_inverse=True)
     ends = ends.reshape(2, -1)
-    once = np.unique(ends.min(0) * len(ids) + ends.max(0), return_index=True)[1]  # both cells may have found it
+    once = np.unique(ends.min(0) * len(ids) + ends.max(0), return_index=True)[1]
     pairs = {name: column[once] for name, column in pairs.items()}
     scores = Scores(*ends[:, once], *(pairs[name] for name in ("similarity", "copy", "similar")))
     scores = scores.rows(~pairs["same"])

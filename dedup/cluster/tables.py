@@ -24,6 +24,7 @@ from dedup.read import Reading
 from dedup.types import Candidates, File, Indices, Looks, Maps, Photo, Picture, Skipped
 
 Table: TypeAlias = Any  # pyarrow.Table
+Columns: TypeAlias = dict[str, NDArray[Any]]
 Pairs = TypeVar("Pairs", bound=Candidates)
 FILES = pa.schema(  # a row a file that is a photo
     [
@@ -68,7 +69,9 @@ def write_parts(folder: str, number: int, found: Sequence[Table]) -> None:
         some = table.slice(*_run_of(part // _NEAR, near))
         parts = numbers(some, "part")
         sink = pa.BufferOutputStream()
-        with pq.ParquetWriter(sink, some.schema, compression="zstd") as writer:
+        with pq.ParquetWriter(
+            sink, some.schema, compression="zstd", use_dictionary=False, write_statistics=["part"]
+        ) as writer:  # vectors and maps hardly come twice
             for one in np.unique(parts).tolist():
                 writer.write_table(some.slice(*_run_of(parts, one)))  # a row group each: only these bytes are read
         objects.put(f"{folder}/{near}/{number}.parquet", sink.getvalue())
@@ -190,7 +193,7 @@ def skipped_in(table: Table) -> Iterator[Skipped]:
         yield Skipped(os.fsdecode(row["path"]), row["reason"], row["picture"])
 
 
-def columns_table(columns: dict[str, NDArray[Any]]) -> Table:
+def columns_table(columns: Columns) -> Table:
     """Return a table of columns of numbers, and of pieces of bytes: (N, ...), or (N,) of void."""
     return pa.table({n: fixed(c) if c.ndim > 1 or c.dtype.kind == "V" else pa.array(c) for n, c in columns.items()})
 
@@ -210,7 +213,7 @@ def pairs_in(kind: type[Pairs], table: Table, digests: NDArray[np.void]) -> Pair
     return kind(at[0], at[1], **columns).rows(both)
 
 
-def columns_in(table: Table) -> dict[str, NDArray[Any]]:
+def columns_in(table: Table) -> Columns:
     """Return the columns of numbers that columns_table() or pairs_table() wrote."""
     return {name: _values(table[name]) for name in table.column_names}
 

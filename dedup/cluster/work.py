@@ -4,8 +4,10 @@ Each function does one part of one stage: it reads what it needs from the store,
 and may be done again, anywhere.
 
     describe   a slice of the listing -> its photos, as a scan of these files alone would know them
-    spread     photos -> a copy for each of the cells that a photo is near
-    join       a cell -> the pairs within it, and what the head says of them
+    spread     vectors -> a copy for each of the cells that a photo is near
+    find       a cell -> the pairs within it, for the cells that judge them, and whose maps these want
+    send_maps  maps -> the cells that want them
+    judge      a cell -> what the head says of its pairs
     near       the pairs of a cell -> those that may become matches
     send_*     photos and pairs -> the lot of pairs, then the batch of connected photos, that they belong to
     look       a lot of pairs -> what a second look says of them
@@ -19,7 +21,7 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,12 +36,25 @@ from dedup.read import decoders
 from dedup.recall import kept_looks, kept_pixels
 from dedup.runners import Machine
 from dedup.store import Photos, Store
-from dedup.types import Decisions, File, Floats, Indices, Relation, Scores, Settings, Vectors
+from dedup.types import (
+    NOTHING_SCORED,
+    Candidates,
+    Decisions,
+    File,
+    Floats,
+    Indices,
+    Maps,
+    Relation,
+    Scores,
+    Settings,
+    Vectors,
+)
 from dedup.weights import Weights, shipped
 
 OVERLAP = 6  # cells that a photo is copied to; its neighbours are looked for in the nearest
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
 _ALL_SETTLED_NS = 1 << 62  # no file is too young: a shard is named after the times of its files
+_PAIRS = 64 * verify.BATCH  # pairs judged at once
 NEARLY_EQUAL = 0.98  # cosine; decide.py may find such photos to be identical
 
 
@@ -160,67 +175,131 @@ def load_array(path: str) -> NDArray[Any]:
 
 
 def spread(job: Job, bundle: Bundle) -> None:
-    """Write each photo of some shards once for every cell it is near, the nearest of them its home."""
+    """Write the vector of each photo of some shards once for every cell it is near, the nearest of them its home."""
     centres = load_array(f"{job.run}/cells.npy")
     found = []
     for number, name in bundle.tables:
-        table = tables.read(f"{job.at}/photos/{name}", ["sha256", "vector", "map"])
+        table = tables.read(f"{job.at}/photos/{name}", ["sha256", "vector"])
         if not len(table):
             continue
         row, cell = index.nearest(centres, encode.unit(tables.vectors_in(table)), k=OVERLAP)
-        home = np.ones(len(row), bool)
-        home[1:] = row[1:] != row[:-1]
-        about = {"part": cell.astype(np.int32), "home": home, "id": (number << _ROW_BITS) + row}
+        home = cell[np.searchsorted(row, row)]
+        about: tables.Columns = {
+            "part": cell.astype(np.int32),
+            "home": home.astype(np.int32),
+            "id": (number << _ROW_BITS) + row,
+        }
         found.append(tables.with_columns(tables.taken(table, row), **about))
-    tables.write_parts(f"{job.run}/cell-photos", bundle.number, found)
+    tables.write_parts(f"{job.run}/cell-vectors", bundle.number, found)
 
 
-def join(job: Job, cell: int) -> None:
-    """Write the pairs of the photos at home in a cell, with what the head says of them; left has the smaller SHA-256.
+def find(job: Job, bundle_size: int, cell: int) -> None:
+    """Write the pairs of the photos at home in a cell; left has the smaller SHA-256.
 
+    Each goes to the home of its left photo: the home of the right one may have found it too, and one judges it.
     Two files of the same bytes are a pair too, with certainty: the first of them stands for both.
+    bundle_size: shards in a bundle.
     """
-    found = tables.read_part(f"{job.run}/cell-photos", cell)
+    found = tables.read_part(f"{job.run}/cell-vectors", cell)
     if not found:
+        tables.write_parts(f"{job.run}/candidates", cell, [])
         return
     table = tables.together(found)
     table = tables.taken(table, tables.in_order(table, "sha256", "id"))
     ids, home, digests = tables.numbers(table, "id"), tables.numbers(table, "home"), tables.digests_in(table)
     first = np.ones(len(ids), bool)
     first[1:] = digests[1:] != digests[:-1]
-    stands = np.flatnonzero(first)[np.cumsum(first) - 1]  # row of the first file of the same bytes
-    copies = np.flatnonzero(home & ~first)
-    photos = tables.taken(table, first)
-    vectors, maps = encode.unit(tables.vectors_in(photos)), tables.maps_in(photos)
-    settings, weights = job.settings, weights_on(job.device)
     candidates, _ = index.nearest_pairs(
-        vectors,
-        k=settings.neighbours,
-        min_similarity=settings.min_similarity,
-        exact_limit=len(vectors),
-        queries=np.flatnonzero(home[first]),
+        encode.unit(tables.vectors_in(tables.taken(table, first))),
+        k=job.settings.neighbours,
+        min_similarity=job.settings.min_similarity,
+        exact_limit=len(ids),
+        queries=np.flatnonzero(home[first] == cell),
     )
-    scores = verify.verify(
-        candidates,
-        lambda some: maps[some],
-        weights.head,
-        weights.calibration,
-        glance=weights.glance,
-        device=weights.device,
-    )
-    own, sure = ids[first], np.ones(len(copies), np.float32)
+    own, to = ids[first], home[first][candidates.left]
+    send_wanted(job, cell, bundle_size, own, candidates, to)
+    copies = np.flatnonzero((home == cell) & ~first)
+    stands = own[np.cumsum(first) - 1]  # the first file of the same bytes
     pairs = {
-        "left": np.concatenate([own[scores.left], ids[stands[copies]]]),
-        "right": np.concatenate([own[scores.right], ids[copies]]),
-        "similarity": np.concatenate([scores.similarity, sure]),
-        "copy": np.concatenate([scores.copy, sure]),
-        "similar": np.concatenate([scores.similar, 0 * sure]),
-        "same": np.arange(len(scores) + len(copies)) >= len(scores),
+        "part": np.concatenate([to, home[copies]]),
+        "left": np.concatenate([own[candidates.left], stands[copies]]),
+        "right": np.concatenate([own[candidates.right], ids[copies]]),
+        "similarity": np.concatenate([candidates.similarity, np.ones(len(copies), np.float32)]),
+        "same": np.arange(len(candidates) + len(copies)) >= len(candidates),
     }
-    tables.write(f"{job.run}/pairs/{cell}.parquet", tables.columns_table(pairs))
+    tables.write_parts(f"{job.run}/candidates", cell, [tables.columns_table(pairs)])
 
 
-def near(job: Job, cell: int) -> dict[str, NDArray[Any]]:
+def send_wanted(
+    job: Job, cell: int, bundle_size: int, ids: Indices, candidates: Candidates, to: NDArray[np.int32]
+) -> None:
+    """Write for each bundle of shards which of its photos are wanted where. to: (P,), the cell of each candidate."""
+    cells = int(to.max(initial=0)) + 1
+    ends = np.concatenate([candidates.left, candidates.right])
+    row, cell_of = np.divmod(np.unique(ends * cells + np.tile(to, 2)), cells)
+    part = (ids[row] >> _ROW_BITS) // bundle_size
+    wanted: tables.Columns = {"part": part.astype(np.int32), "id": ids[row], "to": cell_of.astype(np.int32)}
+    tables.write_parts(f"{job.run}/wanted", cell, [tables.columns_table(wanted)])
+
+
+def send_maps(job: Job, bundle: Bundle) -> None:
+    """Write the maps of some shards for the cells that want them."""
+    found = [np.empty((2, 0), np.int64)]
+    for some in tables.read_part(f"{job.run}/wanted", bundle.number):
+        found.append(np.stack([tables.numbers(some, "id"), tables.numbers(some, "to")]))
+    ids, cells = np.unique(np.concatenate(found, axis=1), axis=1)  # several cells may have found pairs for one
+    tables.write_parts(f"{job.run}/cell-maps", bundle.number, chosen(job, bundle, ids, cells, columns=["map"]))
+
+
+def judge(job: Job, cell: int) -> None:
+    """Write the pairs of a cell, each once, with what the head says of them."""
+    found = tables.read_part(f"{job.run}/candidates", cell)
+    names = {"left": np.int64, "right": np.int64, "similarity": np.float32, "same": np.bool_}
+    pairs = {
+        name: np.concatenate([np.empty(0, kind), *(tables.numbers(some, name) for some in found)])
+        for name, kind in names.items()
+    }
+    sent = tables.read_part(f"{job.run}/cell-maps", cell)
+    ids = np.concatenate([np.empty(0, np.int64), *(tables.numbers(some, "id") for some in sent)])
+    maps = np.concatenate([tables.maps_in(some) for some in sent]) if sent else np.empty((0, 0, 0), np.int8)
+    del sent
+    order = np.argsort(ids)
+    rows = np.flatnonzero(~pairs["same"])
+    left, right = (order[np.searchsorted(ids[order], pairs[side][rows])] for side in ("left", "right"))
+    once = np.unique(left * len(ids) + right, return_index=True)[1]  # both homes of a pair may have found it
+    rows, left, right = rows[once], left[once], right[once]
+    candidates = Candidates(left, right, pairs["similarity"][rows])
+    scores = judged(candidates, maps, weights_on(job.device))
+    stood = np.isin(candidates.keys(len(ids)), scores.keys(len(ids)))
+    rows = np.concatenate([rows[stood], np.flatnonzero(pairs["same"])])
+    sure = np.ones(len(rows) - len(scores), np.float32)
+    about = {"copy": np.concatenate([scores.copy, sure]), "similar": np.concatenate([scores.similar, 0 * sure])}
+    columns = {name: column[rows] for name, column in pairs.items()}
+    tables.write(f"{job.run}/pairs/{cell}.parquet", tables.columns_table(columns | about))
+
+
+def judged(candidates: Candidates, maps: Maps, weights: Weights) -> Scores:
+    """Return what the head says of the candidates that stand a glance, in their order.
+
+    The maps of _PAIRS at a time are copied for it.
+    """
+    parts = [
+        verify.verify(
+            candidates.rows(slice(start, start + _PAIRS)),
+            lambda some: maps[some],
+            weights.head,
+            weights.calibration,
+            glance=weights.glance,
+            device=weights.device,
+        )
+        for start in range(0, len(candidates), _PAIRS)
+    ]
+    return Scores(
+        *(np.concatenate([getattr(part, field.name) for part in (NOTHING_SCORED, *parts)]) for field in fields(Scores))
+    )
+
+
+def near(job: Job, cell: int) -> tables.Columns:
     """Return the columns of those pairs of a cell that may become matches."""
     pairs = tables.columns_in(tables.read(f"{job.run}/pairs/{cell}.parquet"))
     may = decide.deserving(pairs["copy"], pairs["similar"], pairs["similarity"], shipped().line)
@@ -231,15 +310,22 @@ def near(job: Job, cell: int) -> dict[str, NDArray[Any]]:
 
 def send_photos(job: Job, to: str, bundle: Bundle) -> None:
     """Write the photos of some shards for the parts that <to>.npy, (2, M) of photo and part, sends them to."""
-    ids, parts = load_array(f"{job.run}/{to}.npy")
+    sent = chosen(job, bundle, *load_array(f"{job.run}/{to}.npy"))
+    tables.write_parts(f"{job.run}/{to}-photos", bundle.number, sent)
+
+
+def chosen(
+    job: Job, bundle: Bundle, ids: Indices, parts: Indices, *, columns: Sequence[str] | None = None
+) -> list[tables.Table]:
+    """Return those photos of some shards that are among these, in ascending order, with the part each goes to."""
     found = []
     for number, name in bundle.tables:
         some = slice(*np.searchsorted(ids, [number << _ROW_BITS, (number + 1) << _ROW_BITS]))
         if some.start < some.stop:
             rows = ids[some] & ((1 << _ROW_BITS) - 1)
-            table = tables.taken(tables.read(f"{job.at}/photos/{name}"), rows)
+            table = tables.taken(tables.read(f"{job.at}/photos/{name}", columns), rows)
             found.append(tables.with_columns(table, part=parts[some].astype(np.int32), id=ids[some]))
-    tables.write_parts(f"{job.run}/{to}-photos", bundle.number, found)
+    return found
 
 
 def send_pairs(job: Job, kind: str, bundle: Bundle) -> None:
@@ -344,6 +430,6 @@ def scores_among(pairs: tables.Table, table: tables.Table) -> tuple[Scores, Indi
     left, right = np.minimum(*ends), np.maximum(*ends)
     columns = (tables.numbers(pairs, name) for name in ("similarity", "copy", "similar"))
     scores = Scores(left, right, *columns)
-    rows = np.unique(scores.keys(len(table)), return_index=True)[1]  # both cells of a pair may have found it
+    rows = np.unique(scores.keys(len(table)), return_index=True)[1]
     rows = rows[left[rows] < right[rows]]  # two files of the same bytes are one photo
     return scores.rows(rows), rows
