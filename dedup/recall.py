@@ -19,6 +19,7 @@ from dedup.types import (
     Scores,
     Settings,
     Skipped,
+    Totals,
     Verdicts,
 )
 
@@ -60,6 +61,23 @@ def last_report(store: Store) -> Report:
 def report_of(run: Run, found: Compared, store: Store) -> Report:
     """Return the report of a scan, given what comparing gave."""
     return Report(run, found.photos, store.skipped(), found.verdicts, found.groups, store.decisions(), found.looks)
+
+
+def totals_of(report: Report) -> Totals:
+    """Return how much there is of what a person or a script asks for first."""
+    photos = report.photos.photos
+    duplicates = [(len(photos[g.keeper].files) - 1, g.keeper) for g in report.groups]
+    duplicates += [(len(photos[d.photo].files), d.photo) for g in report.groups for d in g.duplicates]
+    count = sum(len(photo.files) for photo in photos)
+    return Totals(
+        files=count + len(report.skipped),
+        photos=count,
+        groups=len(report.groups),
+        duplicates=sum(n for n, _ in duplicates),
+        bytes=sum(n * photos[i].size for n, i in duplicates),
+        skipped=sum(one.picture for one in report.skipped),
+        other=sum(not one.picture for one in report.skipped),
+    )
 
 
 def compared_before(store: Store, weights: str, line: decide.Line, settings: Settings) -> Compared | None:

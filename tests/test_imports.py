@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "plane": {"types"},
     "align": {"types", "plane"},
     "objects": {"types", "errors", "files"},
-    "read": {"types", "errors", "formats", "decode", "align", "units", "objects", "version"},
+    "read": {"types", "errors", "formats", "decode", "align", "units", "objects"},
     "runners": set(),
     "encode": {"types"},
     "index": {"types"},
@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
         *{"types", "align", "confirm", "decide", "encode", "group", "index", "read", "recall", "runners", "store"},
         *{"verify", "weights"},
     },
-    "pipeline": {"files", "read", "recall", "runners", "stages", "store", "types", "weights"},
+    "pipeline": {"files", "recall", "runners", "stages", "store", "types", "version", "weights"},
     "ask": {
         *{"types", "align", "change", "confirm", "decide", "encode", "errors", "files", "index", "read", "recall"},
         *{"runners", "stages", "store", "verify", "weights"},
@@ -69,12 +69,12 @@ ALLOWED: dict[str, set[str]] = {
     "cluster.engine": {"errors", "runners"},
     "cluster.tables": {"types", "encode", "objects", "read"},
     "cluster.work": {
-        *{"cluster.tables", "decide", "encode", "group", "index", "objects", "read", "recall", "runners", "stages"},
-        *{"store", "types", "verify", "weights"},
+        *{"cluster.tables", "decide", "encode", "group", "index", "objects", "recall", "runners", "stages", "store"},
+        *{"types", "verify", "version", "weights"},
     },
     "cluster.scan": {
-        *{"cluster.tables", "cluster.work", "decide", "encode", "errors", "files", "index", "objects", "read"},
-        *{"recall", "runners", "stages", "store", "types", "weights"},
+        *{"cluster.tables", "cluster.work", "decide", "encode", "errors", "files", "index", "objects", "recall"},
+        *{"runners", "stages", "store", "types", "version", "weights"},
     },
     "cli": {
         *{"actions", "ask", "cluster.engine", "cluster.scan", "demo", "errors", "figure", "files", "group"},

@@ -6,8 +6,9 @@ import pytest
 from album import scene
 
 from dedup.files import walk
-from dedup.read import Reading, Rejected, Task, View, decoders, read_photo, read_pixels, read_view
+from dedup.read import Reading, Rejected, Task, View, read_photo, read_pixels, read_view
 from dedup.types import File, Skipped
+from dedup.version import decoders
 
 
 def task(path: Path, *known: bytes) -> Task:

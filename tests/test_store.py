@@ -8,7 +8,7 @@ import pytest
 from dedup.errors import StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
 from dedup.store import _MIGRATIONS, Run, Store
-from dedup.types import NOTHING_DECIDED, Candidates, Decisions, File, Looks, Picture, Scores, Settings, Skipped
+from dedup.types import NOTHING_DECIDED, Candidates, Decisions, File, Looks, Picture, Scores, Settings, Skipped, Totals
 
 NOW = 2_000_000_000 * 10**9
 OLD = 1_000_000_000 * 10**9
@@ -339,6 +339,43 @@ def test_looks_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
         assert store.looks(ids[1:], weights="w").left.tolist() == [0]
         assert len(store.looks(ids, weights="newer")) == 0
         assert store.looks(ids[:1], weights="w").transform.shape == (0, 3, 3)
+
+
+def test_figures_stand_until_something_changes_that_they_depend_on(path: str) -> None:
+    one, share = np.array([0]), np.float32([0.5])
+    scores = Scores(one, one + 1, share, share, share)
+    looks = Looks(*(one, one + 1, share, share, share), np.array([False]), np.zeros((1, 3, 3)))
+    kept = Decisions(kept=frozenset(["ab" * 32]))
+    terms, totals = b"terms", Totals(3, 3, 0, 0, 0, 0, 0)
+
+    def stand(store: Store) -> bool:
+        known = store.rerun(terms, started_at=5.0, ended_at=6.0)
+        assert known is None or known == (store.last_run(), totals)
+        return known is not None
+
+    with Store(path, scanning=True) as store:
+        ids = three_photos(store)
+        finish(store)
+        store.remember(terms, totals)
+        number = store.begun(["/photos"], started_at=4.0)
+        store.ended(number, "finished", {}, ended_at=6.0)
+        store.recollect()
+        assert stand(store)
+        assert store.rerun(b"others", started_at=5.0, ended_at=6.0) is None
+        for change in (
+            lambda: store.decide(kept),
+            lambda: store.undecide(kept.kept),  # type: ignore[arg-type]
+            lambda: store.add_scores(scores, ids, weights="w"),
+            lambda: store.add_looks(looks, ids, weights="w"),
+            lambda: store.add_pixels(int(ids[0]), b"0" * 32),
+            lambda: add(store, (file("b", inode=1), reading("y", known=True))),
+            lambda: finish(store),
+            lambda: store.forget("/photos/a"),
+        ):
+            assert stand(store)
+            change()
+            assert not stand(store)
+            store.remember(terms, totals)
 
 
 def test_decisions_take_the_place_of_others_in_one_step(path: str) -> None:

@@ -23,12 +23,12 @@ from dedup.cluster import tables, work
 from dedup.cluster.work import Bundle, Job, Slice
 from dedup.encode import DIMS
 from dedup.errors import DedupError
-from dedup.read import decoders
 from dedup.recall import Report, last_report
 from dedup.runners import Failure, Machine
 from dedup.stages import together
 from dedup.store import Run, Store
 from dedup.types import Candidates, File, Floats, Indices, Looks, Scores, Settings, Skipped, Verdicts
+from dedup.version import decoders
 from dedup.weights import Shipped, device_of
 
 Item = TypeVar("Item")
