@@ -79,7 +79,8 @@ def _find(
         stages.describe(unknown, store, weights.load(), machine, started_ns=int(started * 1e9))
         # index -> verify -> confirm -> decide -> group
         found = stages.compare(store.photos(), store, weights.load(), settings, machine)
-    done = Run(started, machine.clock(), tuple(roots), settings, weights.name, found.recall, store.contents())
+    contents = found.photos.photos.contents()
+    done = Run(started, machine.clock(), tuple(roots), settings, weights.name, found.recall, contents)
     store.finish(done, found.verdicts if found.fresh else None, found.photos.ids)
     report = report_of(done, found, store)
     if not unknown or not store.unknown():  # a file that is too young is opened again, and may be another one then

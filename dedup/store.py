@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from itertools import groupby, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from dedup.columns import PhotoColumns, photo_columns
 from dedup.errors import DedupError, StoreBusy, StoreUnusable
 from dedup.types import (
     KEEP,
@@ -31,7 +31,6 @@ from dedup.types import (
     Indices,
     Looks,
     Maps,
-    Photo,
     Scores,
     Settings,
     Skipped,
@@ -106,7 +105,7 @@ _ATTEMPTS = 1000  # scans whose record is kept
 _ROWS = 100_000  # rows read or written at once
 _DAMAGED = "damaged; move it away and scan again"
 _MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
-_PRESENT = "found JOIN file USING (path) JOIN photo ON photo.id = file.photo"
+_PRESENT = "found CROSS JOIN file USING (path)"  # in this order, which is that of the paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ class Attempt:
 class Photos:
     """The photos of a run, in the order of their SHA-256; ids[i] is what the database calls photo i."""
 
-    photos: list[Photo]
+    photos: PhotoColumns
     ids: Indices
 
 
@@ -284,19 +283,17 @@ class Store:
 
     def photos(self) -> Photos:
         """Return the photos found, each with its files, in the order of their SHA-256."""
-        rows = self._each(
-            f"""SELECT photo.id, sha256, photo.size, width, height, format, taken_at, camera, gps, rating, screenshot,
-                found.path, found.device, found.inode, found.size, found.mtime_ns, found.ctime_ns
-                FROM {_PRESENT} ORDER BY sha256, found.path"""
-        )
-        photos, ids = [], []
-        for (number, digest, *what), same in groupby(rows, key=lambda row: row[:11]):
-            size, width, height, format, taken_at, camera, gps, rating, screenshot = what
-            files = tuple(_file(row[11:]) for row in same)
-            facts = (digest.hex(), size, width, height, format, taken_at, camera)
-            photos.append(Photo(*facts, files, bool(gps), rating, bool(screenshot)))
-            ids.append(number)
-        return Photos(photos, np.array(ids, np.int64))
+        photos = f"""SELECT id, sha256, size, width, height, format, taken_at, camera, gps, rating, screenshot
+                     FROM photo WHERE id IN (SELECT photo FROM {_PRESENT}) ORDER BY sha256"""
+        files = f"""SELECT photo, path, found.size, found.mtime_ns, found.ctime_ns, found.device, found.inode
+                    FROM {_PRESENT} WHERE photo IS NOT NULL ORDER BY path"""
+        with _translated(self.path):
+            self._db.execute("BEGIN")  # both are of one moment
+            try:
+                return Photos(*photo_columns(self._each(photos), self._each(files)))
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("COMMIT")
 
     def skipped(self) -> list[Skipped]:
         """Return the files found that are no photos, in the order of their paths."""
@@ -305,13 +302,6 @@ class Store:
                UNION ALL SELECT path, reason, picture FROM refused ORDER BY path"""
         )
         return [Skipped(os.fsdecode(path), reason, bool(picture)) for path, reason, picture in rows]
-
-    def contents(self) -> bytes:
-        """Return 32 bytes that stand for the set of photos found, whatever their files are called."""
-        digest = sha256()
-        for (content,) in self._rows(f"SELECT DISTINCT sha256 FROM {_PRESENT} ORDER BY sha256"):
-            digest.update(content)
-        return digest.digest()
 
     # What the encoder and the head said
 

@@ -34,6 +34,7 @@ NOTHING = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, n
 
 
 def finish(store: Store, candidates: Candidates | None = NOTHING) -> None:
+    photos = store.photos()
     run = Run(
         1.0,
         2.0,
@@ -41,9 +42,9 @@ def finish(store: Store, candidates: Candidates | None = NOTHING) -> None:
         Settings(protect=("/p",), keep=("oldest", "path"), prefer=("a",)),
         "w",
         1.0,
-        store.contents(),
+        photos.photos.contents(),
     )
-    store.finish(run, candidates, store.photos().ids)
+    store.finish(run, candidates, photos.ids)
 
 
 def three_photos(store: Store) -> np.ndarray:

@@ -365,6 +365,6 @@ def collect(
         np.concatenate([getattr(v, side) for v in verdicts] or [np.empty(0, np.int64)]) for side in ("left", "right")
     )
     every = Candidates(left, right, np.zeros(len(left), np.float32))
-    done = Run(started, machine.clock(), tuple(roots), job.settings, weights.name, recall, store.contents())
+    done = Run(started, machine.clock(), tuple(roots), job.settings, weights.name, recall, photos.photos.contents())
     store.finish(done, every, photos.ids)
     return last_report(store)
