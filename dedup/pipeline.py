@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from dedup import files
-from dedup.recall import Report, compared_before, report_of, totals_of
+from dedup.recall import Compared, Report, all_seen, compared_before, kept_pixels, report_of, totals_of
 from dedup.store import Run, Store
 from dedup.types import Settings, Totals
 from dedup.version import decoders
@@ -71,8 +71,10 @@ def _find(
     """
     store.begin(listing, weights=weights.name, reader=decoders())
     unknown = store.unknown()
-    found = None if unknown else compared_before(store, weights.name, weights.line, settings)
-    if found is None:
+    before = None if unknown else compared_before(store, weights.name, weights.line, settings)
+    if before:
+        found = before
+    else:
         from dedup import stages
 
         # read and decode -> encode
@@ -83,9 +85,17 @@ def _find(
     done = Run(started, machine.clock(), tuple(roots), settings, weights.name, found.recall, contents)
     store.finish(done, found.verdicts if found.fresh else None, found.photos.ids)
     report = report_of(done, found, store)
-    if not unknown or not store.unknown():  # a file that is too young is opened again, and may be another one then
+    if before or _is_settled(found, store, weights, settings):
         store.remember(_terms(listing, roots, weights, settings), totals_of(report))
     return report
+
+
+def _is_settled(found: Compared, store: Store, weights: Shipped, settings: Settings) -> bool:
+    """Return whether the next scan of these files would open none; one that is too young may change unseen."""
+    if store.unknown():
+        return False
+    scores = store.candidates(found.photos.ids)
+    return all_seen(found, scores, kept_pixels(scores, found.photos, store), weights.line, settings)
 
 
 def _terms(listing: files.Listing, roots: Sequence[str], weights: Shipped, settings: Settings) -> bytes:

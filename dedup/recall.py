@@ -86,11 +86,18 @@ def compared_before(store: Store, weights: str, line: decide.Line, settings: Set
     if last is None:
         return None
     found, scores, pixels = remembered(last, photos, store)
-    N = len(photos.ids)
+    missing = missing_pairs(photos.photos, found.verdicts, settings, store.decisions())
+    return found if all_seen(found, scores, pixels, line, settings) and not len(missing) else None
+
+
+def all_seen(
+    found: Compared, scores: Scores, pixels: dict[int, bytes | None], line: decide.Line, settings: Settings
+) -> bool:
+    """Return whether no file has to be looked at again; one that could not be had may be there the next time."""
+    N = len(found.photos.ids)
     wanted = (decide.worth_a_look(scores, line) | decide.of_stars(scores, found.groups, N)) & settings.confirm
     unseen = wanted & ~np.isin(scores.keys(N), found.looks.keys(N))
-    missing = missing_pairs(photos.photos, found.verdicts, settings, store.decisions())
-    return None if unseen.any() or None in pixels.values() or len(missing) else found
+    return not unseen.any() and None not in pixels.values()
 
 
 def remembered(last: Run, photos: Photos, store: Store) -> tuple[Compared, Scores, dict[int, bytes | None]]:

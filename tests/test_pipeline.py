@@ -353,7 +353,12 @@ class Count:
         self.weights, self.root, self.db = weights, root, str(db)
 
     def __call__(
-        self, *more: Path, settings: Settings = DEFAULT, weights: Shipped | None = None, clock: object = later
+        self,
+        *more: Path,
+        settings: Settings = DEFAULT,
+        weights: Shipped | None = None,
+        clock: Callable[[], float] = later,
+        progress: Callable[[str, int, int], None] = lambda stage, done, of: None,
     ) -> tuple[bool, Totals]:
         with Store(self.db, scanning=True) as store:
             runs = store.count("run")
@@ -363,7 +368,7 @@ class Count:
                 store=store,
                 weights=weights or self.weights,
                 settings=settings,
-                machine=Machine(1, lambda stage, done, of: None, clock=clock),  # type: ignore[arg-type]
+                machine=Machine(1, progress, clock),
             )
             assert store.last_run() == run
             return store.count("run") > runs, totals
@@ -465,3 +470,19 @@ def test_file_that_was_too_young_is_opened_again(count: Count) -> None:
     assert count(clock=time.time)[0]
     assert count()[0]  # it is not known by its times
     assert not count()[0]
+
+
+def test_file_that_could_not_be_looked_at_again_is_tried_the_next_time(count: Count) -> None:
+    (count.root / "new").mkdir()
+    scene(1).resize((320, 240)).save(count.root / "new" / "small.jpg")
+
+    def hidden(stage: str, done: int, of: int) -> None:
+        if stage == "comparing" and (count.root / "new").exists():
+            (count.root / "new").rename(count.root.parent / "away")
+
+    assert count(progress=hidden)[0]
+    (count.root.parent / "away").rename(count.root / "new")  # the file is as it was, by all that stat() says
+    looked: set[str] = set()
+    new, totals = count(progress=lambda stage, done, of: looked.add(stage))
+    assert (new, totals.duplicates, "looking twice" in looked) == (True, 3, True)
+    assert count() == (False, totals)
