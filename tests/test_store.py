@@ -197,6 +197,18 @@ def test_unknown_keep_rule_in_the_last_run_is_damage(path: str) -> None:
         store.last_run()
 
 
+def test_figures_that_cannot_be_read_are_damage(path: str) -> None:
+    with Store(path, scanning=True) as store:
+        three_photos(store)
+        finish(store)
+        store.remember(b"terms", Totals(3, 3, 0, 0, 0, 0, 0))
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE total SET figures = replace(figures, 'files', 'filed')")
+    db.close()
+    with Store(path, scanning=True) as store, pytest.raises(StoreUnusable, match="damaged"):
+        store.rerun(b"terms", started_at=1.0, ended_at=2.0)
+
+
 def test_database_of_the_first_version_is_brought_up_and_nothing_is_read_again(path: str) -> None:
     db = sqlite3.connect(path)
     for statement in _MIGRATIONS[0]:
