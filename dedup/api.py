@@ -225,7 +225,7 @@ def load_encoder(*, device: str = "cpu") -> Encoder:
 def _report(found: recall.Report, db: Path) -> Report:
     groups = tuple(_group(number, list(rows)) for number, rows in groupby(report.group_rows(found), _GROUP))
     skipped = tuple(Skipped(Path(s.path), s.reason, s.picture) for s in found.skipped)
-    files = sum(len(photo.files) for photo in found.photos.photos) + len(skipped)
+    files = recall.totals_of(found).files
     return Report(groups, skipped, files, found.run.ended_at - found.run.started_at, db, found)
 
 

@@ -12,6 +12,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
 from logging.handlers import RotatingFileHandler
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from dedup.recall import Report
     from dedup.runners import Machine
     from dedup.schedule import Job
-    from dedup.store import Attempt, Store
-    from dedup.types import Comparison, Couple, Explained, Plan, Settings
+    from dedup.store import Attempt, Run, Store
+    from dedup.types import Comparison, Couple, Explained, Plan, Settings, Totals
     from dedup.weights import Shipped
 
 _SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
@@ -229,14 +230,12 @@ def scan(
     at: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH, and remember what was seen."""
-    from dedup import report
     from dedup.files import folder
     from dedup.runners import Machine
     from dedup.types import Settings
     from dedup.weights import shipped
 
-    for file in output:
-        report.format_of(file)
+    check_outputs(output)
     roots = [p if engine == "ray" and "://" in p else folder(p) for p in path]
     settings = Settings(
         min_probability=min_probability,
@@ -249,7 +248,7 @@ def scan(
     )
     with Log(json_log, quiet=quiet, seconds=max_time) as log:
         machine = Machine(workers, log.progress, time.time)
-        result, figures = scanned(
+        figures = scanned(
             roots, output, settings, machine, shipped(device=device), exclude=exclude, db=os.path.abspath(db), log=log,
             cluster=(address, at) if engine == "ray" else None,
         )  # fmt: skip
@@ -257,19 +256,27 @@ def scan(
         click.echo(summary(figures) if sys.stdout.isatty() else line_of(figures, roots))
         if sys.stdout.isatty():
             click.echo(printable(f"Next: {next_command(figures, path, output, include)}{same_database(ctx)}"))
-    sys.exit(exit_code(result, fail_if_found=fail_if_found))
+    sys.exit(exit_code(figures, fail_if_found=fail_if_found))
+
+
+def check_outputs(output: Sequence[str]) -> None:
+    """Raise BadUsage if a name stands for no format."""
+    if output:
+        from dedup.report import format_of  # loads more than a scan that finds nothing new takes
+
+        for file in output:
+            format_of(file)
 
 
 def scanned(
     roots: list[str], output: Sequence[str], settings: Settings, machine: Machine, weights: Shipped,
     *, exclude: Sequence[str], db: str, log: Log, cluster: tuple[str | None, str | None] | None = None,
-) -> tuple[Report, dict[str, Any]]:  # fmt: skip
-    """Return what a scan found, and its figures; by then the groups are written to the output files.
+) -> dict[str, Any]:  # fmt: skip
+    """Return the figures of a scan; by then the groups are written to the output files.
 
     cluster: address of a Ray cluster, and where it keeps what it has done; None: this machine.
     """
-    from dedup import report
-    from dedup.pipeline import find_duplicates
+    from dedup.pipeline import count_duplicates, find_duplicates
     from dedup.store import Store
 
     with log.failures(), Store(db, scanning=True) as store, on_record(store, roots, log) as figures:
@@ -278,14 +285,24 @@ def scanned(
         }  # fmt: skip
         if cluster:
             result, counts = on_cluster(roots, *cluster, terms)
+            figures |= written(result, output, store, machine) | counts
+        elif output:
+            figures |= written(find_duplicates(roots, **terms), output, store, machine)
         else:
-            result, counts = find_duplicates(roots, **terms), {}
-        for file in output:
-            explained = why(result, store, machine.workers)
-            report.write(result, "groups", report.format_of(file), file, explained=explained)
-        figures |= totals(result) | counts
+            figures |= totals(*count_duplicates(roots, **terms))
     log.event("finished", **figures)
-    return result, figures
+    return figures
+
+
+def written(result: Report, output: Sequence[str], store: Store, machine: Machine) -> dict[str, Any]:
+    """Write the groups to the output files; return the figures."""
+    from dedup import report
+    from dedup.recall import totals_of
+
+    for file in output:
+        explained = why(result, store, machine.workers)
+        report.write(result, "groups", report.format_of(file), file, explained=explained)
+    return totals(result.run, totals_of(result))
 
 
 def next_command(figures: dict[str, Any], path: Sequence[str], output: Sequence[str], include: str | None) -> str:
@@ -362,22 +379,9 @@ def outcome_of(error: DedupError) -> str:
     return "stopped" if isinstance(error, OutOfTime) else "failed"
 
 
-def totals(result: Report) -> dict[str, Any]:
+def totals(run: Run, counted: Totals) -> dict[str, Any]:
     """Return the figures of a scan that a person or a script asks for first."""
-    photos = result.photos.photos
-    duplicates = [(len(photos[g.keeper].files) - 1, g.keeper) for g in result.groups]
-    duplicates += [(len(photos[d.photo].files), d.photo) for g in result.groups for d in g.duplicates]
-    return {
-        "files": sum(len(p.files) for p in photos) + len(result.skipped),
-        "photos": sum(len(p.files) for p in photos),
-        "groups": len(result.groups),
-        "duplicates": sum(n for n, _ in duplicates),
-        "bytes": sum(n * photos[i].size for n, i in duplicates),
-        "skipped": sum(s.picture for s in result.skipped),
-        "other": sum(not s.picture for s in result.skipped),
-        "recall": round(result.run.recall, 4),
-        "seconds": round(result.run.ended_at - result.run.started_at, 1),
-    }
+    return asdict(counted) | {"recall": round(run.recall, 4), "seconds": round(run.ended_at - run.started_at, 1)}
 
 
 def summary(figures: dict[str, Any]) -> str:
@@ -405,10 +409,10 @@ def line_of(figures: dict[str, Any], roots: Sequence[str]) -> str:
     return f"dedup scan {printable(', '.join(roots))}: {said}"
 
 
-def exit_code(result: Report, *, fail_if_found: bool) -> int:
-    if fail_if_found and result.groups:
+def exit_code(figures: dict[str, Any], *, fail_if_found: bool) -> int:
+    if fail_if_found and figures["groups"]:
         return _FOUND
-    return _SKIPPED if any(s.picture for s in result.skipped) else 0
+    return _SKIPPED if figures["skipped"] else 0
 
 
 class Log:
@@ -981,7 +985,7 @@ def demo(folder: str, no_browser: bool) -> None:
     photos = make_album(folder)
     with Log(None, quiet=False, seconds=None) as log:
         machine = Machine(os.cpu_count() or 1, log.progress, time.time)
-        _, figures = scanned([photos], [page], Settings(), machine, shipped(), exclude=(), db=db, log=log)
+        figures = scanned([photos], [page], Settings(), machine, shipped(), exclude=(), db=db, log=log)
     click.echo(summary(figures))
     click.echo(printable(f"Report: {page}"))
     if has_display() and not no_browser:

@@ -77,9 +77,7 @@ def decide(photos: Sequence[Photo], scores: Scores, looks: Looks, pixels: dict[i
     times, a copy is less likely. Plain pictures are UNDECIDED.
     pixels: SHA-256 of the decoded pixels of the photos that perhaps_identical() names; None where it cannot be had.
     """
-    at = {key: row for row, key in enumerate(looks.keys(len(photos)).tolist())}
-    rows = np.array([at.get(key, -1) for key in scores.keys(len(photos)).tolist()], np.int64)
-    seen = rows >= 0
+    rows, seen = _rows_of(scores.keys(len(photos)), looks.keys(len(photos)))
     copy, similar = scores.copy.copy(), scores.similar.copy()
     copy[seen], similar[seen] = looks.copy[rows[seen]], looks.similar[rows[seen]]
     for row in np.flatnonzero(copy >= 0.5).tolist():
@@ -112,9 +110,22 @@ def likeliest(copy: Floats, similar: Floats) -> NDArray[np.int8]:
 
 
 def _suspect_rows(photos: Sequence[Photo], scores: Scores) -> Indices:
-    shapes = np.array([(p.width, p.height) for p in photos], np.int64).reshape(-1, 2)
-    same_shape = (shapes[scores.left] == shapes[scores.right]).all(1)
-    return np.flatnonzero(same_shape & (scores.similarity >= _NEARLY_EQUAL))
+    near = np.flatnonzero(scores.similarity >= _NEARLY_EQUAL)
+    pairs = np.stack([scores.left[near], scores.right[near]])
+    numbers, at = np.unique(pairs, return_inverse=True)
+    shapes = np.array([(p.width, p.height) for p in map(photos.__getitem__, numbers.tolist())], np.int64).reshape(-1, 2)
+    left, right = shapes[at.reshape(pairs.shape)]
+    same: Indices = near[(left == right).all(1)]
+    return same
+
+
+def _rows_of(wanted: Indices, keys: Indices) -> tuple[Indices, NDArray[np.bool_]]:
+    """Return in which row of keys, where each is once, each wanted one is, and whether it is there at all."""
+    if not len(keys):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
+    order = np.argsort(keys)
+    rows = order[np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)]
+    return rows, keys[rows] == wanted
 
 
 def _other_moment(one: Photo, other: Photo) -> bool:

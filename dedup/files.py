@@ -10,8 +10,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import translate
+from functools import partial
+from hashlib import sha256
+from operator import attrgetter
 
 from dedup.errors import BadUsage
 from dedup.types import File, Skipped
@@ -40,9 +46,51 @@ LEFT_OUT_OF_LIBRARIES = frozenset(
     {"resources", "database", "private", "internal", "external", "scopes", "thumbnails", "previews", "caches"}
 )
 
+_FIGURES = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_dev", "st_ino")  # those of a File, in its order
 
-def walk(roots: Sequence[str], *, exclude: Sequence[str] = ()) -> Iterator[File | Skipped]:
-    """Return every regular file below the roots, each once however the roots overlap, in no particular order.
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What stat() saw in one folder, as columns, so that a file costs little more than its name.
+
+    names: of its files, a slash between two.   stats: size, mtime_ns, ctime_ns, device, inode of each in turn.
+    """
+
+    path: str
+    names: str
+    stats: array[int]
+    skipped: tuple[Skipped, ...] = ()
+
+    def __iter__(self) -> Iterator[File | Skipped]:
+        prefix, one = os.path.join(self.path, ""), iter(self.stats)
+        for name, *seen in zip(self.names.split("/"), one, one, one, one, one, strict=False):  # no file: one name, ""
+            yield File(prefix + name, *seen)
+        yield from self.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Every file found, each once, in no particular order."""
+
+    folders: tuple[Folder, ...]
+
+    def __iter__(self) -> Iterator[File | Skipped]:
+        for folder in self.folders:
+            yield from folder
+
+    def digest(self) -> bytes:
+        """Return 32 bytes that no other listing has; the same files in another order are another listing."""
+        digest = sha256()
+        for folder in self.folders:
+            skipped = [(one.path, one.reason, one.picture) for one in folder.skipped]
+            about = repr((len(folder.stats), folder.path, folder.names, skipped))  # repr escapes what is not UTF-8
+            digest.update(about.encode())
+            digest.update(folder.stats)
+        return digest.digest()
+
+
+def walk(roots: Sequence[str], *, exclude: Sequence[str] = ()) -> Listing:
+    """Return every regular file below the roots, each once however the roots overlap.
 
     A root may be a folder, a file, or a symbolic link to either; links below a root are not followed.
     exclude: globs with * ? [...], case-sensitive, compared as a whole with the name, with the absolute path, and with
@@ -52,7 +100,7 @@ def walk(roots: Sequence[str], *, exclude: Sequence[str] = ()) -> Iterator[File 
     Raises BadUsage, before anything is walked, if a root is missing or cannot be read.
     """
     excluded = re.compile("|".join(translate(glob.rstrip("/") or glob) for glob in exclude)) if exclude else None
-    return _walk_all([_checked(root) for root in roots], excluded)
+    return Listing(tuple(_walk_all([_checked(root) for root in roots], excluded)))
 
 
 def folder(path: str) -> str:
@@ -83,19 +131,20 @@ def _checked(root: str) -> tuple[str, os.stat_result]:
     return path, seen
 
 
-def _walk_all(roots: list[tuple[str, os.stat_result]], excluded: re.Pattern[str] | None) -> Iterator[File | Skipped]:
-    done: set[str] = set()  # real paths of folders listed and of files named as roots
+def _walk_all(roots: list[tuple[str, os.stat_result]], excluded: re.Pattern[str] | None) -> Iterator[Folder]:
+    named: set[str] = set()  # real paths of files that are roots
+    done: set[str] = set()  # real paths of folders listed
     for root, seen in roots:
         real = os.path.realpath(root)
-        if stat.S_ISREG(seen.st_mode) and real not in done:
-            done.add(real)
-            yield _file(root, seen)
+        if stat.S_ISREG(seen.st_mode) and real not in named:
+            named.add(real)
+            yield Folder(*os.path.split(root), array("q", _FIGURES(seen)))
     for root, seen in roots:
         if stat.S_ISDIR(seen.st_mode):
-            yield from _walk(root, done, excluded)
+            yield from _walk(root, named, done, excluded)
 
 
-def _walk(root: str, done: set[str], excluded: re.Pattern[str] | None) -> Iterator[File | Skipped]:
+def _walk(root: str, named: set[str], done: set[str], excluded: re.Pattern[str] | None) -> Iterator[Folder]:
     prefix = len(os.path.join(root, ""))
     # No link is followed below a root, so the real path of a folder is that of the root and the same tail.
     waiting = [(root, os.path.realpath(root))]
@@ -104,44 +153,71 @@ def _walk(root: str, done: set[str], excluded: re.Pattern[str] | None) -> Iterat
         if real in done:
             continue
         done.add(real)
+        left_out = partial(_is_unwanted, folder, real, named, prefix, excluded) if named or excluded else None
         try:
-            with os.scandir(folder) as listing:
-                entries = list(listing)
+            with _opened(folder) as place, os.scandir(place) as entries:
+                files, folders = _sorted(folder, entries, left_out)
         except OSError as error:
-            yield Skipped(folder, f"{_words(error)}: the folder cannot be listed")
+            yield Folder(folder, "", array("q"), (Skipped(folder, f"{_words(error)}: the folder cannot be listed"),))
             continue
+        yield files
         library = folder.lower().endswith(LIBRARY_SUFFIXES)
-        for entry in entries:
-            if entry.name.startswith(".") or entry.is_symlink():
-                continue
-            if excluded and _is_excluded(excluded, entry, prefix):
+        below = [name for name in folders if not _is_left_out(name.lower(), in_library=library)]
+        waiting += [(os.path.join(folder, name), os.path.join(real, name)) for name in below]
+
+
+@contextmanager
+def _opened(folder: str) -> Iterator[str | int]:
+    """Give what scandir() lists: where the system can, the open folder, below which it looks up a name and no path."""
+    if os.scandir not in os.supports_fd:
+        yield folder
+        return
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield place
+    finally:
+        os.close(place)
+
+
+def _sorted(
+    folder: str, entries: Iterable[os.DirEntry[str]], left_out: Callable[[str], bool] | None
+) -> tuple[Folder, list[str]]:
+    """Return the files among the entries of a folder, and the names of its folders; neither hidden ones nor links.
+
+    A scan that finds nothing new spends its time in this loop.
+    """
+    names, folders, stats, skipped = [], [], array("q"), []
+    for entry in entries:
+        name = entry.name
+        try:
+            if name.startswith(".") or entry.is_symlink() or (left_out and left_out(name)):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                if not _is_left_out(entry.name.lower(), in_library=library):
-                    waiting.append((entry.path, os.path.join(real, entry.name)))
-            elif os.path.join(real, entry.name) not in done:
-                yield _stat(entry)
+                folders.append(name)
+                continue
+            seen = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            skipped.append(Skipped(os.path.join(folder, name), _words(error)))
+            continue
+        if stat.S_ISREG(seen.st_mode):
+            names.append(name)
+            stats.extend(_FIGURES(seen))
+        else:
+            skipped.append(Skipped(os.path.join(folder, name), "not a regular file", picture=False))
+    return Folder(folder, "/".join(names), stats, tuple(skipped)), folders
 
 
-def _is_excluded(excluded: re.Pattern[str], entry: os.DirEntry[str], prefix: int) -> bool:
-    return any(excluded.match(text) for text in (entry.name, entry.path, entry.path[prefix:]))
+def _is_unwanted(
+    folder: str, real: str, named: set[str], prefix: int, excluded: re.Pattern[str] | None, name: str
+) -> bool:
+    """Return whether an entry of a folder is excluded, or was found as a root already."""
+    path = os.path.join(folder, name)
+    texts = (name, path, path[prefix:])
+    return os.path.join(real, name) in named or (excluded is not None and any(map(excluded.match, texts)))
 
 
 def _is_left_out(name: str, *, in_library: bool) -> bool:
     return name in LEFT_OUT or name.endswith(LEFT_OUT_SUFFIXES) or (in_library and name in LEFT_OUT_OF_LIBRARIES)
-
-
-def _stat(entry: os.DirEntry[str]) -> File | Skipped:
-    try:
-        return _file(entry.path, entry.stat(follow_symlinks=False))
-    except OSError as error:
-        return Skipped(entry.path, _words(error))
-
-
-def _file(path: str, seen: os.stat_result) -> File | Skipped:
-    if not stat.S_ISREG(seen.st_mode):
-        return Skipped(path, "not a regular file", picture=False)
-    return File(path, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_dev, seen.st_ino)
 
 
 def _words(error: OSError) -> str:

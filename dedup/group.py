@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from dedup.columns import held_by_several
 from dedup.errors import BadUsage
 from dedup.types import (
     KEEP,
@@ -146,11 +147,11 @@ def group(
 
     Also a group: a photo without matches that several files hold. In the order of the keepers' photo numbers.
     """
-    edges = _edges(photos, verdicts, settings, decisions)
-    members = sorted(edges.matched.keys() | {i for i, photo in enumerate(photos) if len(photo.files) > 1})
+    edges, several = _edges(photos, verdicts, settings, decisions), frozenset(held_by_several(photos))
+    members = sorted({*edges.matched, *several})
     groups = []
     for keeper, star in _stars(photos, members, edges, settings, decisions):
-        if star or len(photos[keeper].files) > 1:
+        if star or keeper in several:
             matched = edges.matched[keeper] if star else {}
             duplicates = (_duplicate(photos, keeper, i, matched[i], verdicts, settings, decisions) for i in star)
             groups.append(Group(keeper, tuple(duplicates)))

@@ -5,16 +5,21 @@ files -> read and decode -> encode -> index -> verify -> confirm -> decide -> gr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from dedup import files, proofs
-from dedup.read import decoders
-from dedup.recall import Report, compared_before, report_of
-from dedup.runners import Machine
+from dedup.recall import Compared, Report, all_seen, compared_before, kept_pixels, report_of, totals_of
 from dedup.store import Run, Store
-from dedup.types import Settings
-from dedup.weights import Shipped
+from dedup.types import Settings, Totals
+from dedup.version import decoders
+
+if TYPE_CHECKING:  # what starts processes is not asked for where nothing is new
+    from dedup.runners import Machine
+    from dedup.weights import Shipped
 
 
 def find_duplicates(
@@ -26,16 +31,50 @@ def find_duplicates(
     settings: Settings,
     machine: Machine,
 ) -> Report:
-    """Return the groups of near-duplicate photos under `roots`. Changes no file but the store.
+    """Return the groups of near-duplicate photos under `roots`. Changes no file but the store."""
+    started = machine.clock()
+    return _find(files.walk(roots, exclude=exclude), roots, started, store, weights, settings, machine)
+
+
+def count_duplicates(
+    roots: Sequence[str],
+    *,
+    exclude: Sequence[str],
+    store: Store,
+    weights: Shipped,
+    settings: Settings,
+    machine: Machine,
+) -> tuple[Run, Totals]:
+    """Return what find_duplicates() would find, counted; where nothing changed, as the last scan wrote it down."""
+    started = machine.clock()
+    found = files.walk(roots, exclude=exclude)
+    known = store.rerun(_terms(found, roots, weights, settings), started_at=started, ended_at=machine.clock())
+    if known:
+        return known
+    report = _find(found, roots, started, store, weights, settings, machine)
+    return report.run, totals_of(report)
+
+
+def _find(
+    listing: files.Listing,
+    roots: Sequence[str],
+    started: float,
+    store: Store,
+    weights: Shipped,
+    settings: Settings,
+    machine: Machine,
+) -> Report:
+    """Return what find_duplicates() does, of files that are listed.
 
     What the store knows already is not done again: files by their times, photos by content, pairs by both contents.
     Where all is known, neither the networks nor the search are even loaded.
     """
-    started = machine.clock()
-    store.begin(files.walk(roots, exclude=exclude), weights=weights.name, reader=decoders())
+    store.begin(listing, weights=weights.name, reader=decoders())
     unknown = store.unknown()
-    found = None if unknown else compared_before(store, weights.name, weights.line, settings)
-    if found is None:
+    before = None if unknown else compared_before(store, weights.name, weights.line, settings)
+    if before:
+        found = before
+    else:
         from dedup import stages
 
         with proofs.folder_of(store.path) as folder:
@@ -44,6 +83,24 @@ def find_duplicates(
             stages.describe(unknown, store, weights.load(), machine, started_ns=int(started * 1e9))
             # index -> verify -> confirm -> decide -> group
             found = stages.compare(store.photos(), store, weights.load(), settings, machine)
-    done = Run(started, machine.clock(), tuple(roots), settings, weights.name, found.recall, store.contents())
+    contents = found.photos.photos.contents()
+    done = Run(started, machine.clock(), tuple(roots), settings, weights.name, found.recall, contents)
     store.finish(done, found.verdicts if found.fresh else None, found.photos.ids)
-    return report_of(done, found, store)
+    report = report_of(done, found, store)
+    if before or _is_settled(found, store, weights, settings):
+        store.remember(_terms(listing, roots, weights, settings), totals_of(report))
+    return report
+
+
+def _is_settled(found: Compared, store: Store, weights: Shipped, settings: Settings) -> bool:
+    """Return whether the next scan of these files would open none; one that is too young may change unseen."""
+    if store.unknown():
+        return False
+    scores = store.candidates(found.photos.ids)
+    return all_seen(found, scores, kept_pixels(scores, found.photos, store), weights.line, settings)
+
+
+def _terms(listing: files.Listing, roots: Sequence[str], weights: Shipped, settings: Settings) -> bytes:
+    """Return 32 bytes that stand for all that decides what a scan finds, besides what is stored."""
+    terms = json.dumps([roots, asdict(settings), weights.name, decoders()])
+    return sha256(listing.digest() + terms.encode()).digest()

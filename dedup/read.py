@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from typing import IO
 
 import numpy as np
@@ -24,7 +22,6 @@ from dedup.errors import NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, sniff
 from dedup.types import File, Homography, Picture, Skipped
 from dedup.units import RAW_SUFFIXES
-from dedup.version import __version__
 
 _MOST = 4 << 30  # bytes; a larger file is no photo
 # A file of such a name that holds no picture has come to harm; any other is simply something else.
@@ -61,15 +58,6 @@ class Rejected:
 
     skipped: Skipped
     lasting: bool
-
-
-def decoders() -> str:
-    """Return the names and versions of what decodes; what others refused may be read by these."""
-    found = [f"dedup {__version__}"]
-    for package in ("pillow", "pillow-heif", "rawpy", "pillow-jxl-plugin"):
-        with suppress(PackageNotFoundError):
-            found.append(f"{package} {version(package)}")
-    return ", ".join(found)
 
 
 def read_photo(task: Task) -> Reading | Rejected:

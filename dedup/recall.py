@@ -20,6 +20,7 @@ from dedup.types import (
     Scores,
     Settings,
     Skipped,
+    Totals,
     Verdicts,
 )
 
@@ -54,7 +55,7 @@ def last_report(store: Store) -> Report:
     store.recollect()
     last = store.last_run()
     assert last is not None
-    found, _, _ = remembered(last, store)
+    found, _, _ = remembered(last, store.photos(), store)
     return report_of(last, found, store)
 
 
@@ -63,22 +64,43 @@ def report_of(run: Run, found: Compared, store: Store) -> Report:
     return Report(run, found.photos, store.skipped(), found.verdicts, found.groups, store.decisions(), found.looks)
 
 
+def totals_of(report: Report) -> Totals:
+    """Return how much there is of what a person or a script asks for first."""
+    photos = report.photos.photos
+    duplicates = [(len(photos[g.keeper].files) - 1, g.keeper) for g in report.groups]
+    duplicates += [(len(photos[d.photo].files), d.photo) for g in report.groups for d in g.duplicates]
+    return Totals(
+        files=photos.files + len(report.skipped),
+        photos=photos.files,
+        groups=len(report.groups),
+        duplicates=sum(n for n, _ in duplicates),
+        bytes=sum(n * photos[i].size for n, i in duplicates),
+        skipped=sum(one.picture for one in report.skipped),
+        other=sum(not one.picture for one in report.skipped),
+    )
+
+
 def compared_before(store: Store, weights: str, line: Line, settings: Settings) -> Compared | None:
     """Return what the last scan made of the photos found now; None if a part of it has to be computed first."""
-    last = last_alike(store, weights, settings)
+    photos = store.photos()
+    last = last_alike(photos, store, weights, settings)
     if last is None:
         return None
-    found, scores, pixels = remembered(last, store)
-    photos, N = found.photos.photos, len(found.photos.ids)
+    found, scores, pixels = remembered(last, photos, store)
+    missing = missing_pairs(photos.photos, found.verdicts, settings, store.decisions())
+    return found if all_seen(found, scores, pixels, line, settings) and not len(missing) else None
+
+
+def all_seen(found: Compared, scores: Scores, pixels: dict[int, bytes | None], line: Line, settings: Settings) -> bool:
+    """Return whether no file has to be looked at again; one that could not be had may be there the next time."""
+    N = len(found.photos.ids)
     wanted = (decide.worth_a_look(scores, line) | decide.of_stars(scores, found.groups, N)) & settings.confirm
     unseen = wanted & ~np.isin(scores.keys(N), found.looks.keys(N))
-    missing = missing_pairs(photos, found.verdicts, settings, store.decisions())
-    return None if unseen.any() or None in pixels.values() or len(missing) else found
+    return not unseen.any() and None not in pixels.values()
 
 
-def remembered(last: Run, store: Store) -> tuple[Compared, Scores, dict[int, bytes | None]]:
+def remembered(last: Run, photos: Photos, store: Store) -> tuple[Compared, Scores, dict[int, bytes | None]]:
     """Return what the last scan makes of its candidates, what the head said of them, and the pixels that are known."""
-    photos = store.photos()
     scores, looks = store.candidates(photos.ids), kept_looks(photos, store, last.weights, last.settings)
     pixels = kept_pixels(scores, photos, store)
     verdicts = decide.decide(photos.photos, scores, looks, pixels)
@@ -86,10 +108,10 @@ def remembered(last: Run, store: Store) -> tuple[Compared, Scores, dict[int, byt
     return Compared(photos, verdicts, groups, looks, last.recall, fresh=False), scores, pixels
 
 
-def last_alike(store: Store, weights: str, settings: Settings) -> Run | None:
-    """Return the last scan if it found the same contents as are found now, on the same terms."""
+def last_alike(photos: Photos, store: Store, weights: str, settings: Settings) -> Run | None:
+    """Return the last scan if it found the contents that these photos are, on the same terms."""
     last = store.last_run()
-    same = last and (last.contents, last.weights, last.settings) == (store.contents(), weights, settings)
+    same = last and (last.contents, last.weights, last.settings) == (photos.photos.contents(), weights, settings)
     return last if same else None
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from dedup.columns import held_by_several
 from dedup.errors import BadUsage, DedupError
 from dedup.gallery import done_to
 from dedup.group import best_files, in_order
@@ -74,9 +75,9 @@ def pair_rows(report: Report) -> Iterator[Row]:
     A photo stands there with the path that sorts first; its other files follow, each as exact to that one.
     """
     photos, verdicts = report.photos.photos, report.verdicts
-    for photo in photos:
-        for other in photo.files[1:]:
-            yield dict(zip(PAIRS, (photo.files[0].path, other.path, Relation.EXACT.word, 1.0, 1.0), strict=True))
+    for files in (photos[i].files for i in held_by_several(photos)):
+        for other in files[1:]:
+            yield dict(zip(PAIRS, (files[0].path, other.path, Relation.EXACT.word, 1.0, 1.0), strict=True))
     for row in np.lexsort((verdicts.right, verdicts.left, -verdicts.copy)).tolist():
         paths = sorted(photos[int(side[row])].files[0].path for side in (verdicts.left, verdicts.right))
         relation = Relation(int(verdicts.relation[row])).word
@@ -100,9 +101,10 @@ def skipped_rows(report: Report) -> Iterator[Row]:
 
 def decision_rows(report: Report) -> Iterator[Row]:
     """Yield a row a decision; the paths are where the photos lay at the last scan, and nothing depends on them."""
-    paths = {photo.sha256: photo.files[0].path for photo in report.photos.photos}
     rows = [("not-duplicate", a, b) for a, b in sorted(report.decisions.apart)]
     rows += [("keep", digest, "") for digest in sorted(report.decisions.kept)]
+    wanted = {digest for _, *both in rows for digest in both}
+    paths = {photo.sha256: photo.files[0].path for photo in report.photos.photos if photo.sha256 in wanted}
     for word, a, b in rows:
         yield dict(zip(DECISIONS, (word, a, b, paths.get(a, ""), paths.get(b, "")), strict=True))
 

@@ -107,7 +107,7 @@ def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, 
 
     Where the last scan found the same contents on the same terms, its candidates are these.
     """
-    last = last_alike(store, weights.name, settings)
+    last = last_alike(photos, store, weights.name, settings)
     if last:
         recall = last.recall
         verdicts = second_look(store.candidates(photos.ids), photos, store, weights, settings, machine)
@@ -244,7 +244,6 @@ def known_pixels(scores: Scores, photos: Photos, store: Store, machine: Machine)
 
 def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, machine: Machine) -> None:
     """Look at the files of these pairs, and keep what is seen."""
-    files = [file_of(photo) for photo in photos.photos]
     logits = np.zeros((len(scores), 3), np.float32)
 
     def tasks() -> Iterator[tuple[Pair, ...]]:
@@ -256,7 +255,10 @@ def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, m
             logits[rows] = verify.pair_logits(weights.head, left, right, some.similarity, device=weights.device)
             guesses = verify.transforms(weights.head, left, right, device=weights.device)
             columns = zip(rows.tolist(), some.left.tolist(), some.right.tolist(), guesses, strict=True)
-            pairs = [Pair(row, files[a], files[b], tuple(guess), machine.proofs) for row, a, b, guess in columns]
+            pairs = [
+                Pair(row, file_of(photos.photos[a]), file_of(photos.photos[b]), tuple(guess), machine.proofs)
+                for row, a, b, guess in columns
+            ]
             parts = [tuple(pairs[n : n + _LOOKS]) for n in range(0, len(pairs), _LOOKS)]
             yield from interleaved(parts, machine.workers)
 

@@ -12,17 +12,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from itertools import groupby, islice
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from dedup.columns import PhotoColumns, photo_columns
 from dedup.errors import DedupError, StoreBusy, StoreUnusable
-from dedup.read import Reading, Rejected
 from dedup.types import (
     KEEP,
     NOTHING_DECIDED,
@@ -33,11 +32,14 @@ from dedup.types import (
     Looks,
     Maps,
     Neighbours,
-    Photo,
     Scores,
     Settings,
     Skipped,
+    Totals,
 )
+
+if TYPE_CHECKING:  # what opens photos loads their decoders, and a scan that finds nothing new opens none
+    from dedup.read import Reading, Rejected
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -96,6 +98,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             outcome TEXT, result TEXT) STRICT""",
     ),
     (
+        # the figures of the last run, until something changes that they may depend on; terms: of what they were counted
+        "CREATE TABLE total (terms BLOB NOT NULL, figures TEXT NOT NULL) STRICT",
+    ),
+    (
         # glanced: the pair was proposed and stood a glance; otherwise grouping asked about it
         "ALTER TABLE pair ADD COLUMN glanced INTEGER NOT NULL DEFAULT 1",
         # what the last search found, all pairs of which were judged. others: photo numbers, int32, the nearest first
@@ -108,7 +114,7 @@ _ATTEMPTS = 1000  # scans whose record is kept
 _ROWS = 100_000  # rows read or written at once
 _DAMAGED = "damaged; move it away and scan again"
 _MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
-_PRESENT = "found JOIN file USING (path) JOIN photo ON photo.id = file.photo"
+_PRESENT = "found CROSS JOIN file USING (path)"  # in this order, which is that of the paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ class Attempt:
 class Photos:
     """The photos of a run, in the order of their SHA-256; ids[i] is what the database calls photo i."""
 
-    photos: list[Photo]
+    photos: PhotoColumns
     ids: Indices
 
 
@@ -193,11 +199,13 @@ class Store:
             return True
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        """All of it or nothing."""
+    def _change(self, *, totals_stand: bool = False) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing.   totals_stand: a scan would find the same after it."""
         with _translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                if not totals_stand:
+                    self._db.execute("DELETE FROM total")
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
@@ -225,20 +233,16 @@ class Store:
         with self._change() as db:
             _make_lists(db)
             db.execute("INSERT INTO terms VALUES (?, ?)", (weights, reader))
-            for f in files:
-                if isinstance(f, Skipped):
-                    db.execute("INSERT INTO refused VALUES (?, ?, ?)", (os.fsencode(f.path), f.reason, f.picture))
-                else:
-                    db.execute(
-                        "INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)",
-                        (os.fsencode(f.path), f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns),
-                    )
+            refused: list[Skipped] = []
+            db.executemany("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)", _as_rows(files, refused))
+            rows = ((os.fsencode(one.path), one.reason, one.picture) for one in refused)
+            db.executemany("INSERT INTO refused VALUES (?, ?, ?)", rows)
 
     def recollect(self) -> None:
         """Take the list of files that the last finished scan found. Raises StoreUnusable if there was none."""
         if self.last_run() is None:
             raise StoreUnusable(f"{self.path}: no finished scan in this database; run 'dedup scan FOLDER' first")
-        with self._change() as db:
+        with self._change(totals_stand=True) as db:
             _make_lists(db)
             db.execute(
                 """INSERT INTO found SELECT path, device, inode, size, mtime_ns, ctime_ns FROM file
@@ -275,6 +279,8 @@ class Store:
 
         vectors, maps: of the readings that have a picture, in their order. started_ns: when the scan began.
         """
+        from dedup.read import Rejected
+
         described = iter(zip(vectors, maps, strict=True))
         with self._change() as db:
             for files, result in readings:
@@ -286,19 +292,17 @@ class Store:
 
     def photos(self) -> Photos:
         """Return the photos found, each with its files, in the order of their SHA-256."""
-        rows = self._each(
-            f"""SELECT photo.id, sha256, photo.size, width, height, format, taken_at, camera, gps, rating, screenshot,
-                found.path, found.device, found.inode, found.size, found.mtime_ns, found.ctime_ns
-                FROM {_PRESENT} ORDER BY sha256, found.path"""
-        )
-        photos, ids = [], []
-        for (number, digest, *what), same in groupby(rows, key=lambda row: row[:11]):
-            size, width, height, format, taken_at, camera, gps, rating, screenshot = what
-            files = tuple(_file(row[11:]) for row in same)
-            facts = (digest.hex(), size, width, height, format, taken_at, camera)
-            photos.append(Photo(*facts, files, bool(gps), rating, bool(screenshot)))
-            ids.append(number)
-        return Photos(photos, np.array(ids, np.int64))
+        photos = f"""SELECT id, sha256, size, width, height, format, taken_at, camera, gps, rating, screenshot
+                     FROM photo WHERE id IN (SELECT photo FROM {_PRESENT}) ORDER BY sha256"""
+        files = f"""SELECT photo, path, found.size, found.mtime_ns, found.ctime_ns, found.device, found.inode
+                    FROM {_PRESENT} WHERE photo IS NOT NULL ORDER BY path"""
+        with _translated(self.path):
+            self._db.execute("BEGIN")  # both are of one moment
+            try:
+                return Photos(*photo_columns(self._each(photos), self._each(files)))
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("COMMIT")
 
     def skipped(self) -> list[Skipped]:
         """Return the files found that are no photos, in the order of their paths."""
@@ -307,13 +311,6 @@ class Store:
                UNION ALL SELECT path, reason, picture FROM refused ORDER BY path"""
         )
         return [Skipped(os.fsdecode(path), reason, bool(picture)) for path, reason, picture in rows]
-
-    def contents(self) -> bytes:
-        """Return 32 bytes that stand for the set of photos found, whatever their files are called."""
-        digest = sha256()
-        for (content,) in self._rows(f"SELECT DISTINCT sha256 FROM {_PRESENT} ORDER BY sha256"):
-            digest.update(content)
-        return digest.digest()
 
     # What the encoder and the head said
 
@@ -515,9 +512,26 @@ class Store:
             db.execute("DELETE FROM unread")
             db.execute("INSERT INTO unread SELECT * FROM refused")
 
+    def remember(self, terms: bytes, totals: Totals) -> None:
+        """Keep the figures of the last run for rerun()."""
+        with self._change() as db:
+            db.execute("INSERT INTO total VALUES (?, ?)", (terms, json.dumps(asdict(totals))))
+
+    def rerun(self, terms: bytes, *, started_at: float, ended_at: float) -> tuple[Run, Totals] | None:
+        """Return the last run, as one of these times, and its figures; None if others could come out on these terms."""
+        rows = self._rows("SELECT figures FROM total WHERE terms = ?", (terms,))
+        if not rows:
+            return None
+        with self._change(totals_stand=True) as db:
+            sql = "UPDATE run SET started_at = ?, ended_at = ? WHERE id = (SELECT max(id) FROM run)"
+            db.execute(sql, (started_at, ended_at))
+        last = self.last_run()
+        assert last is not None
+        return last, _totals(rows[0][0], self.path)
+
     def begun(self, roots: Sequence[str], *, started_at: float) -> int:
         """Write down that a scan was begun; return its number."""
-        with self._change() as db:
+        with self._change(totals_stand=True) as db:
             sql = "INSERT INTO attempt (started_at, roots) VALUES (?, ?)"
             number = db.execute(sql, (started_at, json.dumps(roots))).lastrowid
             db.execute("DELETE FROM attempt WHERE id <= ?", (int(number or 0) - _ATTEMPTS,))
@@ -525,7 +539,7 @@ class Store:
 
     def ended(self, number: int, outcome: str, result: dict[str, Any], *, ended_at: float) -> None:
         """Write down how a scan ended."""
-        with self._change() as db:
+        with self._change(totals_stand=True) as db:
             sql = "UPDATE attempt SET outcome = ?, result = ?, ended_at = ? WHERE id = ?"
             db.execute(sql, (outcome, json.dumps(result), ended_at, number))
 
@@ -642,6 +656,17 @@ def _make_lists(db: sqlite3.Connection) -> None:
     db.execute("CREATE TEMP TABLE terms (weights TEXT, reader TEXT)")
 
 
+def _as_rows(
+    files: Iterable[File | Skipped], refused: list[Skipped]
+) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+    """Yield the rows of `found`; what is none of them is added to `refused`."""
+    for f in files:
+        if isinstance(f, Skipped):
+            refused.append(f)
+        else:
+            yield os.fsencode(f.path), f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns
+
+
 def _file(row: Sequence[Any]) -> File:
     path, device, inode, size, mtime_ns, ctime_ns = row
     return File(os.fsdecode(path), size, mtime_ns, ctime_ns, device, inode)
@@ -705,6 +730,13 @@ def _ordered(ids: Indices, pairs: Candidates) -> tuple[Indices, Indices]:
     """Return the database numbers of both photos of each pair, the smaller first."""
     left, right = ids[pairs.left], ids[pairs.right]
     return np.minimum(left, right), np.maximum(left, right)
+
+
+def _totals(text: str, path: str) -> Totals:
+    try:
+        return Totals(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise StoreUnusable(f"{path}: {_DAMAGED}") from error
 
 
 def _settings(text: str) -> Settings:

@@ -250,6 +250,19 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """What a scan found, counted."""
+
+    files: int
+    photos: int  # files that are one
+    groups: int
+    duplicates: int  # files of groups besides those to keep
+    bytes: int  # of the duplicates
+    skipped: int  # files that should have been photos
+    other: int  # files that are plainly something else
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """A file of the last scan that matches a file somebody asked about."""
 

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup import index
+from dedup.columns import PhotoColumns, photo_columns
 from dedup.group import group, missing_pairs
-from dedup.types import Candidates, File, Floats, Indices, Photo, Relation, Settings, Vectors, Verdicts
+from dedup.types import Candidates, Floats, Indices, Relation, Settings, Vectors, Verdicts
 
 SEED = 20261124
 LOOKED_UP = 1000
@@ -87,12 +88,11 @@ def judged(pairs: Candidates, original: Indices, copy: Indices) -> Verdicts:
     return Verdicts(pairs.left, pairs.right, pairs.similarity, probability, np.zeros_like(probability), relation)
 
 
-def photos_of(count: int) -> list[Photo]:
-    def photo(n: int) -> Photo:
-        file = File(f"/photos/{n // 1000:04d}/IMG_{n:07d}.jpg", 3_000_000 + n, n, n, 1, n)
-        return Photo(f"{n:064x}", file.size, 4000, 3000, "JPEG", "2026-01-01T00:00:00", "Camera", (file,))
-
-    return [photo(n) for n in range(count)]
+def photos_of(count: int) -> PhotoColumns:
+    size, time, camera = 3_000_000, "2026-01-01T00:00:00", "Camera"
+    photos = ((n, n.to_bytes(32), size + n, 4000, 3000, "JPEG", time, camera, 0, None, 0) for n in range(count))
+    files = ((n, b"/photos/%04d/IMG_%07d.jpg" % (n // 1000, n), size + n, n, n, 1, n) for n in range(count))
+    return photo_columns(photos, files)[0]
 
 
 def measured(count: int, dims: int, rows: "multiprocessing.Queue[Row]") -> None:

@@ -46,13 +46,13 @@ def test_what_is_known_is_told_without_the_networks(album: Path, tmp_path: Path)
         try:
             main(sys.argv[1:])
         finally:
-            print(sorted({"torch", "faiss"} & set(sys.modules)))"""
+            print(sorted({"torch", "faiss", "PIL", "cv2"} & set(sys.modules)))"""
     for words, loaded in (
-        (["scan", "--quiet", str(album)], "['faiss', 'torch']"),
+        (["scan", "--quiet", str(album)], "['PIL', 'cv2', 'faiss', 'torch']"),
         (["scan", "--quiet", str(album)], "[]"),
         (["export", "groups", "-o", str(tmp_path / "groups.csv")], "[]"),
         (["apply"], "[]"),
-        (["scan", "--quiet", "--include", "similar", str(album)], "['faiss', 'torch']"),
+        (["scan", "--quiet", "--include", "similar", str(album)], "['PIL', 'cv2', 'faiss', 'torch']"),
     ):
         done = process("-c", code, *words, *db)
         assert (done.returncode, done.stdout.splitlines()[-1]) == (0, loaded), done.stderr

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from array import array
 from pathlib import Path
 
 import pytest
 
 from dedup.errors import BadUsage
-from dedup.files import walk
+from dedup.files import Folder, Listing, _sorted, _walk, walk
 from dedup.types import File, Skipped
 
 
@@ -140,20 +141,23 @@ def test_what_is_no_regular_file_is_skipped_and_no_failure(tmp_path: Path) -> No
 
 def test_file_that_vanishes_is_skipped_and_the_rest_is_found(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.jpg")
-    walked = walk([str(tmp_path)])
-    first = next(walked)  # the folder is listed by now, the second file not yet looked at
-    left = {"a.jpg", "b.jpg"} - {os.path.basename(first.path)}
-    (tmp_path / left.pop()).unlink()
-    assert [getattr(one, "reason", None) for one in walked] == ["vanished during the scan"]
+    with os.scandir(tmp_path) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    (tmp_path / "a.jpg").unlink()
+    files, _ = _sorted(str(tmp_path), entries, None)
+    walked = [(os.path.basename(one.path), getattr(one, "reason", "found")) for one in files]
+    assert walked == [("b.jpg", "found"), ("a.jpg", "vanished during the scan")]
 
 
 def test_folder_that_vanishes_is_skipped(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "sub/b.jpg")
-    walked = walk([str(tmp_path)])
-    assert isinstance(next(walked), File)
+    folders = _walk(str(tmp_path), set(), set(), None)
+    assert [os.path.basename(one.path) for one in next(folders)] == ["a.jpg"]
     (tmp_path / "sub/b.jpg").unlink()
     (tmp_path / "sub").rmdir()
-    assert list(walked) == [Skipped(str(tmp_path / "sub"), "vanished during the scan: the folder cannot be listed")]
+    assert [one for folder in folders for one in folder] == [
+        Skipped(str(tmp_path / "sub"), "vanished during the scan: the folder cannot be listed")
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -184,3 +188,25 @@ def test_root_that_cannot_be_walked_is_refused_in_one_line(tmp_path: Path) -> No
         with pytest.raises(BadUsage, match=words) as raised:
             walk([root])
         assert str(raised.value).isprintable()
+
+
+def test_digest_is_that_of_one_listing_only() -> None:
+    def folder(path: str, names: str, *stats: int, skipped: tuple[Skipped, ...] = ()) -> Folder:
+        return Folder(path, names, array("q", stats), skipped)
+
+    seen = (5, 1, 2, 3, 4, 6, 1, 2, 3, 5)
+    refused = Skipped("/p/c\udce9", "not a regular file", picture=False)
+    others = [tuple(n + (i == at) for i, n in enumerate(seen)) for at in range(10)]
+    listings = [
+        (folder("/p", "a/b", *seen),),
+        (folder("/q", "a/b", *seen),),
+        (folder("/p", "a/c", *seen),),
+        (folder("/p", "b/a", *seen),),
+        (folder("/p", "a", *seen[:5]), folder("/p", "b", *seen[5:])),
+        (folder("/p", "a", *seen[:5]),),
+        (folder("/p", "a/b", *seen, skipped=(refused,)),),
+        *((folder("/p", "a/b", *other),) for other in others),
+    ]
+    digests = [Listing(folders).digest() for folders in listings]
+    assert len(set(digests)) == len(listings)
+    assert digests[0] == Listing((folder("/p", "a/b", *seen),)).digest()

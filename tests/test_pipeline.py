@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Callable
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,12 @@ from click.testing import Result
 
 from dedup import pipeline, report, stages
 from dedup.ask import find_matches
-from dedup.pipeline import find_duplicates
-from dedup.recall import Report, last_report
+from dedup.files import Folder, Listing
+from dedup.pipeline import count_duplicates, find_duplicates
+from dedup.recall import Report, last_report, totals_of
 from dedup.runners import Machine
 from dedup.store import Store
-from dedup.types import Relation, Scores, Settings
+from dedup.types import Relation, Scores, Settings, Totals
 from dedup.weights import Shipped
 
 DEFAULT = Settings()
@@ -135,9 +138,12 @@ def test_order_and_number_of_workers_do_not_change_a_byte(
     real = pipeline.files.walk
 
     def shuffled(roots: list[str], *, exclude: tuple[str, ...] = ()) -> object:
-        found = list(real(roots, exclude=exclude))
-        random.Random(workers).shuffle(found)
-        return iter(found)
+        alone = [
+            Folder(os.path.dirname(f.path), os.path.basename(f.path), array("q", astuple(f)[1:]))
+            for f in real(roots, exclude=exclude)
+        ]
+        random.Random(workers).shuffle(alone)
+        return Listing(tuple(alone))
 
     monkeypatch.setattr(pipeline.files, "walk", shuffled)
     assert csv_of(Scan(shipped_weights, tmp_path / "shuffled.db")(album, workers=workers), tmp_path) == expected
@@ -354,3 +360,145 @@ def test_report_is_the_same_with_proofs_and_without(scan: Scan, tmp_path: Path) 
     without = Scan(scan.weights, tmp_path / "bare.db")(photos)
     assert csv_of(with_proofs, tmp_path) == csv_of(without, tmp_path)
     assert (with_proofs.verdicts.copy == without.verdicts.copy).all()
+
+
+class Count:
+    """Counts the duplicates of one folder over one database, and tells whether it had to look for them."""
+
+    def __init__(self, weights: Shipped, root: Path, db: Path) -> None:
+        self.weights, self.root, self.db = weights, root, str(db)
+
+    def __call__(
+        self,
+        *more: Path,
+        settings: Settings = DEFAULT,
+        weights: Shipped | None = None,
+        clock: Callable[[], float] = later,
+        progress: Callable[[str, int, int], None] = lambda stage, done, of: None,
+    ) -> tuple[bool, Totals]:
+        with Store(self.db, scanning=True) as store:
+            runs = store.count("run")
+            run, totals = count_duplicates(
+                [str(root) for root in (self.root, *more)],
+                exclude=(),
+                store=store,
+                weights=weights or self.weights,
+                settings=settings,
+                machine=Machine(1, progress, clock),
+            )
+            assert store.last_run() == run
+            return store.count("run") > runs, totals
+
+
+@pytest.fixture
+def count(shipped_weights: Shipped, tmp_path: Path) -> Count:
+    """Two versions of a picture, another one, one that is broken, a letter; counted once."""
+    root = tmp_path / "few"
+    (root / "sub").mkdir(parents=True)
+    scene(1).save(root / "a.png")
+    scene(1).save(root / "a.bmp")
+    shutil.copy(root / "a.png", root / "sub" / "again.png")
+    scene(2).save(root / "b.png")
+    (root / "cut.png").write_bytes((root / "b.png").read_bytes()[:5000])
+    (root / "notes.txt").write_text("no picture\n" * 20)
+    count = Count(shipped_weights, root, tmp_path / "count.db")
+    size = sum((root / name).stat().st_size for name in ("a.png", "sub/again.png"))
+    new, totals = count()
+    assert (new, asdict(totals) | {"bytes": 0}) == (
+        True,
+        {"files": 6, "photos": 4, "groups": 1, "duplicates": 2, "bytes": 0, "skipped": 1, "other": 1},
+    )
+    assert totals.bytes in (size, size // 2 + (root / "a.bmp").stat().st_size)
+    return count
+
+
+def test_nothing_is_looked_for_again_where_nothing_changed(count: Count, tmp_path: Path) -> None:
+    before = count()
+    assert not before[0]
+    assert count() == before
+    report_now = Scan(count.weights, Path(count.db))(count.root)
+    assert totals_of(report_now) == before[1]
+    assert count() == before  # after find_duplicates() as well
+    with Store(count.db) as store:
+        assert totals_of(last_report(store)) == before[1]
+    assert count() == before  # and after somebody looked at the report
+
+
+def test_scan_that_found_nothing_new_is_the_last_scan_all_the_same(count: Count, tmp_path: Path) -> None:
+    moment = later() + 1000
+    assert not count(clock=lambda: moment)[0]
+    with Store(count.db) as store:
+        last = store.last_run()
+        assert last is not None
+        assert (last.started_at, last.ended_at, store.count("run")) == (moment, moment, 1)
+        assert len(last_report(store).groups) == 1
+
+
+def new_bytes_with_the_time_put_back(file: Path) -> None:
+    seen, data = file.stat(), bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+
+
+def test_whatever_changed_is_looked_at(count: Count) -> None:
+    root = count.root
+    changes: list[tuple[Callable[[], object], tuple[int, int, int]]] = [
+        (lambda: os.utime(root / "a.png", ns=(0, 0)), (4, 1, 2)),
+        (lambda: new_bytes_with_the_time_put_back(root / "a.png"), (4, 1, 2)),
+        (lambda: (root / "a.png").rename(root / "c.png"), (4, 1, 2)),
+        (lambda: (root / "sub").rename(root / "other"), (4, 1, 2)),
+        (lambda: os.mkfifo(root / "pipe"), (4, 1, 2)),
+        (lambda: (root / "other" / "again.png").unlink(), (3, 1, 1)),
+        (lambda: shutil.copy(root / "b.png", root / "d.png"), (4, 2, 2)),
+        (lambda: Scan(count.weights, Path(count.db))(root / "other"), (4, 2, 2)),
+    ]
+    for n, (change, expected) in enumerate(changes):
+        assert not count()[0], n
+        change()
+        new, totals = count()
+        assert (new, totals.photos, totals.groups, totals.duplicates) == (True, *expected), n
+
+
+def test_other_terms_are_other_scans(count: Count, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not count()[0]
+    for settings in (
+        Settings(keep=("bytes",)),
+        Settings(protect=(str(count.root / "sub"),)),
+        Settings(include_similar=True),
+        Settings(prefer=("sub",)),
+        Settings(min_probability=0.5),
+        Settings(confirm=False),
+    ):
+        assert count(settings=settings)[0]
+        assert not count(settings=settings)[0]
+    assert count()[0]
+    assert count(count.root / "sub")[0]  # the same files under other roots
+    assert count()[0]
+    assert count(weights=replace(count.weights, name="other"))[0]
+    assert count()[0]
+    monkeypatch.setattr("dedup.version.__version__", "other")
+    assert count()[0]
+
+
+def test_file_that_was_too_young_is_opened_again(count: Count) -> None:
+    scene(3).save(count.root / "young.png")
+    assert count(clock=time.time)[0]
+    assert count()[0]  # it is not known by its times
+    assert not count()[0]
+
+
+def test_file_that_could_not_be_looked_at_again_is_tried_the_next_time(count: Count) -> None:
+    (count.root / "new").mkdir()
+    scene(1).resize((320, 240)).save(count.root / "new" / "small.jpg")
+
+    def hidden(stage: str, done: int, of: int) -> None:
+        if stage == "comparing" and (count.root / "new").exists():
+            (count.root / "new").rename(count.root.parent / "away")
+
+    assert count(progress=hidden)[0]
+    (count.root.parent / "away").rename(count.root / "new")  # the file is as it was, by all that stat() says
+    looked: set[str] = set()
+    new, totals = count(progress=lambda stage, done, of: looked.add(stage))
+    assert (new, totals.duplicates, "looking twice" in looked) == (True, 3, True)
+    assert count() == (False, totals)

@@ -8,8 +8,9 @@ from album import scene
 
 from dedup import proofs
 from dedup.files import walk
-from dedup.read import Pair, Reading, Rejected, Task, View, decoders, read_aligned, read_photo, read_pixels, read_view
+from dedup.read import Pair, Reading, Rejected, Task, View, read_aligned, read_photo, read_pixels, read_view
 from dedup.types import File, Skipped
+from dedup.version import decoders
 
 
 def task(path: Path, *known: bytes) -> Task:

@@ -142,7 +142,7 @@ def test_photo_that_only_the_other_one_matches_is_shown_before_it_goes(tmp_path:
         sure = np.full(2, 0.99, np.float32)
         scores = Scores(pairs[:, 0], pairs[:, 1], sure, sure, np.zeros(2, np.float32))
         store.add_scores(scores, photos.ids, weights="w", glanced=True)
-        store.finish(Run(0, 1, (str(tmp_path),), Settings(), "w", 1.0, store.contents()), scores, photos.ids)
+        store.finish(Run(0, 1, (str(tmp_path),), Settings(), "w", 1.0, photos.photos.contents()), scores, photos.ids)
     review = Review(db)
     assert roles(review, 1) == {"a.png": "keep", "b.png": "go"}
     review.decide(1, "keep", sha(review, 1, "b.png"))

@@ -8,7 +8,7 @@ import pytest
 from dedup.errors import StoreBusy, StoreUnusable
 from dedup.read import Reading, Rejected
 from dedup.store import _MIGRATIONS, Run, Store
-from dedup.types import NOTHING_DECIDED, Candidates, Decisions, File, Looks, Picture, Scores, Settings, Skipped
+from dedup.types import NOTHING_DECIDED, Candidates, Decisions, File, Looks, Picture, Scores, Settings, Skipped, Totals
 
 NOW = 2_000_000_000 * 10**9
 OLD = 1_000_000_000 * 10**9
@@ -34,6 +34,7 @@ NOTHING = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, n
 
 
 def finish(store: Store, candidates: Candidates | None = NOTHING) -> None:
+    photos = store.photos()
     run = Run(
         1.0,
         2.0,
@@ -41,9 +42,9 @@ def finish(store: Store, candidates: Candidates | None = NOTHING) -> None:
         Settings(protect=("/p",), keep=("oldest", "path"), prefer=("a",)),
         "w",
         1.0,
-        store.contents(),
+        photos.photos.contents(),
     )
-    store.finish(run, candidates, store.photos().ids)
+    store.finish(run, candidates, photos.ids)
 
 
 def three_photos(store: Store) -> np.ndarray:
@@ -196,6 +197,18 @@ def test_unknown_keep_rule_in_the_last_run_is_damage(path: str) -> None:
         store.last_run()
 
 
+def test_figures_that_cannot_be_read_are_damage(path: str) -> None:
+    with Store(path, scanning=True) as store:
+        three_photos(store)
+        finish(store)
+        store.remember(b"terms", Totals(3, 3, 0, 0, 0, 0, 0))
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE total SET figures = replace(figures, 'files', 'filed')")
+    db.close()
+    with Store(path, scanning=True) as store, pytest.raises(StoreUnusable, match="damaged"):
+        store.rerun(b"terms", started_at=1.0, ended_at=2.0)
+
+
 def test_database_of_the_first_version_is_brought_up_and_nothing_is_read_again(path: str) -> None:
     db = sqlite3.connect(path)
     for statement in _MIGRATIONS[0]:
@@ -339,6 +352,43 @@ def test_looks_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
         assert store.looks(ids[1:], weights="w").left.tolist() == [0]
         assert len(store.looks(ids, weights="newer")) == 0
         assert store.looks(ids[:1], weights="w").transform.shape == (0, 3, 3)
+
+
+def test_figures_stand_until_something_changes_that_they_depend_on(path: str) -> None:
+    one, share = np.array([0]), np.float32([0.5])
+    scores = Scores(one, one + 1, share, share, share)
+    looks = Looks(*(one, one + 1, share, share, share), np.array([False]), np.zeros((1, 3, 3)))
+    kept = Decisions(kept=frozenset(["ab" * 32]))
+    terms, totals = b"terms", Totals(3, 3, 0, 0, 0, 0, 0)
+
+    def stand(store: Store) -> bool:
+        known = store.rerun(terms, started_at=5.0, ended_at=6.0)
+        assert known is None or known == (store.last_run(), totals)
+        return known is not None
+
+    with Store(path, scanning=True) as store:
+        ids = three_photos(store)
+        finish(store)
+        store.remember(terms, totals)
+        number = store.begun(["/photos"], started_at=4.0)
+        store.ended(number, "finished", {}, ended_at=6.0)
+        store.recollect()
+        assert stand(store)
+        assert store.rerun(b"others", started_at=5.0, ended_at=6.0) is None
+        for change in (
+            lambda: store.decide(kept),
+            lambda: store.undecide(kept.kept),  # type: ignore[arg-type]
+            lambda: store.add_scores(scores, ids, weights="w"),
+            lambda: store.add_looks(looks, ids, weights="w"),
+            lambda: store.add_pixels(int(ids[0]), b"0" * 32),
+            lambda: add(store, (file("b", inode=1), reading("y", known=True))),
+            lambda: finish(store),
+            lambda: store.forget("/photos/a"),
+        ):
+            assert stand(store)
+            change()
+            assert not stand(store)
+            store.remember(terms, totals)
 
 
 def test_decisions_take_the_place_of_others_in_one_step(path: str) -> None:

@@ -24,12 +24,12 @@ from dedup.cluster.tables import Columns
 from dedup.cluster.work import Bundle, Job, Slice
 from dedup.encode import DIMS
 from dedup.errors import DedupError
-from dedup.read import decoders
 from dedup.recall import Report, last_report
 from dedup.runners import Failure, Machine
 from dedup.stages import together
 from dedup.store import Run, Store
 from dedup.types import Candidates, File, Floats, Indices, Line, Looks, Scores, Settings, Skipped, Verdicts
+from dedup.version import decoders
 from dedup.weights import Shipped, device_of
 
 Item = TypeVar("Item")
@@ -371,6 +371,6 @@ def collect(
         np.concatenate([getattr(v, side) for v in verdicts] or [np.empty(0, np.int64)]) for side in ("left", "right")
     )
     every = Candidates(left, right, np.zeros(len(left), np.float32))
-    done = Run(started, machine.clock(), tuple(roots), job.settings, weights.name, recall, store.contents())
+    done = Run(started, machine.clock(), tuple(roots), job.settings, weights.name, recall, photos.photos.contents())
     store.finish(done, every, photos.ids)
     return last_report(store)

@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 from dedup import decide, encode, index, objects, stages, verify
 from dedup.cluster import tables
 from dedup.group import group
-from dedup.read import decoders
 from dedup.recall import kept_looks, kept_pixels
 from dedup.runners import Machine
 from dedup.store import Photos, Store
@@ -49,6 +48,7 @@ from dedup.types import (
     Settings,
     Vectors,
 )
+from dedup.version import decoders
 from dedup.weights import Weights, shipped
 
 OVERLAP = 6  # cells that a photo is copied to; its neighbours are looked for in the nearest
