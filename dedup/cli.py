@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import os
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from dedup.weights import Shipped
 
 _SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _FIRST_S = 3.0  # a run that will be over by then needs no explanation
 _EXPLANATION = """\
 Reading {files} new files, each once: {left} to go. Then photos that look alike are compared, and likely copies looked
@@ -47,6 +50,14 @@ and reads only what is new."""
 class Commands(click.Group):
     """Turn any DedupError into one line and its exit code. Other exceptions are bugs: they show."""
 
+    def main(self, *words: Any, **more: Any) -> Any:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by who started this, so nobody reads it
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (for the life of the process)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot write
+        return super().main(*words, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -54,6 +65,12 @@ class Commands(click.Group):
             kind = "" if isinstance(error, OutOfTime) else "Error: "
             click.echo(f"{kind}{printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in _FULL or error.filename is not None:
+                raise
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (what is left in the old one cannot be written either)
+            click.echo(f"Error: what this prints cannot be written ({error.strerror})", err=True)
+            ctx.exit(DedupError.exit_code)
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
@@ -139,9 +156,27 @@ class PathWord(click.ParamType[str]):
     def __init__(self, *words: str) -> None:
         self.words = words
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not isinstance(value, str) or not value:
+            self.fail(f"{value!r} is no path; '.' is the folder that you are in", param, ctx)
+        return os.path.expanduser(value)  # no shell does it in --db=~/a.db, nor in a config file
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         words = [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
         return [CompletionItem(incomplete, type="file"), *words]
+
+
+class Probability(click.FloatRange):
+    """A number in [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not in the range 0<=x<=1.", param, ctx)
+        return number
 
 
 class Duration(click.ParamType[int]):
@@ -187,10 +222,11 @@ def main() -> None:
     help="Write the groups to FILE (.csv, .json or .html).",
 )
 @click.option("--include", type=click.Choice(["similar"]), help="Report other shots of one scene too.")
-@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.9, show_default=True, metavar="P",
+@click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
               help="How sure a copy must be.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders of this name or path.")
-@click.option("--protect", multiple=True, metavar="DIR", type=PathWord(), help="Keep the photos of this folder first.")
+@click.option("--protect", multiple=True, metavar="DIR", type=PathWord(),
+              help="Keep the photos of this folder first, and remove none of them.")  # fmt: skip
 @click.option("--keep", metavar="WORD,...", callback=keep_words,
               help="What decides who is kept, the first word first. Default: protected,preferred,pixels,original,"
                    "bytes,metadata,oldest,path.")  # fmt: skip
@@ -238,11 +274,14 @@ def scan(
     for file in output:
         report.format_of(file)
     roots = [p if engine == "ray" and "://" in p else folder(p) for p in path]
+    missing = [p for p in protect if not os.path.exists(p)]
+    if missing:
+        raise BadUsage(f"--protect {missing[0]}: no such folder, so nothing would be protected")
     settings = Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
         confirm=confirm,
-        protect=tuple(os.path.abspath(folder) for folder in protect),
+        protect=tuple(map(os.path.abspath, protect)),
         keep=keep,
         prefer=prefer,
         avoid=avoid,
@@ -537,7 +576,7 @@ def why(report: Report, store: Store, workers: int) -> Explained:
 
 @main.command(epilog=notes("nothing.", "dedup find holiday.jpg"))
 @click.argument("image", nargs=-1, required=True, metavar="IMAGE...", type=PathWord())
-@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.9, show_default=True, metavar="P",
+@click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
               help="How sure a copy must be.")  # fmt: skip
 @database
 def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
@@ -555,7 +594,7 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
         matches, skipped = find_matches(
             [os.path.abspath(i) for i in image], store=store, weights=load_shipped(), settings=settings, machine=machine
         )
-    report.write_csv(sys.stdout, report.MATCHES, report.match_rows(matches))
+    report.write_rows(None, report.MATCHES, report.match_rows(matches))
     for s in skipped:
         click.echo(printable(f"{s.path}: skipped: {s.reason}"), err=True)
     sys.exit(_SKIPPED if skipped else 0)
@@ -787,31 +826,42 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
         raise BadUsage("say not-duplicate, keep or undecided, and which photos; or --from FILE")
     with Store(os.path.abspath(db), changing=True) as store:
         if from_:
-            decisions = report.read_decisions(from_)
+            decisions, done = report.read_decisions(from_), "taken over"
             store.decide(decisions)
-            click.echo(f"{len(decisions.apart) + len(decisions.kept):,} decisions taken over")
-            return
-        result = last_report(store)
-        wanted = {os.path.abspath(p) for p in path}
-        if group:
-            wanted |= {row["path"] for row in report.group_rows(result) if row["group"] == group}
-        known = {f.path: p.sha256 for p in result.photos.photos for f in p.files}
-        unknown = sorted(wanted - known.keys())
-        if unknown or not wanted:
-            raise BadUsage(
-                f"{unknown[0]}: not a photo of the last scan; scan its folder first"
-                if unknown
-                else "which photos? Name them, or a --group"
-            )
-        photos = sorted({known[p] for p in wanted})
-        if decision == "undecided":
-            click.echo(f"{store.undecide(photos):,} decisions taken back")
-            return
-        if decision == "not-duplicate" and len(photos) < 2:
-            raise BadUsage("two different photos at least; files of the same bytes are duplicates")
-        pairs = frozenset(combinations(photos, 2))
-        store.decide(Decisions(apart=pairs) if decision == "not-duplicate" else Decisions(kept=frozenset(photos)))
-        click.echo(f"{len(pairs) if decision == 'not-duplicate' else len(photos):,} decisions remembered")
+            count = len(decisions.apart) + len(decisions.kept)
+        else:
+            photos = chosen(last_report(store), path, group)
+            if decision == "undecided":
+                count, done = store.undecide(photos), "taken back"
+            elif decision == "keep":
+                count, done = len(photos), "remembered"
+                store.decide(Decisions(kept=frozenset(photos)))
+            elif len(photos) < 2:
+                raise BadUsage("two different photos at least; files of the same bytes are duplicates")
+            else:
+                pairs, done = frozenset(combinations(photos, 2)), "remembered"
+                count = len(pairs)
+                store.decide(Decisions(apart=pairs))
+    click.echo(f"{count:,} {plural('decision', count)} {done}")
+
+
+def chosen(result: Report, path: Sequence[str], group: int | None) -> list[str]:
+    """Return the SHA-256 of the photos of these files, and of a group. Raises BadUsage if there are none."""
+    from dedup.report import group_rows
+
+    wanted = {os.path.abspath(p) for p in path}
+    if group:
+        members = {row["path"] for row in group_rows(result) if row["group"] == group}
+        if not members:
+            raise BadUsage(f"there is no group {group}; 'dedup export groups' has {len(result.groups):,}")
+        wanted |= members
+    if not wanted:
+        raise BadUsage("which photos? Name them, or a --group")
+    known = {f.path: p.sha256 for p in result.photos.photos for f in p.files}
+    unknown = sorted(wanted - known.keys())
+    if unknown:
+        raise BadUsage(f"{unknown[0]}: not a photo of the last scan; scan its folder first")
+    return sorted({known[p] for p in wanted})
 
 
 @main.command(
@@ -826,8 +876,10 @@ def config_(action: str, words: tuple[str, ...]) -> None:
 
     What is printed is a config file itself.
     """
-    names = [words[0]] if words and words[0] in main.commands else list(main.commands)
-    rest = list(words[1:] if words and words[0] in main.commands else words)
+    named = bool(words) and not words[0].startswith("-")
+    if named and words[0] not in main.commands:
+        raise BadUsage(f"{words[0]}: no such command; there are {', '.join(sorted(main.commands))}")
+    names, rest = ([words[0]], list(words[1:])) if named else (list(main.commands), list(words))
     for name in names:
         command = main.commands[name]
         ctx = command.make_context(
