@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from typing import Any, Self
 
 from dedup.disk import sync_folder
@@ -85,10 +86,16 @@ def read(folder: str, run: str) -> list[Entry]:
     return entries
 
 
+def begun(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the lines of what was begun, without the steps that failed and left everything as it was."""
+    left = {entry["left"] for entry in entries if "left" in entry}
+    return [entry for entry in entries if "do" in entry and entry["do"] not in left]
+
+
 def last_run(folder: str) -> str | None:
     """Return the newest run that touched a file and was not taken back."""
     return next((run for run in reversed(runs(folder)) if _stands(read(folder, run))), None)
 
 
 def _stands(entries: list[Entry]) -> bool:
-    return any("do" in e for e in entries) and not any(e.get("undone") for e in entries)
+    return bool(begun(entries)) and not any(e.get("undone") for e in entries)

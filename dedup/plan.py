@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from dedup.errors import BadUsage
 from dedup.group import best_files, matches, protected, reported
@@ -69,7 +70,7 @@ def _why_it_stays(report: Report, step: Step, include_similar: bool, linking: bo
 
 def _root(report: Report, path: str) -> str:
     """Return the longest scanned folder above a path. Raises BadUsage if there is none."""
-    above = [r for r in report.run.roots if path.startswith(r.rstrip("/") + "/")]
+    above = [r for r in report.run.roots if path.startswith(r.rstrip(os.sep) + os.sep)]
     if not above:
         raise BadUsage(f"{path}: outside the folders that were scanned")
     return max(above, key=len)
@@ -121,7 +122,7 @@ def quarantine(folder: str, roots: Sequence[str]) -> str:
     """Return the absolute path of a folder to move files to. Raises BadUsage if a scan would see them there again."""
     path = os.path.realpath(folder)
     for root in map(os.path.realpath, roots):
-        if os.path.commonpath([path, root]) in (path, root):
+        if Path(path).is_relative_to(root) or Path(root).is_relative_to(path):
             raise BadUsage(f"--to {folder}: inside a scanned folder, or around it; choose one beside {root}")
     return path
 

@@ -14,6 +14,7 @@ import pytest
 
 from dedup import disk, trash
 from dedup.actions import Outcome, apply, undo
+from dedup.errors import BadUsage
 from dedup.journal import Journal, last_run, new_run, read
 from dedup.types import File, Part, Relation, Step
 
@@ -285,6 +286,33 @@ def test_disk_that_may_only_be_read_is_left_alone(small_disk: Path, runs: Path, 
     (words,) = failures(act([step(small_disk / "a.jpg", small_disk / "a2.jpg")], place, runs))
     assert "Read-only file system" in words
     assert tree(small_disk) == before
+
+
+def test_step_that_failed_and_changed_nothing_is_nothing_to_take_back(
+    photos: Path, runs: Path, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    _, first, second = steps_of(photos)
+    assert failures(act([first], tmp_path / "Away", runs)) == []
+    run = last_run(str(runs))
+    (words,) = failures(act([second], tmp_path / "file" / "Away", runs))
+    assert words == f"{photos}/b small\n.jpg: left alone, since the folder {tmp_path}/file/Away cannot be made " + (
+        "(Not a directory)"
+    )
+    assert last_run(str(runs)) == run
+    (photos / "b small\n.jpg").write_bytes(b"edited since")
+    assert [o.path for o in take_back(runs, home)] == [f"{photos}/a2.jpg"]
+    assert last_run(str(runs)) is None
+
+
+def test_trash_that_undo_does_not_know_is_refused(
+    photos: Path, runs: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(photos)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(BadUsage, match="undo does not know the trash of this system"):
+        act(steps_of(photos), "trash", runs)
+    assert tree(photos) == before
 
 
 CHILD = """
