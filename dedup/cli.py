@@ -264,7 +264,7 @@ def scan(
     avoid: tuple[str, ...], confirm: bool, workers: int, device: str, engine: str, address: str | None,
     at: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
-    """Find the near-duplicate photos under PATH, and remember what was seen."""
+    """Find the near-duplicate photos under PATH. What was seen is remembered: the next scan reads what is new."""
     from dedup import report
     from dedup.files import folder
     from dedup.runners import Machine
@@ -551,7 +551,10 @@ class Lines(RotatingFileHandler):
 @click.option("--output", "-o", metavar="FILE", type=PathWord(), help="Default: standard output.")
 @database
 def export(table: str, format_: str | None, output: str | None, db: str) -> None:
-    """Write what the last scan found: groups, the pairs that were compared, photos, files skipped, or decisions."""
+    """Write what the last scan found, as a table or a page.
+
+    The tables: groups, the pairs that were compared, photos, files skipped, decisions. Only groups are a page (html).
+    """
     from dedup import report
     from dedup.recall import last_report
     from dedup.store import Store
@@ -614,7 +617,7 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
     help="Draw why: both photos, their features, the difference, what counted.",
 )
 def compare(left: str, right: str, figure: str | None) -> None:
-    """Print how photo A is related to photo B, how surely, and what was done to it."""
+    """Print how photo A is related to photo B. In one line: how, how surely, and what was done to A."""
     from dedup import figure as drawing
     from dedup.ask import compare_two
     from dedup.runners import Machine
@@ -706,7 +709,10 @@ def forget(path: tuple[str, ...], db: str) -> None:
 def apply(
     plan: str | None, to: str, output: str | None, include: str | None, yes: bool, really_delete: bool, db: str
 ) -> None:
-    """Print what would be done about the duplicates of the last scan, or about those of PLAN.csv; do it with --yes."""
+    """Show what would become of the duplicates; do it with --yes.
+
+    Of all that the last scan found, or of those in PLAN.csv, which --output writes.
+    """
     from functools import cache
 
     from dedup import actions, report
@@ -814,7 +820,7 @@ def undo(run: str | None, db: str) -> None:
 )
 @database
 def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: str | None, db: str) -> None:
-    """Remember that photos are no duplicates of each other, or are to be kept, whatever they are called later."""
+    """Remember that photos are no duplicates, or are to be kept. What counts is their content, not their names."""
     from itertools import combinations
 
     from dedup import report
@@ -872,9 +878,9 @@ def chosen(result: Report, path: Sequence[str], group: int | None) -> list[str]:
 @click.argument("action", type=click.Choice(["show"]))
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [WORD]...]")
 def config_(action: str, words: tuple[str, ...]) -> None:
-    """Print every option as a command with these words would see it, and where its value came from.
+    """Print every option, and where its value came from.
 
-    What is printed is a config file itself.
+    As a COMMAND with these words would see it, or every command. What is printed is a config file itself.
     """
     named = bool(words) and not words[0].startswith("-")
     if named and words[0] not in main.commands:
@@ -925,9 +931,10 @@ def setting(key: str, option: click.Option, value: Any, source: str) -> str:
 def schedule(
     ctx: click.Context, action: str, path: tuple[str, ...], daily: bool, weekly: bool, at: str, kind: str, db: str
 ) -> None:
-    """Scan PATH at set times, at low priority; or list such jobs, or remove one by its name or by its PATHs.
+    """Scan PATH at set times, list such jobs, or remove one.
 
-    All options of the scan but --db come from the config file.
+    They run at low priority. All options of the scan but --db come from the config file. A job is removed by its name
+    in the list or by its PATHs.
     """
     from dedup import schedule as jobs
     from dedup.files import folder
@@ -981,7 +988,7 @@ def printable_lines(text: str) -> str:
 @click.option("--no-browser", is_flag=True, help="Print the address only.")
 @database
 def review(port: int, host: str | None, no_browser: bool, db: str) -> None:
-    """Look at the groups of the last scan in the browser: choose, mark, apply, undo. Ends with Ctrl-C."""
+    """Look at the groups in the browser: choose, apply, undo. Ends with Ctrl-C."""
     import webbrowser
 
     try:
@@ -1020,7 +1027,7 @@ def network_password() -> str:
 @click.argument("folder", default="dedup-demo", metavar="[FOLDER]", type=PathWord())
 @click.option("--no-browser", is_flag=True, help="Do not open the report.")
 def demo(folder: str, no_browser: bool) -> None:
-    """Draw a small album into FOLDER (dedup-demo), scan it, and show the report: what dedup does, in half a minute."""
+    """Draw a small album, scan it, and show the report. It goes into FOLDER (dedup-demo); all takes half a minute."""
     import webbrowser
 
     from dedup.demo import make_album
@@ -1043,7 +1050,7 @@ def demo(folder: str, no_browser: bool) -> None:
 
 _SHELLS = {
     "bash": "~/.local/share/bash-completion/completions/dedup",
-    "zsh": "~/.zfunc/_dedup",  # with it in fpath
+    "zsh": "~/.zfunc/_dedup",
     "fish": "~/.config/fish/completions/dedup.fish",
 }
 
@@ -1051,7 +1058,11 @@ _SHELLS = {
 @main.command(epilog=notes("nothing.", *(f"dedup completion {shell} > {file}" for shell, file in _SHELLS.items())))
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 def completion(shell: str) -> None:
-    """Print the script by which SHELL completes commands, options, their values, and paths."""
+    """Print what makes a shell complete commands, options and paths.
+
+    Write it where the examples say, into a folder that is there, and start the shell anew. zsh looks into ~/.zfunc if
+    ~/.zshrc has `fpath=(~/.zfunc $fpath)` above compinit.
+    """
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(main, {}, "dedup", "_DEDUP_COMPLETE").source())
