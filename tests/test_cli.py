@@ -185,7 +185,7 @@ def test_two_scans_of_one_database_are_refused_with_exit_code_4(dedup: Dedup, al
 
 
 @pytest.mark.parametrize("words", [["export", "pairs"], ["status"], ["config", "show"]])
-def test_output_that_is_full_is_one_line(dedup: Dedup, album: Path, tmp_path: Path, words: list[str]) -> None:
+def test_output_that_is_full_is_one_line(dedup: Dedup, album: Path, words: list[str]) -> None:
     dedup("scan", album)
     with open("/dev/full", "w") as full:
         done = process("-m", "dedup", *words, capture_output=False, stdout=full, stderr=subprocess.PIPE)
@@ -194,7 +194,7 @@ def test_output_that_is_full_is_one_line(dedup: Dedup, album: Path, tmp_path: Pa
     )  # fmt: skip
 
 
-def test_output_that_nobody_reads_is_no_error(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+def test_output_that_nobody_reads_is_no_error(dedup: Dedup, album: Path) -> None:
     words = [sys.executable, "-m", "dedup", "scan", str(album)]
     done = subprocess.run(["bash", "-c", '"$@" >&- 2>&-', "bash", *words], check=False)
     assert done.returncode == 0
