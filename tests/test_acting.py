@@ -46,6 +46,8 @@ def test_without_yes_nothing_changes_and_a_second_apply_finds_nothing(
     dedup("undo")
     assert tree(photos) == before
     assert dedup("undo").stdout == "Nothing to take back.\n"
+    (run,) = (path.stem for path in tmp_path.glob("test.db.journal/*"))
+    assert dedup("undo", "--run", "x", code=2).stderr == f"Error: x: no such run; there are: {run}\n"
 
 
 def test_undo_passes_over_an_apply_that_touched_nothing(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
