@@ -84,7 +84,7 @@ def _checked(part: Part, to: str, relation: Relation, scanned_ns: int, protect: 
     surely = to in (*LINKS, "delete")
     sha = _unchanged(part.file, part.sha256, surely, scanned_ns)
     if part.spare is not None:
-        other = _unchanged(part.spare, part.spare_sha256, surely or not part.spare_sha256, scanned_ns)
+        other = _unchanged(part.spare, part.spare_sha256, surely, scanned_ns)
         if not part.sha256 and sha != other:
             raise ActionFailed(f"{path}: not the same as {part.spare.path}; nothing of this photo was touched")
     return sha
@@ -179,8 +179,10 @@ def undo(entries: Sequence[Entry], *, journal: Journal, home_trash: str) -> Iter
     for entry in reversed(begun(entries)):
         try:
             outcome = Outcome(entry["path"], *_undone(entry, entry["do"] in done, home_trash))
-        except (ActionFailed, OSError) as error:
+        except ActionFailed as error:
             outcome = Outcome(entry["path"], False, str(error))
+        except OSError as error:
+            outcome = Outcome(entry["path"], False, f"{error.strerror or error}; it was left as it is")
         complete &= outcome.done or entry["to"] == "delete"
         yield outcome
     if complete:

@@ -18,7 +18,7 @@ import pytest
 
 from dedup import disk, trash
 from dedup.actions import Outcome, apply, undo
-from dedup.errors import ActionFailed, BadUsage
+from dedup.errors import ActionFailed, BadUsage, DedupError
 from dedup.journal import Journal, last_run, new_run, read
 from dedup.types import File, Part, Relation, Step
 
@@ -357,6 +357,36 @@ def test_line_that_a_crash_cut_short_ends_before_the_next_begins(photos: Path, r
     assert failures(take_back(runs, home)) == []
     assert tree(photos) == before
     assert last_run(str(runs)) is None
+
+
+def test_journal_that_cannot_be_read_is_one_line(photos: Path, runs: Path, home: Path) -> None:
+    (runs / "20200101-000000-000.jsonl").mkdir(parents=True)
+    with pytest.raises(DedupError, match=r"000\.jsonl: the journal cannot be read \(Is a directory\)"):
+        last_run(str(runs))
+    (runs.parent / "loop").symlink_to("loop")
+    with pytest.raises(DedupError, match="the journals cannot be read"):
+        last_run(str(runs.parent / "loop"))
+
+
+def test_undo_takes_from_the_trash_what_was_put_there_and_nothing_else_of_that_name(
+    photos: Path, runs: Path, home: Path
+) -> None:
+    before = tree(photos)
+    act(steps_of(photos)[1:2], "trash", runs)
+    (photos / "a2.jpg").write_bytes(b"another")
+    trash.send(str(photos / "a2.jpg"))
+    assert sorted(p.name for p in (home / "files").iterdir()) == ["a2 2.jpg", "a2.jpg"]
+    assert failures(take_back(runs, home)) == []
+    assert tree(photos) == before
+    assert [p.read_bytes() for p in (home / "files").iterdir()] == [b"another"]
+
+
+def test_undo_that_fails_says_why_in_words(photos: Path, runs: Path, home: Path, tmp_path: Path) -> None:
+    act(steps_of(photos)[:1], tmp_path / "Away", runs)
+    shutil.rmtree(photos / "sub")
+    (photos / "sub").write_bytes(b"a file now")
+    assert failures(take_back(runs, home)) == ["File exists; it was left as it is"] * 2
+    assert (photos / "sub").read_bytes() == b"a file now"
 
 
 def test_trash_that_undo_does_not_know_is_refused(
