@@ -152,6 +152,7 @@ class PathWord(click.ParamType[str]):
     """A path, or one of these words; shells complete both. Whether it can be used is for the command to say."""
 
     name = "path"
+    envvar_list_splitter = os.pathsep
 
     def __init__(self, *words: str) -> None:
         self.words = words
@@ -758,8 +759,14 @@ def show(todo: Plan, to: str, *, each: bool) -> None:
     won = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
     count = sum(len(step.parts) for step in todo.steps)
     click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(won)} to win back")
-    if each:
-        click.echo("Nothing was changed; --yes does it.")
+    if each and todo.steps:
+        words = {
+            "trash": "--yes moves them to the trash",
+            "hardlink": "--yes makes each a hard link to its keeper",
+            "reflink": "--yes makes each share the bytes of its keeper",
+            "delete": "--yes --really-delete deletes them for good",
+        }.get(to, f"--yes moves them to {to}")
+        click.echo(printable(f"Nothing was changed; {words}."))
 
 
 def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
@@ -773,18 +780,25 @@ def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
             todo.steps, to=to, journal=lines, scanned_ns=int(result.run.started_at * 1e9),
             protect=result.run.settings.protect,
         )  # fmt: skip
-        failed = tell(outcomes)
+        back = f"'dedup undo --run {run}' takes it back" if to != "delete" else "deleted for good"
+        failed = tell(outcomes, stopped=f"stopped by Ctrl-C; of what was done until then: {back}")
     if journal.last_run(folder) == run:
-        click.echo(f"'dedup undo --run {run}' takes it back." if to != "delete" else "Deleted for good.")
+        click.echo(f"{back[0].upper()}{back[1:]}.")
     return failed
 
 
-def tell(outcomes: Iterable[Outcome]) -> int:
-    """Print what became of each file; return how many were left alone though they should not have been."""
+def tell(outcomes: Iterable[Outcome], *, stopped: str) -> int:
+    """Print what became of each file; return how many were left alone though they should not have been.
+
+    stopped: what to say of Ctrl-C.
+    """
     failed = 0
-    for outcome in outcomes:
-        failed += not outcome.done
-        click.echo(printable(outcome.line), err=not outcome.done)
+    try:
+        for outcome in outcomes:
+            failed += not outcome.done
+            click.echo(printable(outcome.line), err=not outcome.done)
+    except KeyboardInterrupt:
+        raise OutOfTime(stopped) from None
     return failed
 
 
@@ -805,7 +819,8 @@ def undo(run: str | None, db: str) -> None:
             return
         entries = journal.read(folder, run)
         with journal.Journal(journal.path_of(folder, run)) as lines:
-            failed = tell(actions.undo(entries, journal=lines, home_trash=places.trash()))
+            outcomes = actions.undo(entries, journal=lines, home_trash=places.trash())
+            failed = tell(outcomes, stopped="stopped by Ctrl-C; the next 'dedup undo' takes back the rest")
     sys.exit(_SKIPPED if failed else 0)
 
 

@@ -50,6 +50,51 @@ def test_without_yes_nothing_changes_and_a_second_apply_finds_nothing(
     assert dedup("undo", "--run", "x", code=2).stderr == f"Error: x: no such run; there are: {run}\n"
 
 
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        ("trash", "--yes moves them to the trash."),
+        ("Away\n", "--yes moves them to {0}/Away\\n."),
+        ("hardlink", "--yes makes each a hard link to its keeper."),
+        ("reflink", "--yes makes each share the bytes of its keeper."),
+        ("delete", "--yes --really-delete deletes them for good."),
+    ],
+)
+def test_plan_ends_with_where_the_files_would_go(
+    dedup: Dedup, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, says: str
+) -> None:
+    dedup("scan", photos, "-q", "--keep", "path")
+    monkeypatch.chdir(tmp_path)
+    *_, last = dedup("apply", "--to", to).stdout.splitlines()
+    assert last == f"Nothing was changed; {says.format(tmp_path)}"
+    (photos / "=copy\n.png").unlink()
+    (photos / "tiny bytes.png").unlink()
+    dedup("scan", photos, "-q", "--keep", "path")
+    assert dedup("apply", "--to", to).stdout == "0 files to remove, 0 bytes to win back\n"
+
+
+def test_ctrl_c_says_what_was_done_and_how_it_is_taken_back(
+    dedup: Dedup, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dedup("scan", photos, "-q")
+    before, makedirs = tree(photos), os.makedirs
+    away = str(tmp_path / "Away")
+
+    def pressed(folder: str, *, exist_ok: bool = False) -> None:
+        makedirs(folder, exist_ok=exist_ok)
+        if len(tree(photos)) == 3 and folder == away:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "makedirs", pressed)
+    done = dedup("apply", "--to", away, "--yes", code=3)
+    assert len(tree(photos)) == 3
+    (run,) = (path.stem for path in tmp_path.glob("test.db.journal/*"))
+    assert done.stderr == f"stopped by Ctrl-C; of what was done until then: 'dedup undo --run {run}' takes it back\n"
+    monkeypatch.undo()
+    dedup("undo", "--db", tmp_path / "test.db")
+    assert tree(photos) == before
+
+
 def test_undo_passes_over_an_apply_that_touched_nothing(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
     dedup("scan", photos, "-q")
     before = tree(photos)

@@ -360,6 +360,9 @@ def test_options_come_from_command_line_then_environment_then_file(
     monkeypatch.delenv("DEDUP_DB")
     dedup("scan", album, "--config", config)
     assert (tmp_path / "from file.db").exists()
+    monkeypatch.setenv("DEDUP_SCAN_PROTECT", f"{album}/Trip [2019]:{album}/garden.tif")
+    shown = tomllib.loads(dedup("config", "show", "scan", "--config", config).stdout)
+    assert shown["scan"]["protect"] == [f"{album}/Trip [2019]", f"{album}/garden.tif"]
     monkeypatch.setenv("DEDUP_CONFIG", str(config))
     assert "from file.db" in dedup("status").stdout
 
