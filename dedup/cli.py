@@ -274,7 +274,10 @@ def scan(
 
     for file in output:
         report.format_of(file)
-    roots = [p if engine == "ray" and "://" in p else folder(p) for p in path]
+    objects = [p for p in path if "://" in p and not os.path.exists(p)]
+    if objects and engine != "ray":
+        raise BadUsage(f"{objects[0]}: an object store is scanned with --engine ray and --store; see docs/scale.md")
+    roots = [p if p in objects else folder(p) for p in path]
     missing = [p for p in protect if not os.path.exists(p)]
     if missing:
         raise BadUsage(f"--protect {missing[0]}: no such folder, so nothing would be protected")

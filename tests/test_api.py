@@ -46,6 +46,7 @@ def test_every_promised_name_is_there_and_no_other() -> None:
     assert {name: getattr(library, name).__doc__ is not None for name in library.__all__ if name != "__version__"} == {
         name: True for name in library.__all__ if name != "__version__"
     }
+    assert dir(library) == sorted(library.__all__)  # what a notebook completes
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         library.nonsense  # noqa: B018
 

@@ -131,6 +131,11 @@ def test_file_instead_of_a_folder_is_one_line(dedup: Dedup, album: Path) -> None
     assert "a file, not a folder" in error_of(dedup("scan", album / "alone 10.jpg", code=2))
 
 
+def test_object_store_without_its_engine_is_one_line(dedup: Dedup) -> None:
+    said = error_of(dedup("scan", "s3://bucket/photos", code=2))
+    assert said.startswith("Error: s3://bucket/photos: an object store is scanned with --engine ray and --store")
+
+
 def test_output_of_no_known_format_is_refused_before_any_work(dedup: Dedup, album: Path, tmp_path: Path) -> None:
     assert "must end in .csv or .json" in error_of(dedup("scan", album, "-o", album / "alone 10.jpg", code=2))
     assert not (tmp_path / "test.db").exists()
