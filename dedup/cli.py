@@ -131,7 +131,8 @@ def database(command: Callable[..., Any]) -> Callable[..., Any]:
     db = click.option("--db", metavar="FILE", type=PathWord(), envvar="DEDUP_DB", default=places.database(),
                       show_default=True, help="Where to remember what was seen.")  # fmt: skip
     config = click.option("--config", metavar="FILE", type=PathWord(), envvar="DEDUP_CONFIG", is_eager=True,
-                          expose_value=False, callback=read_config, help="Read options from a TOML file.")  # fmt: skip
+                          expose_value=False, callback=read_config,
+                          help=f"Read options from a TOML file. Default: {places.config()}, if there.")  # fmt: skip
     return config(db(command))
 
 
@@ -265,7 +266,10 @@ def scan(
     avoid: tuple[str, ...], confirm: bool, workers: int, device: str, engine: str, address: str | None,
     at: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
-    """Find the near-duplicate photos under PATH. What was seen is remembered: the next scan reads what is new."""
+    """Find the near-duplicate photos under PATH. What was seen is remembered: the next scan reads what is new.
+
+    --output, --exclude, --protect, --prefer and --avoid may stand more than once.
+    """
     from dedup import report
     from dedup.files import folder
     from dedup.runners import Machine

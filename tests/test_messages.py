@@ -45,6 +45,12 @@ def test_every_help_says_what_changes_and_ends_with_examples_that_can_be_typed(d
             command.make_context(name, words[2:])  # raises what click would say
 
 
+def test_help_of_scan_names_every_option_that_may_stand_more_than_once(dedup: Dedup) -> None:
+    several = [max(p.opts, key=len) for p in main.commands["scan"].params if p.multiple]  # type: ignore[attr-defined]
+    text = " ".join(dedup("scan", "--help").stdout.split())
+    assert f"{', '.join(several[:-1])} and {several[-1]} may stand more than once." in text
+
+
 def test_list_of_commands_cuts_no_sentence(dedup: Dedup) -> None:
     _, commands = dedup("--help").stdout.split("Commands:\n")
     assert len(commands.splitlines()) == len(main.commands)
