@@ -1083,7 +1083,7 @@ def completion(shell: str) -> None:
     """Print what makes a shell complete commands, options and paths.
 
     Write it where the examples say, into a folder that is there, and start the shell anew. zsh looks into ~/.zfunc if
-    ~/.zshrc has `fpath=(~/.zfunc $fpath)` above compinit.
+    ~/.zshrc has 'fpath=(~/.zfunc $fpath)' above compinit.
     """
     kind = get_completion_class(shell)
     assert kind is not None
