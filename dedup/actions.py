@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dedup import disk, trash
-from dedup.errors import ActionFailed
-from dedup.journal import Entry, Journal
+from dedup.errors import ActionFailed, BadUsage
+from dedup.journal import Entry, Journal, begun
 from dedup.types import File, Part, Relation, Step
 
 LINKS = ("hardlink", "reflink")
@@ -35,8 +36,11 @@ def apply(
 ) -> Iterator[Outcome]:
     """Yield what became of each file, as it happens. A file that fails is left alone, and the rest goes on.
 
-    to: one of PLACES or a folder. scanned_ns: when the last scan began.
+    to: one of PLACES or a folder. scanned_ns: when the last scan began. Raises BadUsage, before anything is done, if
+    nothing would come back from there though it should.
     """
+    if to == "trash" and not trash.gives_back():
+        raise BadUsage("undo does not know the trash of this system; name a folder to move the files to: --to DIR")
     number = 0
     for step in steps:
         parts = step.parts[:1] if to in LINKS else step.parts  # the name stays, so do its sidecars
@@ -50,15 +54,7 @@ def apply(
             targets = _targets(parts, to, step.root) if to not in PLACES else [""] * len(parts)
             for part, sha, target in zip(parts, shas, targets, strict=True):
                 path, number = part.file.path, number + 1
-                temporary = _temporary(target or path, os.path.basename(journal.path), number)
-                was = os.lstat(path)
-                journal.write(
-                    do=number, to=to if to in PLACES else "folder", path=path, target=target, sha256=sha,
-                    inode=was.st_ino, mode=was.st_mode & 0o7777, mtime_ns=was.st_mtime_ns, temporary=temporary,
-                    keeper=part.spare.path if part.spare else "",
-                )  # fmt: skip
-                _act(part, to, target, sha, temporary)
-                journal.write(done=number)
+                _do(part, to, target, sha, journal, number)
                 yield Outcome(path, True, f"-> {target or to}")
         except ActionFailed as error:
             yield Outcome(path, False, str(error))
@@ -81,14 +77,14 @@ def _checked(part: Part, to: str, relation: Relation, scanned_ns: int, protect: 
     """Return the SHA-256 of a file that may be taken away. Raises ActionFailed if it may not."""
     path = part.file.path
     folder = os.path.realpath(os.path.dirname(path))
-    if any(os.path.commonpath([folder, os.path.realpath(p)]) == os.path.realpath(p) for p in protect):
+    if any(Path(folder).is_relative_to(os.path.realpath(p)) for p in protect):
         raise ActionFailed(f"{path}: in a protected folder; it was left alone")
     if to in LINKS and relation is not Relation.EXACT:
         raise ActionFailed(f"{path}: not the same bytes as its keeper; a {to} would lose its own")
     surely = to in (*LINKS, "delete")
     sha = _unchanged(part.file, part.sha256, surely, scanned_ns)
     if part.spare is not None:
-        other = _unchanged(part.spare, part.spare_sha256, surely or not part.spare_sha256, scanned_ns)
+        other = _unchanged(part.spare, part.spare_sha256, surely, scanned_ns)
         if not part.sha256 and sha != other:
             raise ActionFailed(f"{path}: not the same as {part.spare.path}; nothing of this photo was touched")
     return sha
@@ -126,6 +122,25 @@ def _temporary(path: str, run: str, number: int) -> str:
     return os.path.join(os.path.dirname(path), f".dedup-{run}-{number}.part")
 
 
+def _do(part: Part, to: str, target: str, sha: str, journal: Journal, number: int) -> None:
+    """Take one file away, with a line in the journal before and after. Raises ActionFailed or OSError."""
+    path = part.file.path
+    temporary = _temporary(target or path, os.path.basename(journal.path), number)
+    was = os.lstat(path)
+    journal.write(
+        do=number, to=to if to in PLACES else "folder", path=path, target=target, sha256=sha,
+        inode=was.st_ino, mode=was.st_mode & 0o7777, mtime_ns=was.st_mtime_ns, temporary=temporary,
+        keeper=part.spare.path if part.spare else "",
+    )  # fmt: skip
+    try:
+        _act(part, to, target, sha, temporary)
+    except (ActionFailed, OSError):
+        if os.path.lexists(path) and os.path.samestat(was, os.lstat(path)) and not os.path.lexists(target or temporary):
+            journal.write(left=number)
+        raise
+    journal.write(done=number)
+
+
 def _act(part: Part, to: str, target: str, sha: str, temporary: str) -> None:
     path = part.file.path
     if to == "trash":
@@ -137,7 +152,7 @@ def _act(part: Part, to: str, target: str, sha: str, temporary: str) -> None:
         was = os.lstat(path)
         try:
             if to == "hardlink":
-                os.link(part.spare.path, temporary, follow_symlinks=False)
+                os.link(part.spare.path, temporary, follow_symlinks=os.link not in os.supports_follow_symlinks)
             else:
                 disk.clone(part.spare.path, temporary)
                 os.chmod(temporary, was.st_mode & 0o7777)
@@ -147,7 +162,12 @@ def _act(part: Part, to: str, target: str, sha: str, temporary: str) -> None:
             disk.discard(temporary)
             raise
     else:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        folder = os.path.dirname(target)
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            words = f"{path}: left alone, since the folder {folder} cannot be made ({error.strerror})"
+            raise ActionFailed(words) from error
         disk.move(path, target, sha=sha, temporary=temporary)
 
 
@@ -156,11 +176,13 @@ def undo(entries: Sequence[Entry], *, journal: Journal, home_trash: str) -> Iter
     nothing. The run counts as undone when nothing is left that could still be taken back."""
     complete = True
     done = {entry["done"] for entry in entries if "done" in entry}
-    for entry in reversed([entry for entry in entries if "do" in entry]):
+    for entry in reversed(begun(entries)):
         try:
             outcome = Outcome(entry["path"], *_undone(entry, entry["do"] in done, home_trash))
-        except (ActionFailed, OSError) as error:
+        except ActionFailed as error:
             outcome = Outcome(entry["path"], False, str(error))
+        except OSError as error:
+            outcome = Outcome(entry["path"], False, f"{error.strerror or error}; it was left as it is")
         complete &= outcome.done or entry["to"] == "delete"
         yield outcome
     if complete:

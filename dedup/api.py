@@ -180,6 +180,10 @@ def scan(
     _demand(include in (None, "similar"), f"include is None or 'similar', not {include!r}")
     _demand(0 <= min_probability <= 1, f"min_probability lies in [0, 1], not at {min_probability!r}")
     _demand(workers is None or workers > 0, f"workers is one or more, not {workers!r}")
+    for name, words in {"exclude": exclude, "protect": protect, "keep": keep, "prefer": prefer, "avoid": avoid}.items():
+        _demand(not isinstance(words, str | os.PathLike), f"{name} is a list of words, not {words!r}")
+    missing = next((path for path in map(_absolute, protect) if not os.path.exists(path)), "")
+    _demand(not missing, f"protect: {missing}: no such folder, so nothing would be protected")
     settings = types.Settings(
         min_probability=min_probability,
         include_similar=include == "similar",

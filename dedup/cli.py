@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import os
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from dedup.weights import Shipped
 
 _SKIPPED, _FOUND = 3, 10  # exit codes besides those of errors.py
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _FIRST_S = 3.0  # a run that will be over by then needs no explanation
 _EXPLANATION = """\
 Reading {files} new files, each once: {left} to go. Then photos that look alike are compared, and likely copies looked
@@ -48,6 +51,14 @@ and reads only what is new."""
 class Commands(click.Group):
     """Turn any DedupError into one line and its exit code. Other exceptions are bugs: they show."""
 
+    def main(self, *words: Any, **more: Any) -> Any:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by who started this, so nobody reads it
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (for the life of the process)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot write
+        return super().main(*words, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -55,6 +66,12 @@ class Commands(click.Group):
             kind = "" if isinstance(error, OutOfTime) else "Error: "
             click.echo(f"{kind}{printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in _FULL or error.filename is not None:
+                raise
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (what is left in the old one cannot be written either)
+            click.echo(f"Error: what this prints cannot be written ({error.strerror})", err=True)
+            ctx.exit(DedupError.exit_code)
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
@@ -115,7 +132,8 @@ def database(command: Callable[..., Any]) -> Callable[..., Any]:
     db = click.option("--db", metavar="FILE", type=PathWord(), envvar="DEDUP_DB", default=places.database(),
                       show_default=True, help="Where to remember what was seen.")  # fmt: skip
     config = click.option("--config", metavar="FILE", type=PathWord(), envvar="DEDUP_CONFIG", is_eager=True,
-                          expose_value=False, callback=read_config, help="Read options from a TOML file.")  # fmt: skip
+                          expose_value=False, callback=read_config,
+                          help=f"Read options from a TOML file. Default: {places.config()}, if there.")  # fmt: skip
     return config(db(command))
 
 
@@ -136,13 +154,32 @@ class PathWord(click.ParamType[str]):
     """A path, or one of these words; shells complete both. Whether it can be used is for the command to say."""
 
     name = "path"
+    envvar_list_splitter = os.pathsep
 
     def __init__(self, *words: str) -> None:
         self.words = words
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not isinstance(value, str) or not value:
+            self.fail(f"{value!r} is no path; '.' is the folder that you are in", param, ctx)
+        return os.path.expanduser(value)  # no shell does it in --db=~/a.db, nor in a config file
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         words = [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
         return [CompletionItem(incomplete, type="file"), *words]
+
+
+class Probability(click.FloatRange):
+    """A number in [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not in the range 0<=x<=1.", param, ctx)
+        return number
 
 
 class Duration(click.ParamType[int]):
@@ -188,10 +225,11 @@ def main() -> None:
     help="Write the groups to FILE (.csv, .json or .html).",
 )
 @click.option("--include", type=click.Choice(["similar"]), help="Report other shots of one scene too.")
-@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.9, show_default=True, metavar="P",
+@click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
               help="How sure a copy must be.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders of this name or path.")
-@click.option("--protect", multiple=True, metavar="DIR", type=PathWord(), help="Keep the photos of this folder first.")
+@click.option("--protect", multiple=True, metavar="DIR", type=PathWord(),
+              help="Keep the photos of this folder first, and remove none of them.")  # fmt: skip
 @click.option("--keep", metavar="WORD,...", callback=keep_words,
               help="What decides who is kept, the first word first. Default: protected,preferred,pixels,original,"
                    "bytes,metadata,oldest,path.")  # fmt: skip
@@ -229,19 +267,28 @@ def scan(
     avoid: tuple[str, ...], confirm: bool, workers: int, device: str, engine: str, address: str | None,
     at: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
-    """Find the near-duplicate photos under PATH, and remember what was seen."""
+    """Find the near-duplicate photos under PATH. What was seen is remembered: the next scan reads what is new.
+
+    --output, --exclude, --protect, --prefer and --avoid may stand more than once.
+    """
     from dedup.files import folder
     from dedup.runners import Machine
     from dedup.types import Settings
     from dedup.weights import shipped
 
     check_outputs(output)
-    roots = [p if engine == "ray" and "://" in p else folder(p) for p in path]
+    objects = [p for p in path if "://" in p and not os.path.exists(p)]
+    if objects and engine != "ray":
+        raise BadUsage(f"{objects[0]}: an object store is scanned with --engine ray and --store; see docs/scale.md")
+    roots = [p if p in objects else folder(p) for p in path]
+    missing = [p for p in protect if not os.path.exists(p)]
+    if missing:
+        raise BadUsage(f"--protect {missing[0]}: no such folder, so nothing would be protected")
     settings = Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
         confirm=confirm,
-        protect=tuple(os.path.abspath(folder) for folder in protect),
+        protect=tuple(map(os.path.abspath, protect)),
         keep=keep,
         prefer=prefer,
         avoid=avoid,
@@ -516,7 +563,10 @@ class Lines(RotatingFileHandler):
 @click.option("--output", "-o", metavar="FILE", type=PathWord(), help="Default: standard output.")
 @database
 def export(table: str, format_: str | None, output: str | None, db: str) -> None:
-    """Write what the last scan found: groups, the pairs that were compared, photos, files skipped, or decisions."""
+    """Write what the last scan found, as a table or a page.
+
+    The tables: groups, the pairs that were compared, photos, files skipped, decisions. Only groups are a page (html).
+    """
     from dedup import report
     from dedup.recall import last_report
     from dedup.store import Store
@@ -541,7 +591,7 @@ def why(report: Report, store: Store, workers: int) -> Explained:
 
 @main.command(epilog=notes("nothing.", "dedup find holiday.jpg"))
 @click.argument("image", nargs=-1, required=True, metavar="IMAGE...", type=PathWord())
-@click.option("--min-probability", type=click.FloatRange(0, 1), default=0.9, show_default=True, metavar="P",
+@click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
               help="How sure a copy must be.")  # fmt: skip
 @database
 def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
@@ -559,7 +609,7 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
         matches, skipped = find_matches(
             [os.path.abspath(i) for i in image], store=store, weights=load_shipped(), settings=settings, machine=machine
         )
-    report.write_csv(sys.stdout, report.MATCHES, report.match_rows(matches))
+    report.write_rows(None, report.MATCHES, report.match_rows(matches))
     for s in skipped:
         click.echo(printable(f"{s.path}: skipped: {s.reason}"), err=True)
     sys.exit(_SKIPPED if skipped else 0)
@@ -579,7 +629,7 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
     help="Draw why: both photos, their features, the difference, what counted.",
 )
 def compare(left: str, right: str, figure: str | None) -> None:
-    """Print how photo A is related to photo B, how surely, and what was done to it."""
+    """Print how photo A is related to photo B. In one line: how, how surely, and what was done to A."""
     from dedup import figure as drawing
     from dedup.ask import compare_two
     from dedup.runners import Machine
@@ -671,7 +721,10 @@ def forget(path: tuple[str, ...], db: str) -> None:
 def apply(
     plan: str | None, to: str, output: str | None, include: str | None, yes: bool, really_delete: bool, db: str
 ) -> None:
-    """Print what would be done about the duplicates of the last scan, or about those of PLAN.csv; do it with --yes."""
+    """Show what would become of the duplicates; do it with --yes.
+
+    Of all that the last scan found, or of those in PLAN.csv, which --output writes.
+    """
     from functools import cache
 
     from dedup import actions, report
@@ -717,8 +770,14 @@ def show(todo: Plan, to: str, *, each: bool) -> None:
     won = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
     count = sum(len(step.parts) for step in todo.steps)
     click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(won)} to win back")
-    if each:
-        click.echo("Nothing was changed; --yes does it.")
+    if each and todo.steps:
+        words = {
+            "trash": "--yes moves them to the trash",
+            "hardlink": "--yes makes each a hard link to its keeper",
+            "reflink": "--yes makes each share the bytes of its keeper",
+            "delete": "--yes --really-delete deletes them for good",
+        }.get(to, f"--yes moves them to {to}")
+        click.echo(printable(f"Nothing was changed; {words}."))
 
 
 def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
@@ -732,18 +791,25 @@ def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
             todo.steps, to=to, journal=lines, scanned_ns=int(result.run.started_at * 1e9),
             protect=result.run.settings.protect,
         )  # fmt: skip
-        failed = tell(outcomes)
+        back = f"'dedup undo --run {run}' takes it back" if to != "delete" else "deleted for good"
+        failed = tell(outcomes, stopped=f"stopped by Ctrl-C; of what was done until then: {back}")
     if journal.last_run(folder) == run:
-        click.echo(f"'dedup undo --run {run}' takes it back." if to != "delete" else "Deleted for good.")
+        click.echo(f"{back[0].upper()}{back[1:]}.")
     return failed
 
 
-def tell(outcomes: Iterable[Outcome]) -> int:
-    """Print what became of each file; return how many were left alone though they should not have been."""
+def tell(outcomes: Iterable[Outcome], *, stopped: str) -> int:
+    """Print what became of each file; return how many were left alone though they should not have been.
+
+    stopped: what to say of Ctrl-C.
+    """
     failed = 0
-    for outcome in outcomes:
-        failed += not outcome.done
-        click.echo(printable(outcome.line), err=not outcome.done)
+    try:
+        for outcome in outcomes:
+            failed += not outcome.done
+            click.echo(printable(outcome.line), err=not outcome.done)
+    except KeyboardInterrupt:
+        raise OutOfTime(stopped) from None
     return failed
 
 
@@ -764,7 +830,8 @@ def undo(run: str | None, db: str) -> None:
             return
         entries = journal.read(folder, run)
         with journal.Journal(journal.path_of(folder, run)) as lines:
-            failed = tell(actions.undo(entries, journal=lines, home_trash=places.trash()))
+            outcomes = actions.undo(entries, journal=lines, home_trash=places.trash())
+            failed = tell(outcomes, stopped="stopped by Ctrl-C; the next 'dedup undo' takes back the rest")
     sys.exit(_SKIPPED if failed else 0)
 
 
@@ -779,7 +846,7 @@ def undo(run: str | None, db: str) -> None:
 )
 @database
 def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: str | None, db: str) -> None:
-    """Remember that photos are no duplicates of each other, or are to be kept, whatever they are called later."""
+    """Remember that photos are no duplicates, or are to be kept. What counts is their content, not their names."""
     from itertools import combinations
 
     from dedup import report
@@ -791,31 +858,42 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
         raise BadUsage("say not-duplicate, keep or undecided, and which photos; or --from FILE")
     with Store(os.path.abspath(db), changing=True) as store:
         if from_:
-            decisions = report.read_decisions(from_)
+            decisions, done = report.read_decisions(from_), "taken over"
             store.decide(decisions)
-            click.echo(f"{len(decisions.apart) + len(decisions.kept):,} decisions taken over")
-            return
-        result = last_report(store)
-        wanted = {os.path.abspath(p) for p in path}
-        if group:
-            wanted |= {row["path"] for row in report.group_rows(result) if row["group"] == group}
-        known = {f.path: p.sha256 for p in result.photos.photos for f in p.files}
-        unknown = sorted(wanted - known.keys())
-        if unknown or not wanted:
-            raise BadUsage(
-                f"{unknown[0]}: not a photo of the last scan; scan its folder first"
-                if unknown
-                else "which photos? Name them, or a --group"
-            )
-        photos = sorted({known[p] for p in wanted})
-        if decision == "undecided":
-            click.echo(f"{store.undecide(photos):,} decisions taken back")
-            return
-        if decision == "not-duplicate" and len(photos) < 2:
-            raise BadUsage("two different photos at least; files of the same bytes are duplicates")
-        pairs = frozenset(combinations(photos, 2))
-        store.decide(Decisions(apart=pairs) if decision == "not-duplicate" else Decisions(kept=frozenset(photos)))
-        click.echo(f"{len(pairs) if decision == 'not-duplicate' else len(photos):,} decisions remembered")
+            count = len(decisions.apart) + len(decisions.kept)
+        else:
+            photos = chosen(last_report(store), path, group)
+            if decision == "undecided":
+                count, done = store.undecide(photos), "taken back"
+            elif decision == "keep":
+                count, done = len(photos), "remembered"
+                store.decide(Decisions(kept=frozenset(photos)))
+            elif len(photos) < 2:
+                raise BadUsage("two different photos at least; files of the same bytes are duplicates")
+            else:
+                pairs, done = frozenset(combinations(photos, 2)), "remembered"
+                count = len(pairs)
+                store.decide(Decisions(apart=pairs))
+    click.echo(f"{count:,} {plural('decision', count)} {done}")
+
+
+def chosen(result: Report, path: Sequence[str], group: int | None) -> list[str]:
+    """Return the SHA-256 of the photos of these files, and of a group. Raises BadUsage if there are none."""
+    from dedup.report import group_rows
+
+    wanted = {os.path.abspath(p) for p in path}
+    if group:
+        members = {row["path"] for row in group_rows(result) if row["group"] == group}
+        if not members:
+            raise BadUsage(f"there is no group {group}; 'dedup export groups' has {len(result.groups):,}")
+        wanted |= members
+    if not wanted:
+        raise BadUsage("which photos? Name them, or a --group")
+    known = {f.path: p.sha256 for p in result.photos.photos for f in p.files}
+    unknown = sorted(wanted - known.keys())
+    if unknown:
+        raise BadUsage(f"{unknown[0]}: not a photo of the last scan; scan its folder first")
+    return sorted({known[p] for p in wanted})
 
 
 @main.command(
@@ -826,12 +904,14 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
 @click.argument("action", type=click.Choice(["show"]))
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [WORD]...]")
 def config_(action: str, words: tuple[str, ...]) -> None:
-    """Print every option as a command with these words would see it, and where its value came from.
+    """Print every option, and where its value came from.
 
-    What is printed is a config file itself.
+    As a COMMAND with these words would see it, or every command. What is printed is a config file itself.
     """
-    names = [words[0]] if words and words[0] in main.commands else list(main.commands)
-    rest = list(words[1:] if words and words[0] in main.commands else words)
+    named = bool(words) and not words[0].startswith("-")
+    if named and words[0] not in main.commands:
+        raise BadUsage(f"{words[0]}: no such command; there are {', '.join(sorted(main.commands))}")
+    names, rest = ([words[0]], list(words[1:])) if named else (list(main.commands), list(words))
     for name in names:
         command = main.commands[name]
         ctx = command.make_context(
@@ -877,9 +957,10 @@ def setting(key: str, option: click.Option, value: Any, source: str) -> str:
 def schedule(
     ctx: click.Context, action: str, path: tuple[str, ...], daily: bool, weekly: bool, at: str, kind: str, db: str
 ) -> None:
-    """Scan PATH at set times, at low priority; or list such jobs, or remove one by its name or by its PATHs.
+    """Scan PATH at set times, list such jobs, or remove one.
 
-    All options of the scan but --db come from the config file.
+    They run at low priority. All options of the scan but --db come from the config file. A job is removed by its name
+    in the list or by its PATHs.
     """
     from dedup import schedule as jobs
     from dedup.files import folder
@@ -933,7 +1014,7 @@ def printable_lines(text: str) -> str:
 @click.option("--no-browser", is_flag=True, help="Print the address only.")
 @database
 def review(port: int, host: str | None, no_browser: bool, db: str) -> None:
-    """Look at the groups of the last scan in the browser: choose, mark, apply, undo. Ends with Ctrl-C."""
+    """Look at the groups in the browser: choose, apply, undo. Ends with Ctrl-C."""
     import webbrowser
 
     try:
@@ -972,7 +1053,7 @@ def network_password() -> str:
 @click.argument("folder", default="dedup-demo", metavar="[FOLDER]", type=PathWord())
 @click.option("--no-browser", is_flag=True, help="Do not open the report.")
 def demo(folder: str, no_browser: bool) -> None:
-    """Draw a small album into FOLDER (dedup-demo), scan it, and show the report: what dedup does, in half a minute."""
+    """Draw a small album, scan it, and show the report. It goes into FOLDER (dedup-demo); all takes half a minute."""
     import webbrowser
 
     from dedup.demo import make_album
@@ -995,7 +1076,7 @@ def demo(folder: str, no_browser: bool) -> None:
 
 _SHELLS = {
     "bash": "~/.local/share/bash-completion/completions/dedup",
-    "zsh": "~/.zfunc/_dedup",  # with it in fpath
+    "zsh": "~/.zfunc/_dedup",
     "fish": "~/.config/fish/completions/dedup.fish",
 }
 
@@ -1003,7 +1084,11 @@ _SHELLS = {
 @main.command(epilog=notes("nothing.", *(f"dedup completion {shell} > {file}" for shell, file in _SHELLS.items())))
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 def completion(shell: str) -> None:
-    """Print the script by which SHELL completes commands, options, their values, and paths."""
+    """Print what makes a shell complete commands, options and paths.
+
+    Write it where the examples say, into a folder that is there, and start the shell anew. zsh looks into ~/.zfunc if
+    ~/.zshrc has 'fpath=(~/.zfunc $fpath)' above compinit.
+    """
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(main, {}, "dedup", "_DEDUP_COMPLETE").source())

@@ -7,12 +7,14 @@ import errno
 import os
 import shutil
 import stat
+import sys
 from hashlib import sha256
 
 from dedup.errors import ActionFailed
 from dedup.types import File
 
 _AT_FDCWD, _NOREPLACE = -100, 1
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # not on Windows
 _FICLONE = 0x40049409
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)  # a name so long was never given
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
@@ -33,7 +35,7 @@ def seen(path: str) -> File | None:
 
 def digest(path: str) -> str:
     """Return the SHA-256 of the bytes of a file, a link not followed."""
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as f:
+    with open(os.open(path, os.O_RDONLY | _NO_LINK), "rb") as f:
         hashed = sha256()
         while chunk := f.read(1 << 20):
             hashed.update(chunk)
@@ -51,6 +53,9 @@ def discard(path: str) -> None:
 
 def rename(source: str, target: str) -> None:
     """Give a file another name on its filesystem. Raises FileExistsError if that name is taken."""
+    if sys.platform == "win32":
+        os.rename(source, target)  # never over another there
+        return
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is not None:
         if not renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _NOREPLACE):
@@ -99,7 +104,10 @@ def copy(source: str, target: str, *, sha: str) -> None:
 
 def clone(source: str, target: str) -> None:
     """Make a new file that shares its bytes with the source until either changes. Raises OSError where it cannot."""
-    import fcntl  # not on Windows
+    try:
+        import fcntl
+    except ModuleNotFoundError as error:  # on Windows
+        raise OSError(errno.EOPNOTSUPP, "no reflinks on this system") from error
 
     with open(source, "rb") as reader, open(target, "xb") as writer:
         try:
@@ -111,6 +119,8 @@ def clone(source: str, target: str) -> None:
 
 def sync_folder(folder: str) -> None:
     """Make the names in a folder last through a power cut."""
+    if sys.platform == "win32":
+        return  # no folder can be opened there
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)

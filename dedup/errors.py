@@ -2,7 +2,7 @@
 
 DedupError           1   something is wrong; the message says what, with what, and what to do
   BadUsage           2   the words on the command line do not fit together
-  OutOfTime          3   the time that was given is up; what was done so far is kept
+  OutOfTime          3   the time that was given is up, or Ctrl-C was pressed; what was done so far is kept
   StoreBusy          4   another run holds this database
   StoreUnusable      1   the database cannot be read or written
   WeightsUnusable    1   the shipped tensors are missing or not the ones that were published
@@ -12,7 +12,7 @@ DedupError           1   something is wrong; the message says what, with what, a
     MissingExtra     -   the file needs an optional package
 
 The number is the exit code of the command line. Exit code 3 is no failure: the run is done, but not with every file;
-some were skipped, or the time was up.
+some were skipped, or it was stopped.
 """
 
 
@@ -29,7 +29,7 @@ class BadUsage(DedupError):
 
 
 class OutOfTime(DedupError):
-    """The time that was given is up; what was done so far is kept."""
+    """The time that was given is up, or Ctrl-C was pressed; what was done so far is kept."""
 
     exit_code = 3
 

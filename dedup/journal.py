@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 from dedup.disk import sync_folder
@@ -67,22 +69,38 @@ def path_of(folder: str, run: str) -> str:
 
 def runs(folder: str) -> list[str]:
     """Return the runs that have a journal, the oldest first."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DedupError(f"{folder}: the journals cannot be read ({error.strerror})") from error
     return sorted(name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl"))
 
 
 def read(folder: str, run: str) -> list[Entry]:
-    """Return the lines of a run; one that a crash cut short stands for nothing done. Raises BadUsage if unknown."""
+    """Return the lines of a run; one that a crash cut short stands for nothing done.
+
+    Raises BadUsage if unknown, DedupError if it cannot be read.
+    """
     if run not in runs(folder):
         raise BadUsage(f"{run}: no such run; there are: {', '.join(runs(folder)) or 'none'}")
-    entries = []
-    with open(path_of(folder, run), "rb") as f:
-        for line in f:
-            try:
-                entries.append(json.loads(line))
-            except ValueError:
-                continue
+    entries, path = [], path_of(folder, run)
+    try:
+        with open(path, "rb") as f:
+            lines = f.readlines()
+    except OSError as error:
+        raise DedupError(f"{path}: the journal cannot be read ({error.strerror})") from error
+    for line in lines:
+        with suppress(ValueError):
+            entries.append(json.loads(line))
     return entries
+
+
+def begun(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the lines of what was begun, without the steps that failed and left everything as it was."""
+    left = {entry["left"] for entry in entries if "left" in entry}
+    return [entry for entry in entries if "do" in entry and entry["do"] not in left]
 
 
 def last_run(folder: str) -> str | None:
@@ -91,4 +109,4 @@ def last_run(folder: str) -> str | None:
 
 
 def _stands(entries: list[Entry]) -> bool:
-    return any("do" in e for e in entries) and not any(e.get("undone") for e in entries)
+    return bool(begun(entries)) and not any(e.get("undone") for e in entries)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -92,7 +93,7 @@ def put(path: str, data: Any) -> None:
             stream.write(data)
         return
     os.makedirs(os.path.dirname(name), exist_ok=True)
-    temporary = f"{name}.{os.uname().nodename}.{os.getpid()}.part"
+    temporary = f"{name}.{socket.gethostname()}.{os.getpid()}.part"
     try:
         with open(temporary, "wb") as f:
             f.write(data)

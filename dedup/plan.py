@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from dedup.errors import BadUsage
 from dedup.group import best_files, matches, protected, reported
 from dedup.recall import Report
-from dedup.report import Row, value_of
+from dedup.report import Row, read_csv
 from dedup.types import File, Group, Part, Plan, Relation, Stay, Step
 from dedup.units import Kind, companions, kind
 
@@ -70,7 +70,7 @@ def _why_it_stays(report: Report, step: Step, include_similar: bool, linking: bo
 
 def _root(report: Report, path: str) -> str:
     """Return the longest scanned folder above a path. Raises BadUsage if there is none."""
-    above = [r for r in report.run.roots if path.startswith(r.rstrip("/") + "/")]
+    above = [r for r in report.run.roots if path.startswith(r.rstrip(os.sep) + os.sep)]
     if not above:
         raise BadUsage(f"{path}: outside the folders that were scanned")
     return max(above, key=len)
@@ -122,7 +122,7 @@ def quarantine(folder: str, roots: Sequence[str]) -> str:
     """Return the absolute path of a folder to move files to. Raises BadUsage if a scan would see them there again."""
     path = os.path.realpath(folder)
     for root in map(os.path.realpath, roots):
-        if os.path.commonpath([path, root]) in (path, root):
+        if Path(path).is_relative_to(root) or Path(root).is_relative_to(path):
             raise BadUsage(f"--to {folder}: inside a scanned folder, or around it; choose one beside {root}")
     return path
 
@@ -226,17 +226,11 @@ def _is_there(path: str, listing: Listing) -> bool:
 
 def _read_rows(path: str) -> list[tuple[int, dict[str, str]]]:
     """Return the rows of a plan with the numbers that a spreadsheet gives them."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as f:
-            text = f.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadUsage(f"{path}: cannot be read as a plan ({error})") from error
-    head = text.split("\n", 1)[0]
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=";" if head.count(";") > head.count(",") else ",")
-    lacking = [c for c in ("action", "path", "keeper", "relation") if c not in (reader.fieldnames or ())]
+    columns, found = read_csv(path)
+    lacking = [c for c in ("action", "path", "keeper", "relation") if c not in columns]
     if lacking:
         raise BadUsage(f"{path}: no plan: the column {lacking[0]} is missing; 'dedup apply --output' writes one")
-    rows = [(n, {k: value_of(row.get(k) or "") for k in COLUMNS}) for n, row in enumerate(reader, 2)]
+    rows = [(n, {k: row.get(k, "") for k in COLUMNS}) for n, row in found]
     for n, row in rows:
         if row["action"] not in ("keep", "remove"):
             raise BadUsage(f"{path}: row {n}: the action must be keep or remove, not '{row['action']}'")

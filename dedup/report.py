@@ -7,6 +7,7 @@ not UTF-8, as \\udcXX, and cells that a spreadsheet would run as a formula, with
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -112,20 +113,32 @@ def decision_rows(report: Report) -> Iterator[Row]:
 def read_decisions(path: str) -> Decisions:
     """Return the decisions of a CSV file. Raises BadUsage, with the row, if it holds anything else."""
     apart, kept = set(), set()
+    for n, row in read_csv(path)[1]:
+        a, b = sorted((row.get("sha256_a", ""), row.get("sha256_b", "")))
+        whole = re.fullmatch(r"[0-9a-f]{64}", b)
+        if row.get("decision") == "not-duplicate" and whole and re.fullmatch(r"[0-9a-f]{64}", a) and a != b:
+            apart.add((a, b))
+        elif row.get("decision") == "keep" and whole and not a:
+            kept.add(b)
+        else:
+            raise BadUsage(f"{path}: row {n}: no decision; 'dedup export decisions' shows how they are written")
+    return Decisions(frozenset(apart), frozenset(kept))
+
+
+def read_csv(path: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Return the columns of a table that was written here or by a spreadsheet, with semicolons too, and its rows.
+
+    Each row comes with the number that a spreadsheet gives it. Raises BadUsage.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as f:
-            for n, row in enumerate(csv.DictReader(f), 2):
-                a, b = sorted((row.get("sha256_a") or "", row.get("sha256_b") or ""))
-                whole = re.fullmatch(r"[0-9a-f]{64}", b)
-                if row.get("decision") == "not-duplicate" and whole and re.fullmatch(r"[0-9a-f]{64}", a) and a != b:
-                    apart.add((a, b))
-                elif row.get("decision") == "keep" and whole and not a:
-                    kept.add(b)
-                else:
-                    raise BadUsage(f"{path}: row {n}: no decision; 'dedup export decisions' shows how they are written")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadUsage(f"{path}: cannot be read ({error})") from error
-    return Decisions(frozenset(apart), frozenset(kept))
+            text = f.read()
+        head = text.split("\n", 1)[0]
+        delimiter = ";" if head.count(";") > head.count(",") else ","
+        columns, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if text else [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadUsage(f"{path}: cannot be read as CSV ({getattr(error, 'strerror', None) or error})") from error
+    return columns, [(n, dict(zip(columns, map(value_of, row), strict=False))) for n, row in enumerate(rows, 2) if row]
 
 
 def match_rows(matches: Iterable[Match]) -> Iterator[Row]:
@@ -165,7 +178,7 @@ def write(report: Report, table: str, format: str, output: str | None, *, explai
 
             f.writelines(page(report, explained, workers=os.cpu_count() or 1))
         elif format == "csv":
-            write_csv(f, *_named(report, table))
+            _write_csv(f, *_named(report, table))
         else:
             _write_json(f, report, table)
 
@@ -175,13 +188,13 @@ def _named(report: Report, table: str) -> tuple[list[str], Iterator[Row]]:
     return columns, rows(report)
 
 
-def write_rows(output: str, columns: list[str], rows: Iterable[Row]) -> None:
-    """Write rows to a CSV file, all of it or nothing. Raises DedupError if that fails."""
+def write_rows(output: str | None, columns: list[str], rows: Iterable[Row]) -> None:
+    """Write rows to a CSV file, all of it or nothing, or to standard output. Raises DedupError if that fails."""
     with _stream(output) as f:
-        write_csv(f, columns, rows)
+        _write_csv(f, columns, rows)
 
 
-def write_csv(f: IO[str], columns: list[str], rows: Iterable[Row]) -> None:
+def _write_csv(f: IO[str], columns: list[str], rows: Iterable[Row]) -> None:
     writer = csv.writer(f, lineterminator="\r\n")
     writer.writerow(columns)
     for row in rows:
@@ -217,8 +230,12 @@ def value_of(text: str) -> str:
 
 @contextmanager
 def _stream(output: str | None) -> Iterator[IO[str]]:
-    """Give a text stream: standard output, or a file that takes its name when it is whole."""
+    """Give a text stream, UTF-8: standard output, or a file that takes its name when it is whole."""
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(
+                encoding="utf-8", newline=""
+            )  # whatever the locale has; CSV has line ends of its own
         yield sys.stdout
         sys.stdout.flush()
         return

@@ -70,10 +70,13 @@ def install(job: Job, kind: str) -> str:
         return "\n".join(lines)
     files = _systemd(job) if kind == "systemd" else {f"{job.name}.plist": _launchd(job)}
     folder = folder_of(kind)
-    os.makedirs(folder, exist_ok=True)
-    for name, text in files.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
-            f.write(text)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for name, text in files.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+                f.write(text)
+    except OSError as error:
+        raise DedupError(f"{folder}: cannot be written ({error.strerror}); --with chooses another way") from error
     try:
         if kind == "systemd":
             _done(["systemctl", "--user", "daemon-reload"])
@@ -169,6 +172,9 @@ def _cron(job: Job) -> list[str]:
 
 
 def _launchd(job: Job) -> str:
+    """Return the property list, with a comment by which it is described. Raises BadUsage."""
+    if any(re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]", word) for word in job.words):
+        raise BadUsage("a property list cannot hold a path with control characters or bytes that are not UTF-8")
     when = {"Hour": job.hour, "Minute": job.minute, **({"Weekday": 0} if job.weekly else {})}
     text = plistlib.dumps(
         {
@@ -182,7 +188,7 @@ def _launchd(job: Job) -> str:
             "StandardErrorPath": os.path.expanduser(f"~/Library/Logs/{job.name}.log"),
         }
     ).decode()
-    return f"{text}<!-- {job.about.replace('--', '- -')} -->\n"
+    return f"{text}<!-- {re.sub('-(?=-|$)', '- ', job.about)} -->\n"
 
 
 def _crontab() -> list[str]:
@@ -214,4 +220,4 @@ def _run(words: list[str], text: str = "") -> subprocess.CompletedProcess[bytes]
     try:
         return subprocess.run(words, input=os.fsencode(text), capture_output=True, check=False)
     except OSError as error:
-        raise DedupError(f"{words[0]}: cannot be run ({error.strerror})") from error
+        raise DedupError(f"{words[0]}: cannot be run ({error.strerror}); --with chooses another way") from error

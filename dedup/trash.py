@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
@@ -13,6 +14,11 @@ from send2trash import send2trash
 def send(path: str) -> None:
     """Move a file to the trash. Raises OSError."""
     send2trash(path)
+
+
+def gives_back() -> bool:
+    """Return whether find() knows the trash of this system; on Windows and macOS it has another layout."""
+    return sys.platform not in ("win32", "darwin")
 
 
 def find(path: str, *, home_trash: str) -> Iterator[tuple[str, str]]:

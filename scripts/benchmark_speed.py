@@ -211,23 +211,23 @@ def rounds_of(folder: Path, work: Path, *, rounds: int, workers: int, peers: boo
             costs[tool].append(cost([sys.executable, __file__, folder, "--tool", tool, "--workers", str(workers)]))
         album, db = work / f"album {n}", work / f"{n}.db"
         shutil.copytree(folder, album, copy_function=os.link)
-        stop_clock(album)
+        let_them_age()
         costs["dedup scan, first"].append(cost([*scan, album, "--db", db]))
         costs["dedup scan, nothing new"].append(cost([*scan, album, "--db", db]))
         for path in sorted(album.iterdir()):
             path.rename(path.with_name("moved " + path.name))
-        stop_clock(album)
+        let_them_age()
         costs["dedup scan, every file renamed"].append(cost([*scan, album, "--db", db]))
         for path in sorted(album.iterdir())[50::100]:
             with Image.open(path) as image:
                 image.rotate(17).save(album / f"new {path.stem}.jpg", quality=90)
-        stop_clock(album)
+        let_them_age()
         costs["dedup scan, 1 % more"].append(cost([*scan, album, "--db", db]))
         shutil.rmtree(album)
     return costs
 
 
-def stop_clock(album: Path) -> None:
+def let_them_age() -> None:
     """Wait until the files are old enough for a scan to remember them by their times."""
     time.sleep(3.5)
 

@@ -34,7 +34,8 @@ def page() -> str:
             switches, about = option.get_help_record(click.Context(command, info_name=name, parent=ctx)) or ("", "")
             lines += [".TP", f".B {roff(switches)}", roff(about)]
         lines += [".PP", *text(command.epilog or "")]
-    return "\n".join(lines).replace(roff(places.database()), "dedup.db in the user's data folder") + "\n"
+    whole = "\n".join(lines).replace(roff(places.database()), "dedup.db in the user's data folder")
+    return whole.replace(roff(places.config()), "config.toml in the user's settings folder") + "\n"
 
 
 def commands() -> list[tuple[str, click.Command]]:

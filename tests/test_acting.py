@@ -46,6 +46,53 @@ def test_without_yes_nothing_changes_and_a_second_apply_finds_nothing(
     dedup("undo")
     assert tree(photos) == before
     assert dedup("undo").stdout == "Nothing to take back.\n"
+    (run,) = (path.stem for path in tmp_path.glob("test.db.journal/*"))
+    assert dedup("undo", "--run", "x", code=2).stderr == f"Error: x: no such run; there are: {run}\n"
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        ("trash", "--yes moves them to the trash."),
+        ("Away\n", "--yes moves them to {0}/Away\\n."),
+        ("hardlink", "--yes makes each a hard link to its keeper."),
+        ("reflink", "--yes makes each share the bytes of its keeper."),
+        ("delete", "--yes --really-delete deletes them for good."),
+    ],
+)
+def test_plan_ends_with_where_the_files_would_go(
+    dedup: Dedup, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, says: str
+) -> None:
+    dedup("scan", photos, "-q", "--keep", "path")
+    monkeypatch.chdir(tmp_path)
+    *_, last = dedup("apply", "--to", to).stdout.splitlines()
+    assert last == f"Nothing was changed; {says.format(tmp_path)}"
+    (photos / "=copy\n.png").unlink()
+    (photos / "tiny bytes.png").unlink()
+    dedup("scan", photos, "-q", "--keep", "path")
+    assert dedup("apply", "--to", to).stdout == "0 files to remove, 0 bytes to win back\n"
+
+
+def test_ctrl_c_says_what_was_done_and_how_it_is_taken_back(
+    dedup: Dedup, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dedup("scan", photos, "-q")
+    before, makedirs = tree(photos), os.makedirs
+    away = str(tmp_path / "Away")
+
+    def pressed(folder: str, *, exist_ok: bool = False) -> None:
+        makedirs(folder, exist_ok=exist_ok)
+        if len(tree(photos)) == 3 and folder == away:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "makedirs", pressed)
+    done = dedup("apply", "--to", away, "--yes", code=3)
+    assert len(tree(photos)) == 3
+    (run,) = (path.stem for path in tmp_path.glob("test.db.journal/*"))
+    assert done.stderr == f"stopped by Ctrl-C; of what was done until then: 'dedup undo --run {run}' takes it back\n"
+    monkeypatch.undo()
+    dedup("undo", "--db", tmp_path / "test.db")
+    assert tree(photos) == before
 
 
 def test_undo_passes_over_an_apply_that_touched_nothing(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
@@ -167,13 +214,54 @@ def test_marks_survive_renaming_and_forgetting_and_a_fourth_photo_is_compared(
     scene(1, (64, 48)).save(photos / "fourth.png", compress_level=3)
     dedup("scan", photos, "-q")
     assert "fourth" in dedup("export").stdout
-    assert "1 decisions taken back" in dedup("mark", "undecided", photos / "renamed.png").stdout
+    assert "1 decision taken back" in dedup("mark", "undecided", photos / "renamed.png").stdout
     dedup("scan", photos, "-q")
     assert "renamed" in dedup("export").stdout
     dedup("mark", "--from", tmp_path / "d.csv")
     assert dedup("export", "decisions").stdout.count("not-duplicate") == 1
+    (tmp_path / "d.csv").write_text((tmp_path / "d.csv").read_text().replace(",", ";"))
+    assert dedup("mark", "--from", tmp_path / "d.csv").stdout == "1 decision taken over\n"
     (tmp_path / "d.csv").write_text("decision,sha256_a,sha256_b\nkeep,zz,\n")
     assert "row 2" in dedup("mark", "--from", tmp_path / "d.csv", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "say not-duplicate, keep or undecided"),
+        (["keep", "a.jpg", "--from", "d.csv"], "say not-duplicate, keep or undecided"),
+        (["keep"], "which photos?"),
+        (["keep", "--group", "9"], "there is no group 9; 'dedup export groups' has 1"),
+        (["keep", "nowhere.jpg"], "nowhere.jpg: not a photo of the last scan"),
+        (["not-duplicate", "IMG_1.png"], "two different photos at least"),
+        (["--from", "."], "cannot be read as CSV (Is a directory)"),
+    ],
+)
+def test_wrong_words_of_mark_are_one_line(
+    dedup: Dedup, photos: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
+) -> None:
+    dedup("scan", photos, "-q")
+    monkeypatch.chdir(photos)
+    (line,) = dedup("mark", *words, code=2).stderr.splitlines()
+    assert says in line
+
+
+def test_table_that_is_damaged_is_one_line(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    dedup("scan", photos, "-q")
+    damaged = tmp_path / "d.csv"
+    for data, says in (
+        (b"", "no plan: the column action is missing"),
+        (b"\n\n", "no plan: the column action is missing"),
+        (b"\xff\xfe", "cannot be read as CSV ("),
+        (b"action,path,keeper,relation\nremove," + b"x" * 200_000, "field larger than field limit"),
+        (b"action,path,keeper,relation\n\n\nrename,x,y,z\n", "row 4: the action must be keep or remove"),
+        (b"action,path,keeper,relation\nkeep,x\nkeep,x\n", "row 3: x is there twice"),
+    ):
+        damaged.write_bytes(data)
+        (line,) = dedup("apply", damaged, code=2).stderr.splitlines()
+        assert says in line
+    damaged.write_bytes(b"decision,sha256_a\nkeep," + b"x" * 200_000)
+    assert "field larger than field limit" in dedup("mark", "--from", damaged, code=2).stderr
 
 
 def test_photo_marked_to_be_kept_is_kept(dedup: Dedup, photos: Path) -> None:

@@ -1,5 +1,7 @@
 """Acting on files: hostile changes between scan and step, crashes, and the way back."""
 
+import ctypes
+import errno
 import os
 import pickle
 import random
@@ -9,11 +11,14 @@ import sys
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO
 
 import pytest
 
 from dedup import disk, trash
 from dedup.actions import Outcome, apply, undo
+from dedup.errors import ActionFailed, BadUsage, DedupError
 from dedup.journal import Journal, last_run, new_run, read
 from dedup.types import File, Part, Relation, Step
 
@@ -97,6 +102,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(plat_other, "XDG_DATA_HOME", os.fsencode(tmp_path / "xdg"))
     monkeypatch.setattr(trash, "send2trash", plat_other.send2trash)
     return tmp_path / "xdg/Trash"
+
+
+def unsupported(*about: object) -> int:
+    ctypes.set_errno(errno.ENOSYS)
+    return -1
+
+
+@pytest.mark.parametrize("libc", [None, SimpleNamespace(), SimpleNamespace(renameat2=unsupported)])
+def test_rename_is_never_over_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, libc: object) -> None:
+    if libc is not None:  # another system, or a filesystem that cannot do both at once
+        monkeypatch.setattr(disk.ctypes, "CDLL", lambda *about, **more: libc)
+    one, other, free = (tmp_path / name for name in ("one", "other", "free"))
+    one.write_bytes(b"1")
+    other.write_bytes(b"2")
+    with pytest.raises(FileExistsError):
+        disk.rename(str(one), str(other))
+    assert tree(tmp_path).keys() == {"one", "other"}
+    disk.rename(str(one), str(free))
+    assert (free.read_bytes(), other.read_bytes(), one.exists()) == (b"1", b"2", False)
 
 
 @pytest.mark.parametrize("to", ["trash", "folder", "hardlink"])
@@ -252,6 +276,26 @@ def test_move_to_another_filesystem_and_back(photos: Path, runs: Path, home: Pat
     assert tree(photos) == before
 
 
+def test_copy_of_other_bytes_than_were_scanned_is_not_left_behind(photos: Path) -> None:
+    with pytest.raises(ActionFailed, match="its copy differs from what was scanned"):
+        disk.copy(str(photos / "a.jpg"), str(photos / "copy.jpg"), sha=digest(photos / "b.jpg"))
+    assert not (photos / "copy.jpg").exists()
+
+
+def test_file_that_somebody_writes_to_while_it_moves_to_another_filesystem_stays(
+    photos: Path, runs: Path, home: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copied(reader: BinaryIO, writer: BinaryIO, length: int) -> None:
+        writer.write(reader.read())
+        (photos / "a2.jpg").write_bytes(b"A" * 999 + b"and more")
+
+    monkeypatch.setattr(disk.shutil, "copyfileobj", copied)
+    (words,) = failures(act(steps_of(photos)[1:2], small_disk / "Away", runs))
+    assert "changed while it was copied; it was left alone" in words
+    assert (photos / "a2.jpg").read_bytes().endswith(b"and more")
+    assert last_run(str(runs)) is not None  # the copy is there: undo says what it finds
+
+
 def test_trash_of_another_volume_gives_back_what_lay_there(
     photos: Path, runs: Path, home: Path, small_disk: Path
 ) -> None:
@@ -285,6 +329,74 @@ def test_disk_that_may_only_be_read_is_left_alone(small_disk: Path, runs: Path, 
     (words,) = failures(act([step(small_disk / "a.jpg", small_disk / "a2.jpg")], place, runs))
     assert "Read-only file system" in words
     assert tree(small_disk) == before
+
+
+def test_step_that_failed_and_changed_nothing_is_nothing_to_take_back(
+    photos: Path, runs: Path, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    _, first, second = steps_of(photos)
+    assert failures(act([first], tmp_path / "Away", runs)) == []
+    run = last_run(str(runs))
+    (words,) = failures(act([second], tmp_path / "file" / "Away", runs))
+    assert words == f"{photos}/b small\n.jpg: left alone, since the folder {tmp_path}/file/Away cannot be made " + (
+        "(Not a directory)"
+    )
+    assert last_run(str(runs)) == run
+    (photos / "b small\n.jpg").write_bytes(b"edited since")
+    assert [o.path for o in take_back(runs, home)] == [f"{photos}/a2.jpg"]
+    assert last_run(str(runs)) is None
+
+
+def test_line_that_a_crash_cut_short_ends_before_the_next_begins(photos: Path, runs: Path, home: Path) -> None:
+    before = tree(photos)
+    act(steps_of(photos)[1:2], "trash", runs)
+    run = last_run(str(runs))
+    with open(runs / f"{run}.jsonl", "ab") as f:
+        f.write(b'{"do": 2, "to": "tra')
+    assert failures(take_back(runs, home)) == []
+    assert tree(photos) == before
+    assert last_run(str(runs)) is None
+
+
+def test_journal_that_cannot_be_read_is_one_line(photos: Path, runs: Path, home: Path) -> None:
+    (runs / "20200101-000000-000.jsonl").mkdir(parents=True)
+    with pytest.raises(DedupError, match=r"000\.jsonl: the journal cannot be read \(Is a directory\)"):
+        last_run(str(runs))
+    (runs.parent / "loop").symlink_to("loop")
+    with pytest.raises(DedupError, match="the journals cannot be read"):
+        last_run(str(runs.parent / "loop"))
+
+
+def test_undo_takes_from_the_trash_what_was_put_there_and_nothing_else_of_that_name(
+    photos: Path, runs: Path, home: Path
+) -> None:
+    before = tree(photos)
+    act(steps_of(photos)[1:2], "trash", runs)
+    (photos / "a2.jpg").write_bytes(b"another")
+    trash.send(str(photos / "a2.jpg"))
+    assert min(p.name for p in (home / "files").iterdir()) < "a2.jpg"  # undo comes to the other one first
+    assert failures(take_back(runs, home)) == []
+    assert tree(photos) == before
+    assert [p.read_bytes() for p in (home / "files").iterdir()] == [b"another"]
+
+
+def test_undo_that_fails_says_why_in_words(photos: Path, runs: Path, home: Path, tmp_path: Path) -> None:
+    act(steps_of(photos)[:1], tmp_path / "Away", runs)
+    shutil.rmtree(photos / "sub")
+    (photos / "sub").write_bytes(b"a file now")
+    assert failures(take_back(runs, home)) == ["File exists; it was left as it is"] * 2
+    assert (photos / "sub").read_bytes() == b"a file now"
+
+
+def test_trash_that_undo_does_not_know_is_refused(
+    photos: Path, runs: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(photos)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(BadUsage, match="undo does not know the trash of this system"):
+        act(steps_of(photos), "trash", runs)
+    assert tree(photos) == before
 
 
 CHILD = """

@@ -46,6 +46,7 @@ def test_every_promised_name_is_there_and_no_other() -> None:
     assert {name: getattr(library, name).__doc__ is not None for name in library.__all__ if name != "__version__"} == {
         name: True for name in library.__all__ if name != "__version__"
     }
+    assert dir(library) == sorted(library.__all__)  # what a notebook completes
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         library.nonsense  # noqa: B018
 
@@ -128,6 +129,13 @@ def test_options_decide_as_on_the_command_line(album: Path, tmp_path: Path) -> N
         ({"workers": 0}, "one or more, not 0"),
         ({"paths": ["nowhere"]}, "nowhere: no such file or folder"),
         ({"paths": []}, "which folders"),
+        ({"min_probability": float("nan")}, r"min_probability lies in \[0, 1\]"),
+        ({"protect": ["nowhere"]}, "nowhere: no such folder, so nothing would be protected"),
+        ({"protect": Path("nowhere")}, "protect is a list of words, not PosixPath"),
+        ({"exclude": "*.tmp"}, r"exclude is a list of words, not '\*.tmp'"),
+        ({"keep": "pixels"}, "keep is a list of words, not 'pixels'"),
+        ({"prefer": "x*"}, "prefer is a list of words"),
+        ({"avoid": "x*"}, "avoid is a list of words"),
     ],
 )
 def test_words_that_do_not_fit_are_said(album: Path, tmp_path: Path, words: dict[str, object], says: str) -> None:

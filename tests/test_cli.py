@@ -17,7 +17,8 @@ Dedup = Callable[..., Result]
 
 
 def process(*words: object, **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload,no-any-return]
+    more = {"capture_output": True, "text": True, "check": False} | more
+    return subprocess.run([sys.executable, *map(str, words)], **more)  # type: ignore[call-overload,no-any-return]
 
 
 def error_of(result: Result) -> str:
@@ -130,6 +131,11 @@ def test_file_instead_of_a_folder_is_one_line(dedup: Dedup, album: Path) -> None
     assert "a file, not a folder" in error_of(dedup("scan", album / "alone 10.jpg", code=2))
 
 
+def test_object_store_without_its_engine_is_one_line(dedup: Dedup) -> None:
+    said = error_of(dedup("scan", "s3://bucket/photos", code=2))
+    assert said.startswith("Error: s3://bucket/photos: an object store is scanned with --engine ray and --store")
+
+
 def test_output_of_no_known_format_is_refused_before_any_work(dedup: Dedup, album: Path, tmp_path: Path) -> None:
     assert "must end in .csv or .json" in error_of(dedup("scan", album, "-o", album / "alone 10.jpg", code=2))
     assert not (tmp_path / "test.db").exists()
@@ -181,6 +187,43 @@ def test_two_scans_of_one_database_are_refused_with_exit_code_4(dedup: Dedup, al
     with Store(str(tmp_path / "test.db"), scanning=True):
         assert "another run is using this database" in error_of(dedup("scan", album, code=4))
     dedup("scan", album)
+
+
+@pytest.mark.parametrize("words", [["export", "pairs"], ["status"], ["config", "show"]])
+def test_output_that_is_full_is_one_line(dedup: Dedup, album: Path, words: list[str]) -> None:
+    dedup("scan", album)
+    with open("/dev/full", "w") as full:
+        done = process("-m", "dedup", *words, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (
+        1, "Error: what this prints cannot be written (No space left on device)\n"
+    )  # fmt: skip
+
+
+def test_output_that_nobody_reads_is_no_error(dedup: Dedup, album: Path) -> None:
+    words = [sys.executable, "-m", "dedup", "scan", str(album)]
+    done = subprocess.run(["bash", "-c", '"$@" >&- 2>&-', "bash", *words], check=False)
+    assert done.returncode == 0
+    assert dedup("status").stdout.splitlines()[1].startswith("13 files")
+    piped = 'set -o pipefail; "$@" | head -n 1'
+    done = subprocess.run(
+        ["bash", "-c", piped, "bash", *words[:3], "export", "pairs"], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("path_a,path_b,relation,probability,similarity\n", "")
+
+
+def test_tables_are_utf8_and_words_are_escaped_in_a_locale_that_is_not(dedup: Dedup, tmp_path: Path) -> None:
+    root = tmp_path / "日"
+    root.mkdir()
+    scene(1, (64, 48)).save(root / "本.png")
+    latin = {"env": os.environ | {"PYTHONIOENCODING": "latin-1"}}
+    assert r"/\u65e5: 1 photo in" in process("-m", "dedup", "scan", root, **latin).stdout
+    done = subprocess.run([sys.executable, "-m", "dedup", "export", "photos"], capture_output=True, **latin)
+    assert "/日/本.png," in done.stdout.decode("utf-8")
+    found = subprocess.run(
+        [sys.executable, "-m", "dedup", "find", root / "本.png"], capture_output=True, check=False, **latin
+    )
+    assert found.stdout.endswith(b"\r\n")
+    assert "/日/本.png,exact" in found.stdout.decode("utf-8")
 
 
 def test_json_log_is_one_object_a_line(dedup: Dedup, album: Path) -> None:
@@ -265,6 +308,30 @@ def test_config_show_says_where_each_value_came_from_and_is_a_config_file(
     dedup("scan", album, "--config", tmp_path / "all.toml")
 
 
+def test_config_show_of_a_command_that_is_none_is_one_line(dedup: Dedup) -> None:
+    assert "scna: no such command; there are apply, compare" in error_of(dedup("config", "show", "scna", code=2))
+
+
+def test_home_is_understood_where_no_shell_expands_it(
+    dedup: Dedup, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.toml").write_text('db = "~/of file.db"\n[scan]\nprotect = ["~/Photos/Trip [2019]"]\n')
+    dedup("scan", "~/Photos", "--config", tmp_path / "c.toml", f"--output={'~/g.csv'}")
+    monkeypatch.delenv("DEDUP_DB")
+    dedup("scan", "~/Photos", "--config", "~/c.toml", "--output=~/g.csv")
+    assert (tmp_path / "of file.db").exists()
+    assert f",keep,{album}/Trip [2019]/tower.jpg," in (tmp_path / "g.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["scan", ""], ["forget", ""], ["apply", "--to", ""], ["apply", ""], ["scan", "x", "--min-probability", "nan"]],
+)
+def test_empty_words_and_no_numbers_are_refused(dedup: Dedup, words: list[str]) -> None:
+    assert "'' is no path" in (said := dedup(*words, code=2).stderr) or "nan is not in the range" in said
+
+
 def test_quiet_scan_says_nothing(dedup: Dedup, album: Path) -> None:
     assert dedup("scan", album, "--quiet").output == ""
 
@@ -275,6 +342,8 @@ def test_min_probability_include_exclude_and_protect_are_heard(dedup: Dedup, alb
     assert "garden" not in dedup("export", "photos").stdout
     dedup("scan", album, "--protect", album / "harbour small.jpg")
     assert f",keep,{album}/harbour small.jpg," in dedup("export").stdout
+    missing = dedup("scan", album, "--protect", album / "Trap [2019]", code=2)
+    assert "Trap [2019]: no such folder, so nothing would be protected" in error_of(missing)
     assert "similar" not in dedup("export").stdout
     dedup("scan", album, "--include", "similar")
 
@@ -296,6 +365,9 @@ def test_options_come_from_command_line_then_environment_then_file(
     monkeypatch.delenv("DEDUP_DB")
     dedup("scan", album, "--config", config)
     assert (tmp_path / "from file.db").exists()
+    monkeypatch.setenv("DEDUP_SCAN_PROTECT", f"{album}/Trip [2019]:{album}/garden.tif")
+    shown = tomllib.loads(dedup("config", "show", "scan", "--config", config).stdout)
+    assert shown["scan"]["protect"] == [f"{album}/Trip [2019]", f"{album}/garden.tif"]
     monkeypatch.setenv("DEDUP_CONFIG", str(config))
     assert "from file.db" in dedup("status").stdout
 
@@ -314,6 +386,9 @@ def test_options_come_from_command_line_then_environment_then_file(
         ("[scan]\nkeep = 'colour'", "scan.keep: --keep takes words of"),
         ("[scan]\npath = ['/']", "no such option: scan.path"),
         ("min-probability = 2", "scan.min-probability: 2.0 is not in the range"),
+        ("min-probability = nan", "scan.min-probability: nan is not in the range"),
+        ("db = 5", "scan.db: 5 is no path"),
+        ("[scan]\noutput = ['']", "scan.output: '' is no path"),
     ],
 )
 def test_config_file_that_is_wrong_is_one_line(dedup: Dedup, album: Path, tmp_path: Path, text: str, says: str) -> None:

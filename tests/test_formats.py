@@ -6,6 +6,7 @@ import io
 import sqlite3
 import struct
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_plain_other_content_is_named(head: bytes, word: str) -> None:
 def test_zip_and_sqlite_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "z", "w") as archive:
         archive.writestr("a.jpg", b"x")
-    with sqlite3.connect(tmp_path / "d") as database:
+    with closing(sqlite3.connect(tmp_path / "d")) as database:
         database.execute("CREATE TABLE t (x)")
     assert [sniff((tmp_path / name).read_bytes()) for name in "zd"] == ["ZIP archive", "SQLite database"]
 

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from dedup.gallery import cards, certainty, changes, table
-from dedup.types import Duplicate, File, Group, Photo, Relation, Settings
+from dedup.gallery import cards, certainty, changes, done_to, table
+from dedup.types import NOTHING_SEEN, Duplicate, File, Group, Looks, Photo, Relation, Settings
 
 
 def photo(digest: str, *paths: str, width: int = 1200, height: int = 800, size: int = 1000) -> Photo:
@@ -43,6 +44,19 @@ def test_card_holds_every_file_and_what_the_others_weigh() -> None:
     (card,) = cards([group], [KEPT, small], Settings())
     assert card.paths == ["/p/kept.jpg", "/p/other/same.jpg", "/a/small.jpg"]
     assert (card.bytes, card.relation, card.probability) == (1300, Relation.COPY, 0.97)
+
+
+@pytest.mark.parametrize(("keeper", "duplicate"), [(0, 1), (1, 0)])
+def test_what_was_done_is_what_makes_the_duplicate_of_the_keeper(keeper: int, duplicate: int) -> None:
+    photos = [photo("a", "/a.jpg"), photo("b", "/b.jpg")]
+    inside = np.array([[0.5, 0, 0.25], [0, 0.5, 0.25], [0, 0, 1]])  # where the smaller part lies in the whole
+    there = inside if duplicate == 0 else np.linalg.inv(inside)  # from photo 0 to photo 1
+    share = np.ones(1, np.float32)
+    looks = Looks(np.array([0]), np.array([1]), share, share, share, np.zeros(1, bool), there[None])
+    words = "cropped to 25-75 % of the width, 25-75 % of the height"
+    assert done_to(photos, looks)(keeper, duplicate) == words
+    assert done_to(photos, looks)(duplicate, keeper) == "set into something larger"
+    assert done_to(photos, NOTHING_SEEN)(keeper, duplicate) == ""
 
 
 def test_table_marks_the_better_value_only_where_they_differ() -> None:

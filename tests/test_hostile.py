@@ -349,6 +349,7 @@ NAMES = [
     "=1+1.jpg", "@x.jpg", "+a.jpg", "-rf.jpg", "'quoted'.jpg", '"x".jpg', "a,b;c.jpg", "line\nbreak\r.jpg", "tab\t.jpg",
     "<script>alert(1)<.jpg", "&amp;.jpg", "\x1b[31mred\x07.jpg", "caf\udce9.jpg", "\\udce9.jpg", "\u202egpj.exe.jpg",
     " lead.jpg", "trail .jpg", "a..jpg", "%s{}$HOME`id`.jpg", "日本 📷.jpg", "é.jpg", "e\u0301.jpg",
+    "form\x0cfeed.jpg", "next\x85line.jpg", "one\u2028line.jpg", "\x1c\x1d\x1e.jpg",
 ]  # fmt: skip
 
 

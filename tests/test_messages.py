@@ -45,6 +45,18 @@ def test_every_help_says_what_changes_and_ends_with_examples_that_can_be_typed(d
             command.make_context(name, words[2:])  # raises what click would say
 
 
+def test_help_of_scan_names_every_option_that_may_stand_more_than_once(dedup: Dedup) -> None:
+    several = [max(p.opts, key=len) for p in main.commands["scan"].params if p.multiple]  # type: ignore[attr-defined]
+    text = " ".join(dedup("scan", "--help").stdout.split())
+    assert f"{', '.join(several[:-1])} and {several[-1]} may stand more than once." in text
+
+
+def test_list_of_commands_cuts_no_sentence(dedup: Dedup) -> None:
+    _, commands = dedup("--help").stdout.split("Commands:\n")
+    assert len(commands.splitlines()) == len(main.commands)
+    assert all(line.endswith(".") and not line.endswith("..") for line in commands.splitlines())
+
+
 def test_commands_that_say_they_change_nothing_change_nothing(dedup: Dedup, album: Path, tmp_path: Path) -> None:
     def seen() -> dict[str, bytes]:
         return {str(p): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -179,14 +191,21 @@ def test_script_is_one_that_the_shell_can_read(dedup: Dedup, shell: str, tmp_pat
     subprocess.run([program, "-n", tmp_path / "c"], check=True)
 
 
-def test_bash_completes_a_command(dedup: Dedup, tmp_path: Path) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("bash is not here")
-    (tmp_path / "c").write_text(dedup("completion", "bash").stdout)
+@pytest.mark.parametrize(
+    ("shell", "code"),
+    [
+        ("bash", 'source c; COMP_WORDS=(dedup sta); COMP_CWORD=1; _dedup_completion dedup; echo "${COMPREPLY[@]}"'),
+        ("fish", "source c; complete -C 'dedup sta' | cut -f1"),
+    ],
+)
+def test_shell_completes_a_command(dedup: Dedup, tmp_path: Path, shell: str, code: str) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not here")
+    (tmp_path / "c").write_text(dedup("completion", shell).stdout)
     (tmp_path / "dedup").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m dedup "$@"\n')
     (tmp_path / "dedup").chmod(0o755)
-    code = 'source c; COMP_WORDS=(dedup sta); COMP_CWORD=1; _dedup_completion dedup; echo "${COMPREPLY[@]}"'
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.getcwd()}
-    done = subprocess.run([bash, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    words = [program, "-c", code]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "status\n"

@@ -51,7 +51,9 @@ def test_example_of_a_config_file_is_accepted(dedup: Callable[..., Result], albu
     lines = README.splitlines()
     start = lines.index('    db = "/var/lib/dedup/photos.db"')
     text = "\n".join(line.strip() for line in lines[start : start + 4])
-    (tmp_path / "c.toml").write_text(text.replace("/var/lib/dedup", str(tmp_path)))
+    (tmp_path / "originals").mkdir()
+    text = text.replace("/var/lib/dedup", str(tmp_path)).replace("/photos", str(tmp_path))
+    (tmp_path / "c.toml").write_text(text)
     dedup("scan", album, "--config", tmp_path / "c.toml")
 
 

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.dom import minidom
 
 import pytest
 from album import scene
 from click.testing import Result
 
 from dedup import schedule
+from dedup.errors import BadUsage
 
 Dedup = Callable[..., Result]
 
@@ -148,6 +150,27 @@ def test_agent_is_a_property_list() -> None:
     assert values["ProgramArguments"] == ["/usr/bin/python3", "<&>"]
     assert values["StartCalendarInterval"] == {"Hour": 3, "Minute": 5}
     assert "/usr/bin/python3" in shlex.join(values["ProgramArguments"])
+
+
+def test_agent_of_any_name_is_well_formed_or_refused() -> None:
+    for about in ("a--b", "a---b", "ends with -", "--", "-->"):
+        text = schedule._launchd(schedule.Job("dedup-00000000", about, ("/bin/true",), 3, 5, False))
+        minidom.parseString(text)
+        assert "<!-- " in text
+    for path in ("/a\x01b", "/caf\udce9"):
+        with pytest.raises(BadUsage, match="a property list cannot hold"):
+            schedule._launchd(schedule.Job("dedup-00000000", "daily", ("/bin/true", path), 3, 5, False))
+
+
+def test_what_is_not_there_or_cannot_be_written_is_one_line(
+    dedup: Dedup, home: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "XDG_CONFIG_HOME").write_text("a file")
+    (line,) = dedup("schedule", "install", photos, "--with", "systemd", code=1).stderr.splitlines()
+    assert line.endswith("cannot be written (Not a directory); --with chooses another way")
+    monkeypatch.setenv("PATH", str(home))
+    (line,) = dedup("schedule", "list", "--with", "cron", code=1).stderr.splitlines()
+    assert line == "Error: crontab: cannot be run (No such file or directory); --with chooses another way"
 
 
 @pytest.mark.parametrize(

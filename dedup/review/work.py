@@ -101,6 +101,6 @@ class Work:
         job = self.job
         with Store(self.db, changing=True):
             entries = journal.read(self.folder, run)
-            job.run, job.of = run, sum("do" in entry for entry in entries)
+            job.run, job.of = run, len(journal.begun(entries))
             with journal.Journal(journal.path_of(self.folder, run)) as lines:
                 yield from actions.undo(entries, journal=lines, home_trash=self.home_trash)
