@@ -132,7 +132,7 @@ def ask(
     seen = {row: result[0] for row, result in results if not isinstance(result, Failure) and result[0] is not None}
     rows = np.array(sorted(seen), np.int64)
     aligned = [seen[row] for row in rows.tolist()]
-    looks = stages.look_at(aligned, some.rows(rows), logits[rows], weights, machine)
+    looks = stages.look_at(aligned, some.rows(rows), logits[rows], weights)
     looks.transform[turned[rows]] = np.linalg.inv(looks.transform[turned[rows]])
     return scores, looks, aligned
 

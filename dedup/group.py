@@ -6,6 +6,7 @@ its duplicates; a chain a ~ b ~ c does not make c a duplicate of a.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ def keep_order(words: Sequence[str]) -> tuple[str, ...]:
 
 def protected(path: str, settings: Settings) -> bool:
     """Return whether the file lies in a folder that the user protects."""
-    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in settings.protect)
+    return any(path == folder or path.startswith(os.path.join(folder, "")) for folder in settings.protect)
 
 
 def preference(path: str, settings: Settings) -> int:

@@ -270,7 +270,7 @@ def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, m
             continue
         seen = [(pair.number, aligned) for pair, aligned in zip(task, result, strict=True) if aligned is not None]
         rows = np.array([row for row, _ in seen], np.int64)
-        looks = look_at([aligned for _, aligned in seen], scores.rows(rows), logits[rows], weights, machine)
+        looks = look_at([aligned for _, aligned in seen], scores.rows(rows), logits[rows], weights)
         store.add_looks(looks, photos.ids, weights=weights.name)
 
 
@@ -280,7 +280,7 @@ def interleaved(tasks: Sequence[Thing], workers: int) -> list[Thing]:
     return [tasks[n] for row in range(share) for n in range(row, len(tasks), share)]
 
 
-def look_at(aligned: Sequence[Aligned], scores: Scores, logits: Floats, weights: Weights, machine: Machine) -> Looks:
+def look_at(aligned: Sequence[Aligned], scores: Scores, logits: Floats, weights: Weights) -> Looks:
     """Return what the second look says of pairs on their canvases. logits: (P, 3), what the head said of them."""
     judged = confirm.look_logits(weights.second, aligned, logits, scores.similarity, device=weights.device)
     copy, similar = weights.second_calibration.probabilities(judged)

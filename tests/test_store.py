@@ -378,7 +378,7 @@ def test_figures_stand_until_something_changes_that_they_depend_on(path: str) ->
         for change in (
             lambda: store.decide(kept),
             lambda: store.undecide(kept.kept),  # type: ignore[arg-type]
-            lambda: store.add_scores(scores, ids, weights="w"),
+            lambda: store.add_scores(scores, ids, weights="w", glanced=True),
             lambda: store.add_looks(looks, ids, weights="w"),
             lambda: store.add_pixels(int(ids[0]), b"0" * 32),
             lambda: add(store, (file("b", inode=1), reading("y", known=True))),

@@ -51,6 +51,7 @@ from dedup.types import (
 from dedup.version import decoders
 from dedup.weights import Weights, shipped
 
+_MACHINE = Machine(1, lambda stage, done, of: None, time.time)  # what a task has of its node
 OVERLAP = 6  # cells that a photo is copied to; its neighbours are looked for in the nearest
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
 _ALL_SETTLED_NS = 1 << 62  # no file is too young: a shard is named after the times of its files
@@ -90,10 +91,6 @@ def weights_on(device: str) -> Weights:
     return shipped(device=device).load()
 
 
-def machine_of(job: Job) -> Machine:
-    return Machine(1, lambda stage, done, of: None, time.time)
-
-
 @contextmanager
 def empty_store(files: Sequence[File], weights: Weights) -> Iterator[Store]:
     """Give a store of one task's own, at the beginning of a scan of these files."""
@@ -110,7 +107,7 @@ def describe(job: Job, some: Slice) -> None:
     weights = weights_on(job.device)
     with empty_store(some.files, weights) as store:
         begun = time.monotonic()
-        stages.describe(store.unknown(), store, weights, machine_of(job), started_ns=_ALL_SETTLED_NS)
+        stages.describe(store.unknown(), store, weights, _MACHINE, started_ns=_ALL_SETTLED_NS)
         photos = store.photos()
         table = tables.files_table(photos.photos, store.vectors(photos.ids), store.maps(photos.ids))
         skipped, again = store.skipped(), bool(store.unknown())
@@ -355,7 +352,7 @@ def store_of(job: Job, folder: str, part: int) -> Iterator[tuple[Store, Photos, 
 
 def look(job: Job, lot: int) -> None:
     """Look at the files of a lot of pairs, and write what is seen and what is made of it."""
-    weights, machine = weights_on(job.device), machine_of(job)
+    weights, machine = weights_on(job.device), _MACHINE
     with store_of(job, "lot", lot) as (store, photos, table):
         pairs = tables.read(f"{job.run}/lots/{lot}.parquet")
         scores, rows = scores_among(pairs, table)
@@ -381,7 +378,7 @@ def matched(job: Job, lot: int) -> tuple[Indices, Indices]:
 
 def settle(job: Job, batch: int) -> None:
     """Write what a scan of the photos of a batch finds, given their pairs: the photos in groups, and what was seen."""
-    weights, machine = weights_on(job.device), machine_of(job)
+    weights, machine = weights_on(job.device), _MACHINE
     with store_of(job, "batch", batch) as (store, photos, table):
         scores, _ = scores_among(tables.together(tables.read_part(f"{job.run}/batch-pairs", batch)), table)
         store.add_scores(scores, photos.ids, weights=weights.name, glanced=True)
