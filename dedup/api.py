@@ -163,6 +163,7 @@ def scan(
     prefer: Sequence[str] = (),
     avoid: Sequence[str] = (),
     confirm: bool = True,
+    quick: bool = False,
     workers: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     progress: Callable[[str, int, int], None] | None = None,
@@ -194,7 +195,8 @@ def scan(
         avoid=tuple(avoid),
     )
     machine = Machine(workers or os.cpu_count() or 1, progress or _told_nobody, time.time)
-    networks = weights.shipped(device=device)  # before there is a database: the word may be wrong
+    _demand(confirm or not quick, "quick needs the second look: leave out confirm=False")
+    networks = weights.shipped(device=device, quick=quick)  # before there is a database: the word may be wrong
     path = _absolute(db or os.environ.get("DEDUP_DB") or places.database())
     with Store(path, scanning=True) as store:
         found = find_duplicates(

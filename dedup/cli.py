@@ -238,6 +238,7 @@ def main() -> None:
 @click.option(
     "--confirm/--no-confirm", default=True, help="Look at the files of likely copies once more. Default: yes."
 )
+@click.option("--quick", is_flag=True, help="Go by the thumbnails inside camera JPEGs; misses some strong edits.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -264,7 +265,7 @@ def main() -> None:
 def scan(
     ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
     exclude: tuple[str, ...], protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
-    avoid: tuple[str, ...], confirm: bool, workers: int, device: str, engine: str, address: str | None,
+    avoid: tuple[str, ...], confirm: bool, quick: bool, workers: int, device: str, engine: str, address: str | None,
     at: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH. What was seen is remembered: the next scan reads what is new.
@@ -284,6 +285,8 @@ def scan(
     missing = [p for p in protect if not os.path.exists(p)]
     if missing:
         raise BadUsage(f"--protect {missing[0]}: no such folder, so nothing would be protected")
+    if quick and (not confirm or engine == "ray"):
+        raise BadUsage("--quick needs the second look, and is for one machine: leave out --no-confirm and --engine ray")
     settings = Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
@@ -296,8 +299,8 @@ def scan(
     with Log(json_log, quiet=quiet, seconds=max_time) as log:
         machine = Machine(workers, log.progress, time.time)
         figures = scanned(
-            roots, output, settings, machine, shipped(device=device), exclude=exclude, db=os.path.abspath(db), log=log,
-            cluster=(address, at) if engine == "ray" else None,
+            roots, output, settings, machine, shipped(device=device, quick=quick), exclude=exclude,
+            db=os.path.abspath(db), log=log, cluster=(address, at) if engine == "ray" else None,
         )  # fmt: skip
     if not quiet and json_log != "-":
         click.echo(summary(figures) if sys.stdout.isatty() else line_of(figures, roots))

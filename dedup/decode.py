@@ -28,7 +28,17 @@ from pillow_heif import register_heif_opener
 
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, is_camera_raw, is_jpeg_xl, missing_bytes, sniff
-from dedup.metadata import camera, exif_of, exif_of_tiff, has_place, is_screenshot, orientation, rating, taken_at
+from dedup.metadata import (
+    camera,
+    exif_of,
+    exif_of_tiff,
+    has_place,
+    is_screenshot,
+    orientation,
+    rating,
+    taken_at,
+    thumbnail,
+)
 from dedup.types import Picture
 
 MAX_PIXELS = 300_000_000  # a panorama of 200 megapixels passes; four bytes a pixel are 1.2 GB
@@ -67,6 +77,9 @@ GROUND = (128, 128, 128)  # below transparent pixels: neither the black nor the 
 
 _STRIP_PIXELS = 4_000_000  # digested at a time
 _DEAR_PIXELS = 1_500_000  # that have to be decoded in full: 25 ms of a PNG, 45 of a HEIC
+_QUICK_PIXELS = 2_000_000  # of a picture whose thumbnail is worth looking for
+_LEAST_THUMBNAIL = 120  # pixels, its longer side
+_TAIL = 1 << 16  # bytes; phones add things behind the end of a JPEG
 _PROOF_QUALITY = 90  # 1 ms, 40 KB
 _PREVIEW_QUALITY = {"JPEG": 92, "WEBP": 60}  # to be looked at closely; to be sent in numbers
 
@@ -96,14 +109,16 @@ class _Opened:
     exif: Image.Exif
 
 
-def decode(data: bytes, *, side: int, proof: int = 0) -> Picture:
+def decode(data: bytes, *, side: int, proof: int = 0, quick: bool = False) -> Picture:
     """Return the upright picture squashed to (side, side), each pixel an average of those it covers.
 
     proof: pixels of the longer side of a proof, which comes with pictures that are dear to decode; 0 for none.
+    quick: take the thumbnail that a camera put into a large JPEG, if it shows all of the picture, and decode no more.
     Raises NotAPicture, MissingExtra, or UnreadablePhoto for anything else; the message is one line.
     """
     with _failures_named():
-        opened = _open(data, least=lambda size: (side, side))
+        shown = _thumbnail(data) if quick else None
+        opened = shown or _open(data, least=lambda size: (side, side))
         small = _averageable(opened.image).resize((side, side), Image.Resampling.BILINEAR)
         square = _turned(_srgb(small, opened.image.info.get("icc_profile")), opened.orientation)
         return Picture(
@@ -116,7 +131,7 @@ def decode(data: bytes, *, side: int, proof: int = 0) -> Picture:
             gps=has_place(opened.exif),
             rating=rating(opened.exif, opened.image.info.get("xmp")),
             screenshot=is_screenshot(opened.exif, opened.image.info.get("Software")),
-            proof=_proof(_within(opened, proof)) if proof and _is_dear(opened) else None,
+            proof=_proof(_within(opened, proof)) if proof and not shown and _is_dear(opened) else None,
         )
 
 
@@ -215,6 +230,47 @@ def _nearly(longest: int) -> _Least:
         return math.ceil(size[0] * scale), math.ceil(size[1] * scale)
 
     return least
+
+
+def _thumbnail(data: bytes) -> _Opened | None:
+    """Return the thumbnail in a large JPEG, without its bars; None if there is none that shows all of the picture."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    image = Image.open(BytesIO(data), formats=("JPEG",))
+    _check_size(*image.size)
+    exif = exif_of(image)
+    found = thumbnail(exif, image.info.get("exif", b""))
+    if found is None or image.width * image.height < _QUICK_PIXELS:
+        return None
+    if data.rfind(b"\xff\xd9") < max(data.index(found) + len(found), len(data) - _TAIL):  # cut short: decoding says how
+        return None
+    try:
+        small = Image.open(BytesIO(found), formats=("JPEG",))
+        small.load()
+    except FAILURES:
+        return None
+    whole = _without_bars(small.convert("RGB"), image.width / image.height)
+    if whole is None or max(whole.size) < _LEAST_THUMBNAIL:
+        return None
+    whole.info = {name: image.info[name] for name in ("icc_profile", "xmp") if name in image.info}
+    turn = orientation(exif)
+    width, height = image.size if turn < 5 else image.size[::-1]
+    return _Opened(whole, width, height, turn, image.format or "", exif)
+
+
+def _without_bars(image: Image.Image, aspect: float) -> Image.Image | None:
+    """Return the part of a thumbnail that has this aspect, if what is around it is black; None if it shows more.
+
+    Cameras fill 160 x 120 up with bars; a thumbnail of another shape was not made anew when the picture was cropped.
+    """
+    if abs(image.width / image.height / aspect - 1) < 0.03:
+        return image
+    width, height = min(image.width, round(image.height * aspect)), min(image.height, round(image.width / aspect))
+    x, y = (image.width - width) // 2, (image.height - height) // 2
+    bars = np.array(image.convert("L"), np.float32)
+    bars[max(0, y - 2) : y + height + 2, max(0, x - 2) : x + width + 2] = np.nan
+    dark = bars[~np.isnan(bars)]
+    return image.crop((x, y, x + width, y + height)) if dark.size == 0 or np.percentile(dark, 95) < 40 else None
 
 
 def _open(data: bytes, *, least: _Least | None) -> _Opened:

@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
 _MAX_CAMERA = 100  # characters
+_THUMBNAIL_START, _THUMBNAIL_LENGTH = 0x0201, 0x0202  # JPEGInterchangeFormat and its length
 _RATING = 0x4746  # Windows and cameras; Pillow has no name for it
 
 # What Pillow raised on damaged EXIF blocks.
@@ -33,6 +34,20 @@ def exif_of_tiff(data: bytes) -> Image.Exif:
     except _FAILURES:
         return Image.Exif()
     return exif
+
+
+def thumbnail(exif: Image.Exif, block: bytes) -> bytes | None:
+    """Return the JPEG that a camera put into the EXIF block of a JPEG file, if there is one.
+
+    block: all of it, as Pillow gives it.
+    """
+    try:
+        about = exif.get_ifd(IFD.IFD1)
+        start, length = int(about[_THUMBNAIL_START]), int(about[_THUMBNAIL_LENGTH])
+    except _FAILURES:
+        return None
+    found = block.removeprefix(b"Exif\x00\x00")[max(0, start) : max(0, start) + max(0, length)]
+    return found if found.startswith(b"\xff\xd8") else None
 
 
 def orientation(exif: Image.Exif) -> int:

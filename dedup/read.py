@@ -40,6 +40,7 @@ class Task:
     side: int  # pixels, of the picture wanted
     known: Collection[bytes] = ()
     proofs: str | None = None  # the folder to keep a proof in
+    quick: bool = False  # a thumbnail will do
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def read_photo(task: Task) -> Reading | Rejected:
         data = _contents(path)
         digest = sha256(data).digest()
         proof = LOOK_SIDE if task.proofs else 0
-        picture = None if digest in task.known else decode(data, side=task.side, proof=proof)
+        picture = None if digest in task.known else decode(data, side=task.side, proof=proof, quick=task.quick)
     except NotAPicture as error:
         return Rejected(Skipped(path, str(error), picture=path.lower().endswith(_PICTURE_NAMES)), lasting=True)
     except UnreadablePhoto as error:

@@ -63,22 +63,27 @@ def describe(
         return shard, *encode.encode(weights.encoder, pictures, device=weights.device)
 
     for shard, vectors, maps in in_threads(
-        encoded, shards(read_files(unknown, store, machine)), begin=encode.one_thread, threads=machine.workers
+        encoded,
+        shards(read_files(unknown, store, machine, quick=weights.quick)),
+        begin=encode.one_thread,
+        threads=machine.workers,
     ):
         store.add(shard, vectors, maps, started_ns=started_ns)
         done += len(shard)
         machine.progress("reading", done, len(unknown))
 
 
-def read_files(unknown: Sequence[list[File]], store: Store, machine: Machine) -> Iterator[Found]:
-    """Yield what was read of each inode, with all of its files, in any order."""
+def read_files(
+    unknown: Sequence[list[File]], store: Store, machine: Machine, *, quick: bool = False
+) -> Iterator[Found]:
+    """Yield what was read of each inode, with all of its files, in any order. quick: a thumbnail will do."""
     links = {same[0].path: same for same in unknown}
     kept = 0
 
     def tasks() -> Iterator[Task]:
         for same in unknown:
             folder = machine.proofs if kept < proofs.MOST else None
-            yield Task(same[0], encode.SIDE, store.digests_of_size(same[0].size), folder)
+            yield Task(same[0], encode.SIDE, store.digests_of_size(same[0].size), folder, quick)
 
     for task, result in run(read_photo, tasks(), workers=machine.workers):
         kept += result.proof if isinstance(result, Reading) else 0
@@ -262,16 +267,19 @@ def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, m
             parts = [tuple(pairs[n : n + _LOOKS]) for n in range(0, len(pairs), _LOOKS)]
             yield from interleaved(parts, machine.workers)
 
-    done = 0
-    for task, result in run(read_aligned, tasks(), workers=machine.workers, limit_s=_LOOKS_LIMIT_S):
-        done += len(task)
-        machine.progress("looking twice", done, len(scores))
-        if isinstance(result, Failure):  # the head's verdict stands
-            continue
-        seen = [(pair.number, aligned) for pair, aligned in zip(task, result, strict=True) if aligned is not None]
+    def judged(answer: tuple[tuple[Pair, ...], list[Aligned | None] | Failure]) -> tuple[int, Looks]:
+        task, result = answer
+        found = [None] * len(task) if isinstance(result, Failure) else result  # then the head's verdict stands
+        seen = [(pair.number, aligned) for pair, aligned in zip(task, found, strict=True) if aligned is not None]
         rows = np.array([row for row, _ in seen], np.int64)
-        looks = look_at([aligned for _, aligned in seen], scores.rows(rows), logits[rows], weights)
+        return len(task), look_at([aligned for _, aligned in seen], scores.rows(rows), logits[rows], weights)
+
+    done = 0
+    answers = run(read_aligned, tasks(), workers=machine.workers, limit_s=_LOOKS_LIMIT_S)
+    for count, looks in in_threads(judged, answers, begin=encode.one_thread, threads=1):
         store.add_looks(looks, photos.ids, weights=weights.name)
+        done += count
+        machine.progress("looking twice", done, len(scores))
 
 
 def interleaved(tasks: Sequence[Thing], workers: int) -> list[Thing]:

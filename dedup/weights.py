@@ -9,7 +9,7 @@ import ctypes
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from importlib import resources
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch takes a second to load, and the name is known without
     from dedup.verify import Calibration, PairHead
 
 FILE = "dedup.safetensors"
+QUICK = "-quick"  # ends the name under which what was made of thumbnails is kept
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -43,6 +44,7 @@ class Weights:
     glance: Line  # where the head begins to be worth its time
     line: Line  # where a second look does
     device: str = "cpu"  # where the networks are, a word of torch's
+    quick: bool = False  # a camera's thumbnails are described where there are any
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,11 @@ class Shipped:
     name: str
     line: Line
     device: str  # auto, cpu or cuda
+    quick: bool
 
     def load(self) -> Weights:
         """Return them, read once in each process. Raises WeightsUnusable if they are not those of the card."""
-        return _loaded(device=device_of(self.device))
+        return replace(_loaded(device=device_of(self.device)), name=self.name, quick=self.quick)
 
 
 def _keep_freed_memory() -> None:
@@ -70,12 +73,15 @@ def _keep_freed_memory() -> None:
             mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def shipped(*, device: str = "cpu") -> Shipped:
-    """Return the weights in the package by their card. Raises BadUsage if the device cannot be had, WeightsUnusable."""
+def shipped(*, device: str = "cpu", quick: bool = False) -> Shipped:
+    """Return the weights in the package by their card. Raises BadUsage if the device cannot be had, WeightsUnusable.
+
+    quick: to describe the thumbnails that cameras make; what is made of those has a name of its own.
+    """
     if device != "auto":
         device = device_of(device)
     card = _card()
-    return Shipped(card["name"], Line(**card["line"]), device)
+    return Shipped(card["name"] + (QUICK if quick else ""), Line(**card["line"]), device, quick)
 
 
 def device_of(word: str) -> str:

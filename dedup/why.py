@@ -14,7 +14,7 @@ from dedup.runners import Failure, run
 from dedup.stages import maps_of
 from dedup.store import Store
 from dedup.types import Candidates, Comparison, Couple, Indices, Relation
-from dedup.weights import Weights
+from dedup.weights import QUICK, Weights
 
 
 def explained(
@@ -43,7 +43,7 @@ def told(
     """Return what the verdict on a pair rests on. seen: what read_seen() said of its files."""
     if not isinstance(seen, Seen):
         return seen.reason if isinstance(seen, Failure) else seen
-    if report.run.weights != weights.name:
+    if report.run.weights.removesuffix(QUICK) != weights.name:
         return "the scan was made by another version of dedup; scan again"
     verdicts, rows = report.verdicts, _rows(report.verdicts, couple)
     if not len(rows):

@@ -136,6 +136,11 @@ def test_object_store_without_its_engine_is_one_line(dedup: Dedup) -> None:
     assert said.startswith("Error: s3://bucket/photos: an object store is scanned with --engine ray and --store")
 
 
+def test_quick_scan_without_a_second_look_is_refused(dedup: Dedup, album: Path) -> None:
+    assert "--quick needs the second look" in error_of(dedup("scan", album, "--quick", "--no-confirm", code=2))
+    assert "3 groups" in dedup("scan", album, "--quick").stdout
+
+
 def test_output_of_no_known_format_is_refused_before_any_work(dedup: Dedup, album: Path, tmp_path: Path) -> None:
     assert "must end in .csv or .json" in error_of(dedup("scan", album, "-o", album / "alone 10.jpg", code=2))
     assert not (tmp_path / "test.db").exists()

@@ -592,3 +592,52 @@ def test_second_look_sees_the_same_with_a_proof_and_without(kind: str, width: in
 
 def test_small_view_of_a_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
     assert decode_within(saved(scene(1000, 750), "JPEG"), longest=512).shape == (375, 500, 3)  # a half, not all of it
+
+
+def camera_jpeg(image: Image.Image, thumbnail: Image.Image, *, turn: int = 1) -> bytes:
+    """Return a JPEG with a thumbnail in its EXIF block, built by hand: Pillow writes none."""
+    small = saved(thumbnail, "JPEG", quality=80)
+    first = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, turn, 0, 8 + 18)  # IFD0: orientation; then where IFD1 is
+    start = 8 + len(first) + 2 + 2 * 12 + 4
+    second = struct.pack("<HHHII", 2, 0x0201, 4, 1, start) + struct.pack("<HHIII", 0x0202, 4, 1, len(small), 0)
+    return saved(image, "JPEG", exif=b"Exif\0\0II*\0" + struct.pack("<I", 8) + first + second + small)
+
+
+def letterboxed(image: Image.Image) -> Image.Image:
+    box = Image.new("RGB", (160, 120))
+    small = image.resize((160, round(160 * image.height / image.width)))
+    box.paste(small, (0, (120 - small.height) // 2))
+    return box
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("size", [(2000, 1500), (2400, 1600)], ids=["4:3", "3:2 with bars"])
+def test_thumbnail_of_a_camera_stands_for_the_picture(size: tuple[int, int], turn: int) -> None:
+    image = scene(*size)
+    data = camera_jpeg(image, letterboxed(image), turn=turn)
+    full, quick = decode(data, side=160), decode(data, side=160, quick=True)
+    assert (quick.width, quick.height) == (full.width, full.height) == (size if turn == 1 else size[::-1])
+    assert not np.array_equal(full.pixels, quick.pixels)  # it was not decoded
+    assert np.abs(full.pixels.astype(int) - quick.pixels).mean() < 4
+
+
+@pytest.mark.parametrize("why", ["cropped since", "damaged", "tiny", "small picture", "none", "cut short"])
+def test_picture_is_decoded_where_its_thumbnail_will_not_do(why: str) -> None:
+    image = scene(2400, 1600)
+    data = camera_jpeg(image, letterboxed(image))
+    if why == "cropped since":  # the thumbnail is of what was there before
+        data = camera_jpeg(image.crop((0, 0, 1600, 1600)), letterboxed(image))
+    elif why == "damaged":
+        start = data.index(b"\xff\xd8", 2)
+        data = data[: start + 40] + bytes(200) + data[start + 240 :]
+    elif why == "tiny":
+        data = camera_jpeg(image, image.resize((90, 60)))
+    elif why == "small picture":
+        data = camera_jpeg(image.resize((1200, 800)), letterboxed(image))
+    elif why == "none":
+        data = saved(image, "JPEG")
+    else:
+        with pytest.raises(UnreadablePhoto, match="cut short"):
+            decode(data[: len(data) // 2], side=160, quick=True)
+        return
+    assert np.array_equal(decode(data, side=160, quick=True).pixels, decode(data, side=160).pixels)

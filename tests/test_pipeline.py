@@ -23,7 +23,7 @@ from dedup.recall import Report, last_report, totals_of
 from dedup.runners import Machine
 from dedup.store import Store
 from dedup.types import Relation, Scores, Settings, Totals
-from dedup.weights import Shipped
+from dedup.weights import Shipped, shipped
 
 DEFAULT = Settings()
 
@@ -502,3 +502,14 @@ def test_file_that_could_not_be_looked_at_again_is_tried_the_next_time(count: Co
     new, totals = count(progress=lambda stage, done, of: looked.add(stage))
     assert (new, totals.duplicates, "looking twice" in looked) == (True, 3, True)
     assert count() == (False, totals)
+
+
+def test_quick_scan_keeps_what_it_made_of_thumbnails_apart(scan: Scan, album: Path, tmp_path: Path) -> None:
+    full = scan(album)
+    quick = Scan(shipped(quick=True), tmp_path / "scan.db")
+    found = quick(album)
+    assert quick.steps["reading"] > 0  # nothing that the full scan knew
+    assert found.run.weights != full.run.weights
+    assert groups(found, album) == groups(full, album)  # drawn pictures have no thumbnails
+    assert scan(album).run.weights == full.run.weights
+    assert scan.steps["reading"] > 0
