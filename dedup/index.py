@@ -64,23 +64,18 @@ def grown(vectors: Vectors, near: Neighbours, fresh: Indices, *, k: int, min_sim
     Only the fresh photos are compared with the others; each may come into the list of any of them.
     """
     N = len(vectors)
+    near = near.copy()
+    near[fresh] = _found_by(_flat(vectors), vectors, fresh, k=k, min_similarity=min_similarity)
     last = near[:, k - 1].astype(np.int64)
     full = np.flatnonzero(last >= 0)
     least = np.full(N, min_similarity, np.float32)  # what it takes to come into a list
     least[full] = cosines(vectors, full, last[full])
-    near = near.copy()
-    near[fresh] = -1
-    is_fresh = np.zeros(N, bool)
-    is_fresh[fresh] = True
+    least[fresh] = 2  # these are complete
     block, found = max(1, _PRODUCTS // max(N, 1)), [np.empty((2, 0), np.int64)]
     for start in range(0, len(fresh), block):
         some = fresh[start : start + block]
-        product = vectors[some] @ vectors.T  # (B, N)
-        new, old = np.nonzero((product >= least - _SLIGHTLY) & ~is_fresh)
+        new, old = np.nonzero(vectors[some] @ vectors.T >= least - _SLIGHTLY)  # (B, D) @ (D, N)
         found.append(np.stack([old, some[new]]))
-        most = min(k + _TIES, N)
-        best = np.argpartition(product, N - most, axis=1)[:, N - most :]
-        found.append(np.stack([np.repeat(some, most), best.ravel()]))
     rows, others = np.concatenate(found, axis=1)
     touched = np.unique(rows)
     before = near[touched]
@@ -101,10 +96,13 @@ def pairs_of(near: Neighbours, vectors: Vectors, *, queries: Indices | None = No
 def pair_keys(near: Neighbours, photos: int, *, queries: Indices | None = None) -> Indices:
     """Return Candidates.keys() of pairs_of(), in ascending order."""
     asked = np.arange(len(near)) if queries is None else queries
-    there = near >= 0
-    query, other = np.repeat(asked, there.sum(1)), near[there].astype(np.int64)
-    keys: Indices = np.minimum(query, other) * photos + np.maximum(query, other)
-    del query, other
+    ends = np.concatenate([[0], (near >= 0).sum(1).cumsum()])
+    keys: Indices = np.empty(ends[-1], np.int64)
+    for start in range(0, len(near), _BLOCK):  # 300 MB at a million photos, and only once
+        some = near[start : start + _BLOCK]
+        there = some >= 0
+        query, other = np.repeat(asked[start : start + _BLOCK], there.sum(1)), some[there].astype(np.int64)
+        keys[ends[start] : ends[start + len(some)]] = np.minimum(query, other) * photos + np.maximum(query, other)
     keys.sort()  # in place
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
 

@@ -198,10 +198,8 @@ def judge(
             yield some, by_number(numbers, maps_of(store, photos.ids[numbers]))
 
     def answered(pairs: tuple[Candidates, Callable[[Indices], Maps]]) -> tuple[Scores, int]:
-        line = weights.glance if glance else None
-        return verify.verify(*pairs, weights.head, weights.calibration, glance=line, device=weights.device), len(
-            pairs[0]
-        )
+        networks, line = (weights.head, weights.calibration), weights.glance if glance else None
+        return verify.verify(*pairs, *networks, glance=line, device=weights.device), len(pairs[0])
 
     for scores, count in in_threads(answered, asked(), begin=encode.one_thread, threads=machine.workers):
         store.add_scores(scores, photos.ids, weights=weights.name, glanced=glance)
