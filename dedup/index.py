@@ -188,5 +188,6 @@ def _recall(vectors: Vectors, near: Neighbours, asked: Indices, *, k: int, min_s
     sample = asked[:: max(1, len(asked) // _SAMPLE)]
     N = len(vectors)
     true = pair_keys(_found_by(_flat(vectors), vectors, sample, k=k, min_similarity=min_similarity), N, queries=sample)
-    found = np.isin(true, pair_keys(near, N, queries=asked))
-    return float(found.mean()) if len(true) else 1.0
+    found = pair_keys(near, N, queries=asked)
+    at = np.searchsorted(found, true).clip(max=max(len(found) - 1, 0))
+    return float((found[at] == true).mean()) if len(true) and len(found) else float(not len(true))

@@ -7,22 +7,25 @@ seen of a photo is the same with a proof and without: see decode.decode_proof().
 from __future__ import annotations
 
 import os
-import shutil
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 MOST = 2 << 30  # bytes of proofs in a scan, about 40,000 photos; the others are decoded again
 _SUFFIX = ".proofs"
+_NAME = re.compile("[0-9a-f]{64}[.]jpg")
 
 
 @contextmanager
 def folder_of(database: str) -> Iterator[str | None]:
-    """Have a folder beside the database for as long as the scan lasts; None where it cannot be made.
+    """Have a hidden folder beside the database for as long as the scan lasts; None where it cannot be made.
 
-    Whoever scans holds the database alone, so a folder that is there was left by a scan that was killed.
+    Hidden, because no scan looks for photos there. Whoever scans holds the database alone, so a folder that is there
+    was left by a scan that was killed; one with other things in it is somebody else's, and left alone.
     """
-    folder = database + _SUFFIX
-    shutil.rmtree(folder, ignore_errors=True)
+    parent, name = os.path.split(database)
+    folder = os.path.join(parent, f".{name}{_SUFFIX}")
+    _remove(folder)
     try:
         os.mkdir(folder, 0o700)
     except OSError:  # proofs save time and nothing else
@@ -31,7 +34,16 @@ def folder_of(database: str) -> Iterator[str | None]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    """Remove the proofs in a folder, and the folder if there is nothing else in it."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if _NAME.fullmatch(name):
+                os.remove(os.path.join(folder, name))
+        os.rmdir(folder)
 
 
 def keep(folder: str, sha256: str, proof: bytes) -> int:

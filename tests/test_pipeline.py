@@ -356,7 +356,7 @@ def test_report_is_the_same_with_proofs_and_without(scan: Scan, tmp_path: Path) 
     with_proofs = scan(photos)
     assert scan.steps["looking twice"] >= 2
     assert sorted(os.listdir(tmp_path)) == ["large", "scan.db", "scan.db.lock"]
-    (tmp_path / "bare.db.proofs").write_text("no folder can be made here")
+    (tmp_path / ".bare.db.proofs").write_text("no folder can be made here")
     without = Scan(scan.weights, tmp_path / "bare.db")(photos)
     assert csv_of(with_proofs, tmp_path) == csv_of(without, tmp_path)
     assert (with_proofs.verdicts.copy == without.verdicts.copy).all()

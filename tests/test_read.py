@@ -134,15 +134,24 @@ def test_photo_that_is_dear_to_decode_is_not_decoded_again_for_a_second_look(tmp
 
 
 def test_proofs_of_a_scan_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:
-    left = tmp_path / "a.db.proofs" / "old.jpg"
+    left = tmp_path / ".a.db.proofs" / ("0" * 64 + ".jpg")
     left.parent.mkdir()
     left.write_bytes(b"old")
     with proofs.folder_of(str(tmp_path / "a.db")) as folder:
         assert os.listdir(str(folder)) == []
+    assert os.listdir(tmp_path) == []
+
+
+def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".a.db.proofs").mkdir()
+    (tmp_path / ".a.db.proofs" / "holiday.jpg").write_bytes(b"mine")
+    with proofs.folder_of(str(tmp_path / "a.db")) as folder:
+        assert folder is None
+    assert (tmp_path / ".a.db.proofs" / "holiday.jpg").read_bytes() == b"mine"
 
 
 def test_proof_that_the_disk_will_not_take_is_none(tmp_path: Path) -> None:
-    (tmp_path / "a.db.proofs").write_text("a file where the folder would be")
+    (tmp_path / ".a.db.proofs").write_text("a file where the folder would be")
     with proofs.folder_of(str(tmp_path / "a.db")) as folder:
         assert folder is None
     assert proofs.keep(str(tmp_path / "no such folder"), "0" * 64, b"proof") == 0
