@@ -88,8 +88,9 @@ def grown(vectors: Vectors, near: Neighbours, fresh: Indices, *, k: int, min_sim
 
 def pairs_of(near: Neighbours, vectors: Vectors, *, queries: Indices | None = None) -> Candidates:
     """Return the photos (N or Q) and their neighbours (Q, k) as pairs, each once, in the order of (left, right)."""
-    keys = pair_keys(near, len(vectors), queries=queries)
-    left, right = np.divmod(keys, max(len(vectors), 1))
+    left = pair_keys(near, len(vectors), queries=queries)
+    right = left % max(len(vectors), 1)
+    left //= max(len(vectors), 1)  # in place: a million photos have 36 million pairs
     return Candidates(left, right, cosines(vectors, left, right))
 
 

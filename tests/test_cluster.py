@@ -254,10 +254,11 @@ def test_maps_go_only_where_a_pair_wants_them(album: Path, shipped_weights: Ship
         rows = list(zip(table["id"].tolist(), table["part"].tolist(), strict=True))
         assert not sent & set(rows)
         sent |= set(rows)
-    for path in folder.glob("pairs/*.parquet"):
+    for path in folder.glob("candidates/**/*.parquet"):
         pairs = tables.columns_in(tables.read(str(path)))
-        ends = np.concatenate([pairs[side][~pairs["same"]] for side in ("left", "right")])
-        wanted |= {(number, int(path.stem)) for number in ends.tolist()}
+        for side in ("left", "right"):
+            columns = (pairs[name][~pairs["same"]].tolist() for name in (side, "part"))
+            wanted |= set(zip(*columns, strict=True))
     assert sent == wanted
 
 
@@ -427,7 +428,7 @@ def test_recall_of_the_cells_is_measured(shipped_weights: Shipped, tmp_path: Pat
         for path in folder.glob("cell-vectors/**/*.parquet"):
             table = tables.read(str(path))
             names |= dict(zip(tables.numbers(table, "id").tolist(), digests_of(table), strict=True))
-        for path in folder.glob("pairs/*.parquet"):
+        for path in folder.glob("candidates/**/*.parquet"):  # before a glance at them
             table = tables.read(str(path), ["left", "right"])
             ends = (tables.numbers(table, side).tolist() for side in ("left", "right"))
             found |= {frozenset((names[a], names[b])) for a, b in zip(*ends, strict=True)}
