@@ -301,7 +301,7 @@ def test_config_show_says_where_each_value_came_from_and_is_a_config_file(
     assert (said["avoid"], said["keep"], said["workers"]) == ("environment", "command line", "default")
     assert tomllib.loads(text)["scan"] | {"workers": 1} == {
         "output": [], "min-probability": 0.9, "confirm": True, "exclude": ["a*"], "protect": [], "keep": "path,pixels",
-        "prefer": [], "avoid": ["old"], "workers": 1, "device": "auto", "fail-if-found": False,
+        "prefer": [], "avoid": ["old"], "quick": False, "workers": 1, "device": "auto", "fail-if-found": False,
             "engine": "local", "max-time": "7200s",
         "quiet": False,
         "db": str(tmp_path / "test.db"),
