@@ -233,9 +233,8 @@ def _stream(output: str | None) -> Iterator[IO[str]]:
     """Give a text stream, UTF-8: standard output, or a file that takes its name when it is whole."""
     if output is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(
-                encoding="utf-8", newline=""
-            )  # whatever the locale has; CSV has line ends of its own
+            # whatever the locale has; and CSV has line ends of its own
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
         yield sys.stdout
         sys.stdout.flush()
         return

@@ -186,9 +186,8 @@ def judge(
     """
     glance = judged is not None
     wanted = candidates.keys(len(photos.ids))
-    known = store.scores(photos.ids, weights=weights.name, glanced=glance)
-    old = known.keys(len(photos.ids)) if judged is None else np.concatenate([known.keys(len(photos.ids)), judged])
-    new = candidates.rows(~np.isin(wanted, old))
+    known = store.scores(photos.ids, weights=weights.name, glanced=glance).keys(len(photos.ids))
+    new = candidates.rows(~np.isin(wanted, known if judged is None else np.concatenate([known, judged])))
     done = 0
 
     def asked() -> Iterator[tuple[Candidates, Callable[[Indices], Maps]]]:

@@ -48,7 +48,6 @@ from dedup.align import residuals
 from dedup.confirm import ResidualHead
 from dedup.decide import LEAST, WORTH_A_LOOK, deserving, figures
 from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, one_thread, unit
-from dedup.index import nearest_pairs
 from dedup.runners import in_threads
 from dedup.training.data import (
     PLAIN,
@@ -72,11 +71,12 @@ from dedup.training.looks import (
     joined,
     looks_of,
     neighbours_of,
+    proposed,
     turned,
 )
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
-from dedup.types import Line, Scores, Settings
+from dedup.types import Line, Scores
 from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, glanced, pair_logits
 from dedup.weights import FILE, Weights, device_of, version
 
@@ -456,7 +456,7 @@ def network_of(x: NDArray[np.float64], wanted: NDArray[np.bool_], *, hidden: int
 # Where the head is worth its time
 
 
-def proposed(
+def glances(
     corpus: Corpus, split: str, unsure: set[tuple[int, int]], weights: Weights
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return what a glance sees (P, F) of the candidates of a collection of one split, which are copies (P,), and which
@@ -464,10 +464,7 @@ def proposed(
     """
     pictures, photos = collection(corpus, split, seed=SEED + 4)
     vectors, maps = encoded(weights, pictures)
-    settings = Settings()
-    pairs, _ = nearest_pairs(unit(vectors), k=settings.neighbours, min_similarity=settings.min_similarity)
-    low, high = np.minimum(photos[pairs.left], photos[pairs.right]), np.maximum(photos[pairs.left], photos[pairs.right])
-    pairs = pairs.rows(np.array([(int(i), int(j)) not in unsure for i, j in zip(low, high, strict=True)]))
+    pairs = proposed(vectors, photos, unsure)
     said = weights.calibration.probabilities(
         pair_logits(weights.head, maps[pairs.left], maps[pairs.right], pairs.similarity)
     )
@@ -478,12 +475,12 @@ def proposed(
 
 def fitted_glance(corpus: Corpus, unsure: set[tuple[int, int]], weights: Weights) -> Line:
     """Return the line by which a glance leaves out pairs; it keeps GLANCE_KEEPS of the copies worth a second look."""
-    seen, copies, wanted = proposed(corpus, "choose", unsure, weights)
+    seen, copies, wanted = glances(corpus, "choose", unsure, weights)
     counted = wanted | ~copies
     line = network_of(seen[counted], wanted[counted])
     chance = np.quantile(line.chance(seen[wanted]), 1 - GLANCE_KEEPS)
     line = replace(line, outer=(*line.outer[:-1], round(line.outer[-1] - math.log(chance / (1 - chance)), 6)))
-    held_apart = proposed(corpus, "calibrate", unsure, weights)
+    held_apart = glances(corpus, "calibrate", unsure, weights)
     for split, x, those in (("choose", seen, wanted), ("calibrate", held_apart[0], held_apart[2])):
         stand = line.chance(x) >= 0.5
         kept = f"{stand[those].mean():.4f} of {int(those.sum())} copies, {stand.mean():.4f} of {len(x)} pairs"
@@ -510,15 +507,11 @@ def collection_of(described: Described, corpus: Corpus) -> tuple[NDArray[np.floa
 def calibrated(head: PairHead, described: Described, corpus: Corpus, unsure: set[tuple[int, int]]) -> Calibration:
     """Return the curve that makes probabilities of the candidates of a collection that nothing was learned from."""
     vectors, maps, photos = collection_of(described, corpus)
-    settings = Settings()
-    pairs, _ = nearest_pairs(unit(vectors), k=settings.neighbours, min_similarity=settings.min_similarity)
-    odds = copy_odds(pair_logits(head, maps[pairs.left], maps[pairs.right], pairs.similarity))
     photo = np.array(photos)
-    low = np.minimum(photo[pairs.left], photo[pairs.right])
-    high = np.maximum(photo[pairs.left], photo[pairs.right])
-    sure = np.array([(int(i), int(j)) not in unsure for i, j in zip(low, high, strict=True)])
+    pairs = proposed(vectors, photo, unsure)
+    odds = copy_odds(pair_logits(head, maps[pairs.left], maps[pairs.right], pairs.similarity))
     wanted = sum(n * (n - 1) // 2 for n in Counter(photos).values())
-    return fitted_curve(odds[sure], (low == high)[sure], wanted)
+    return fitted_curve(odds, photo[pairs.left] == photo[pairs.right], wanted)
 
 
 def fitted_curve(odds: NDArray[np.float32], copies: NDArray[np.bool_], wanted: int) -> Calibration:

@@ -23,7 +23,7 @@ from dedup.index import nearest, nearest_pairs
 from dedup.runners import in_threads
 from dedup.training.augment import another_shot, edited
 from dedup.training.data import PLAIN, Corpus, squashed
-from dedup.types import Scores, Settings
+from dedup.types import Candidates, Scores, Settings
 from dedup.verify import COPY, SIMILAR, UNRELATED, pair_logits, transforms
 from dedup.weights import Weights
 
@@ -187,6 +187,17 @@ def collection(corpus: Corpus, split: str, *, seed: int) -> tuple[list[Image.Ima
     return pictures, np.array(photos)
 
 
+def proposed(vectors: NDArray[np.float16], photos: NDArray[np.int64], unsure: set[tuple[int, int]]) -> Candidates:
+    """Return the pairs of a collection that a scan proposes, but for those that may be the same photograph.
+
+    vectors: (N, D).   photos: (N,), which photo each picture is a version of.
+    """
+    settings = Settings()
+    found, _ = nearest_pairs(unit(vectors), k=settings.neighbours, min_similarity=settings.min_similarity)
+    low, high = np.minimum(photos[found.left], photos[found.right]), np.maximum(photos[found.left], photos[found.right])
+    return found.rows(np.array([(int(i), int(j)) not in unsure for i, j in zip(low, high, strict=True)]))
+
+
 def looks_of(
     pictures: list[Image.Image],
     photos: NDArray[np.int64],
@@ -197,10 +208,7 @@ def looks_of(
 ) -> Iterator[AlignedPairs]:
     """Yield the pairs of a collection that a scan proposes and `worth` chooses, aligned, some at a time."""
     vectors, maps = encoded(weights, pictures)
-    settings = Settings()
-    found, _ = nearest_pairs(unit(vectors), k=settings.neighbours, min_similarity=settings.min_similarity)
-    low, high = np.minimum(photos[found.left], photos[found.right]), np.maximum(photos[found.left], photos[found.right])
-    found = found.rows(np.array([(int(i), int(j)) not in unsure for i, j in zip(low, high, strict=True)]))
+    found = proposed(vectors, photos, unsure)
     logits = pair_logits(weights.head, maps[found.left], maps[found.right], found.similarity)
     copy, similar = weights.calibration.probabilities(logits)
     scores = Scores(found.left, found.right, found.similarity, copy, similar)
