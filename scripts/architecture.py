@@ -15,6 +15,7 @@ DRAWING = ROOT / "docs" / "architecture.svg"
 EVERYWHERE = {"types", "errors", "version", "__init__", "__main__"}
 COLOURS = {
     "cli": "#f6d8c8",
+    "commands": "#f6d8c8",
     "api": "#f6d8c8",
     "cluster": "#f3ecc4",
     "review": "#d9e8cf",

@@ -11,7 +11,8 @@ import pytest
 from album import scene
 from click.testing import Result
 
-from dedup.cli import human_bytes, human_time, main, printable
+from dedup.cli import main
+from dedup.words import human_bytes, human_time, printable
 
 Dedup = Callable[..., Result]
 

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import Result
 
-from dedup.cli import main, next_command
+from dedup.cli import main
+from dedup.commands.scan import next_command
 from dedup.words import roughly
 
 Dedup = Callable[..., Result]
@@ -42,7 +44,7 @@ def test_every_help_says_what_changes_and_ends_with_examples_that_can_be_typed(d
         for example in examples:
             words = shlex.split(example.partition(" > ")[0])
             assert words[:2] == ["dedup", name]
-            command.make_context(name, words[2:])  # raises what click would say
+            command.make_context(name, words[2:], click.Context(main))  # raises what click would say
 
 
 def test_help_of_scan_names_every_option_that_may_stand_more_than_once(dedup: Dedup) -> None:
@@ -104,13 +106,17 @@ def test_scan_at_a_terminal_ends_with_the_next_command(album: Path, tmp_path: Pa
     *_, last = in_terminal(command, DISPLAY=":0").splitlines()
     assert last == f"Next: dedup review --db {shlex.quote(str(db))}"
     words = shlex.split(last)[2:]
-    assert main.commands[words[0]].make_context(words[0], words[1:]).params["db"] == str(db)
+    assert main.commands[words[0]].make_context(words[0], words[1:], click.Context(main)).params["db"] == str(db)
     *_, last = in_terminal(command.split(" --db ")[0], DEDUP_DB=str(db)).splitlines()
     assert last == "Next: dedup export groups -o report.html"
 
 
 def test_longer_scan_says_what_it_does_and_how_long(album: Path, tmp_path: Path) -> None:
-    code = "import sys; from dedup import cli; cli._FIRST_S = float(sys.argv.pop(1)); cli.main()"
+    code = """import sys
+from dedup.cli import main
+from dedup.commands import progress
+progress._FIRST_S = float(sys.argv.pop(1))
+main()"""
     seen = in_terminal(python(code, 0, "scan", album, "--db", tmp_path / "a.db"))
     assert seen.count("Reading 13 new files, each once: about 10 s to go.") == 1
     assert "Ctrl-C stops; the next scan goes on there" in seen
