@@ -21,7 +21,7 @@ from dedup import page, places, recall, report, types, weights
 from dedup.ask import compare_two
 from dedup.encode import Encoder as Encoder
 from dedup.errors import BadUsage
-from dedup.files import folder
+from dedup.files import folder, protected
 from dedup.group import in_order, keep_order
 from dedup.pipeline import find_duplicates
 from dedup.runners import Machine
@@ -183,13 +183,11 @@ def scan(
     _demand(workers is None or workers > 0, f"workers is one or more, not {workers!r}")
     for name, words in {"exclude": exclude, "protect": protect, "keep": keep, "prefer": prefer, "avoid": avoid}.items():
         _demand(not isinstance(words, str | os.PathLike), f"{name} is a list of words, not {words!r}")
-    missing = next((path for path in map(_absolute, protect) if not os.path.exists(path)), "")
-    _demand(not missing, f"protect: {missing}: no such folder, so nothing would be protected")
     settings = types.Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
         confirm=confirm,
-        protect=tuple(map(_absolute, protect)),
+        protect=protected(map(_absolute, protect)),
         keep=keep_order(keep),
         prefer=tuple(prefer),
         avoid=tuple(avoid),

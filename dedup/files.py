@@ -110,6 +110,15 @@ def folder(path: str) -> str:
     return os.path.abspath(path)
 
 
+def protected(folders: Iterable[str]) -> tuple[str, ...]:
+    """Return the absolute paths of folders to protect. Raises BadUsage if one is not there."""
+    paths = tuple(map(os.path.abspath, folders))
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing:
+        raise BadUsage(f"protect {missing[0]}: no such folder, so nothing would be protected")
+    return paths
+
+
 def _checked(root: str) -> tuple[str, os.stat_result]:
     """Return the root as an absolute path, links in it left as they are, and what it leads to."""
     if not root:

@@ -95,7 +95,7 @@ def scan(
 
     --output, --exclude, --protect, --prefer and --avoid may stand more than once.
     """
-    from dedup.files import folder
+    from dedup.files import folder, protected
     from dedup.runners import Machine
     from dedup.types import Settings
     from dedup.weights import shipped
@@ -105,16 +105,13 @@ def scan(
     if objects and engine != "ray":
         raise BadUsage(f"{objects[0]}: an object store is scanned with --engine ray and --store; see docs/scale.md")
     roots = [p if p in objects else folder(p) for p in path]
-    missing = [p for p in protect if not os.path.exists(p)]
-    if missing:
-        raise BadUsage(f"--protect {missing[0]}: no such folder, so nothing would be protected")
     if quick and (not confirm or engine == "ray"):
         raise BadUsage("--quick needs the second look, and is for one machine: leave out --no-confirm and --engine ray")
     settings = Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
         confirm=confirm,
-        protect=tuple(map(os.path.abspath, protect)),
+        protect=protected(protect),
         keep=keep,
         prefer=prefer,
         avoid=avoid,
