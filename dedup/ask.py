@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import change, confirm, decide, encode, files, index, stages, verify
+from dedup import change, confirm, decide, encode, files, index, matching, verify
 from dedup.align import Aligned
 from dedup.errors import UnreadablePhoto
 from dedup.read import Pair, Reading, Rejected, Task, read_aligned, read_image, read_photo, read_pixels
@@ -15,6 +15,7 @@ from dedup.recall import file_of
 from dedup.runners import Failure, Machine, run
 from dedup.store import Store
 from dedup.types import (
+    SIDE,
     Candidates,
     Comparison,
     File,
@@ -51,7 +52,7 @@ def find_matches(
     def all_maps(numbers: Indices) -> Maps:
         asked, found = numbers < Q, np.empty((len(numbers), *maps.shape[1:]), np.int8)
         found[asked] = maps[numbers[asked]]
-        found[~asked] = stages.maps_of(store, photos.ids[numbers[~asked] - Q])
+        found[~asked] = matching.maps_of(store, photos.ids[numbers[~asked] - Q])
         return found
 
     similarity = np.einsum("pd,pd->p", encode.unit(vectors)[left], theirs[right])
@@ -132,7 +133,7 @@ def ask(
     seen = {row: result[0] for row, result in results if not isinstance(result, Failure) and result[0] is not None}
     rows = np.array(sorted(seen), np.int64)
     aligned = [seen[row] for row in rows.tolist()]
-    looks = stages.look_at(aligned, some.rows(rows), logits[rows], weights)
+    looks = matching.look_at(aligned, some.rows(rows), logits[rows], weights)
     looks.transform[turned[rows]] = np.linalg.inv(looks.transform[turned[rows]])
     return scores, looks, aligned
 
@@ -140,7 +141,7 @@ def ask(
 def read_queries(images: Sequence[str], machine: Machine) -> tuple[list[Query], list[Skipped]]:
     """Return what the files hold, in the order of their paths, and those that cannot be read."""
     found = list(files.walk(images))
-    tasks = [Task(f, encode.SIDE) for f in found if isinstance(f, File)]
+    tasks = [Task(f, SIDE) for f in found if isinstance(f, File)]
     skipped = [f for f in found if isinstance(f, Skipped)]
     queries = []
     for task, result in run(read_photo, tasks, workers=machine.workers):

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dedup.types import Maps, Vectors
+from dedup.types import SIDE, Maps, Vectors
 
-SIDE = 160  # pixels; every photo is squashed to SIDE x SIDE
 DIMS = 128  # D of the global vector
 CHANNELS = 32  # C of the spatial map
 GRID = 10  # H and W of the spatial map

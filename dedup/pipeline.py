@@ -75,14 +75,17 @@ def _find(
     if before:
         found = before
     else:
-        from dedup import stages
+        from dedup.describe import describe_files
 
         with proofs.folder_of(store.path) as folder:
             machine = replace(machine, proofs=folder)
             # read and decode -> encode
-            stages.describe(unknown, store, weights.load(), machine, started_ns=int(started * 1e9))
+            describe_files(unknown, store, weights, machine, started_ns=int(started * 1e9))
+
+            from dedup.matching import compare
+
             # index -> verify -> confirm -> decide -> group
-            found = stages.compare(store.photos(), store, weights.load(), settings, machine)
+            found = compare(store.photos(), store, weights.load(), settings, machine)
     contents = found.photos.photos.contents()
     done = Run(started, machine.clock(), tuple(roots), settings, weights.name, found.recall, contents)
     store.finish(done, found.verdicts if found.fresh else None, found.photos.ids)

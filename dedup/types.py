@@ -25,6 +25,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+SIDE = 160  # pixels; every photo is squashed to SIDE x SIDE for the encoder
+
 Vectors = NDArray[np.float32]
 Maps = NDArray[np.int8]
 Indices = NDArray[np.int64]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from importlib import resources
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from dedup.errors import BadUsage, WeightsUnusable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # torch takes a second to load, and the name is known without
 
 FILE = "dedup.safetensors"
 QUICK = "-quick"  # ends the name under which what was made of thumbnails is kept
+_LOADING = Lock()  # several threads may ask for the weights at once
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -44,7 +46,6 @@ class Weights:
     glance: Line  # where the head begins to be worth its time
     line: Line  # where a second look does
     device: str = "cpu"  # where the networks are, a word of torch's
-    quick: bool = False  # a camera's thumbnails are described where there are any
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,12 @@ class Shipped:
     name: str
     line: Line
     device: str  # auto, cpu or cuda
-    quick: bool
+    quick: bool  # a camera's thumbnails are described where there are any
 
     def load(self) -> Weights:
         """Return them, read once in each process. Raises WeightsUnusable if they are not those of the card."""
-        return replace(_loaded(device=device_of(self.device)), name=self.name, quick=self.quick)
+        with _LOADING:
+            return replace(_loaded(device=device_of(self.device)), name=self.name)
 
 
 def _keep_freed_memory() -> None:

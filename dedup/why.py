@@ -8,10 +8,10 @@ import numpy as np
 
 from dedup import confirm, verify
 from dedup.gallery import done_to
+from dedup.matching import maps_of
 from dedup.read import Pair, Seen, read_seen
 from dedup.recall import Report, file_of
 from dedup.runners import Failure, run
-from dedup.stages import maps_of
 from dedup.store import Store
 from dedup.types import Candidates, Comparison, Couple, Indices, Relation
 from dedup.weights import QUICK, Weights

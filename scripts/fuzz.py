@@ -25,10 +25,9 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from dedup.encode import SIDE
 from dedup.read import Reading, Task, read_photo
 from dedup.runners import Failure, run
-from dedup.types import File
+from dedup.types import SIDE, File
 
 LIMIT_S = 20.0
 MOST_MB = 1500  # of a worker, interpreter and decoders (about 120) included

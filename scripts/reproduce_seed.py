@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dedup.decode import decode
-from dedup.encode import SIDE as OUR_SIDE
 from dedup.encode import encode, unit
 from dedup.errors import UnreadablePhoto
+from dedup.types import SIDE as OUR_SIDE
 from dedup.types import Candidates
 from dedup.verify import verify
 from dedup.weights import load_shipped

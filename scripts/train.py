@@ -47,7 +47,7 @@ from torch.utils.data import DataLoader
 from dedup.align import residuals
 from dedup.confirm import ResidualHead
 from dedup.decide import LEAST, WORTH_A_LOOK, deserving, figures
-from dedup.encode import BATCH, DIMS, SIDE, Encoder, encode, one_thread, unit
+from dedup.encode import BATCH, DIMS, Encoder, encode, one_thread, unit
 from dedup.runners import in_threads
 from dedup.training.data import (
     PLAIN,
@@ -76,7 +76,7 @@ from dedup.training.looks import (
 )
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
-from dedup.types import Line, Scores
+from dedup.types import SIDE, Line, Scores
 from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, glanced, pair_logits
 from dedup.weights import FILE, Weights, device_of, version
 

@@ -61,6 +61,11 @@ def test_what_is_known_is_told_without_the_networks(album: Path, tmp_path: Path)
     assert (tmp_path / "groups.csv").read_text().count(",keep,") == 3
 
 
+def test_files_are_read_before_torch_is_loaded() -> None:
+    code = "import sys, dedup.describe; print(sorted({'torch', 'faiss'} & set(sys.modules)))"
+    assert process("-c", code).stdout.strip() == "[]"
+
+
 def test_review_without_its_extra_says_what_to_install() -> None:
     done = process("-c", "import sys; sys.modules['starlette'] = None; from dedup.cli import main; main(['review'])")
     assert (done.returncode, done.stderr) == (2, "Error: dedup review needs starlette: pip install 'dedup[review]'\n")

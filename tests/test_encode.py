@@ -3,8 +3,8 @@ import torch
 from album import scene
 from PIL import Image
 
-from dedup.encode import BATCH, CHANNELS, DIMS, GRID, MAP_SCALE, SIDE, Encoder, encode, unit
-from dedup.types import Vectors
+from dedup.encode import BATCH, CHANNELS, DIMS, GRID, MAP_SCALE, Encoder, encode, unit
+from dedup.types import SIDE, Vectors
 from dedup.weights import Weights
 
 

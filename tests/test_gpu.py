@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from dedup.align import CANVAS, EVIDENCE, PLANES
 from dedup.cli import main
 from dedup.confirm import ResidualHead
-from dedup.encode import BATCH, CHANNELS, GRID, SIDE, Encoder
+from dedup.encode import BATCH, CHANNELS, GRID, Encoder
+from dedup.types import SIDE
 from dedup.verify import PairHead
 
 

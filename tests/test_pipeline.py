@@ -15,7 +15,7 @@ import pytest
 from album import make_album, plain, scene
 from click.testing import Result
 
-from dedup import pipeline, report, stages
+from dedup import matching, pipeline, report
 from dedup.ask import find_matches
 from dedup.files import Folder, Listing
 from dedup.pipeline import count_duplicates, find_duplicates
@@ -109,13 +109,13 @@ def test_moved_file_costs_a_hash(scan: Scan, album: Path, monkeypatch: pytest.Mo
     (album / "elsewhere").mkdir()
     (album / "alone 10.jpg").rename(album / "elsewhere" / "renamed.jpg")
     encoded: list[int] = []
-    real = stages.encode.encode
+    real = matching.encode.encode
 
     def counted(encoder: object, pixels: list[np.ndarray], **more: str) -> object:
         encoded.append(len(pixels))
         return real(encoder, pixels, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(stages.encode, "encode", counted)
+    monkeypatch.setattr(matching.encode, "encode", counted)
     result = scan(album)
     assert (scan.steps["reading"], sum(encoded)) == (1, 0)
     assert "elsewhere/renamed.jpg" in {os.path.relpath(r["path"], album) for r in report.photo_rows(result)}
@@ -328,7 +328,7 @@ def test_photo_that_vanishes_before_the_second_look_keeps_the_verdict_of_the_hea
 def test_pairs_are_looked_at_with_their_kin(shipped_weights: Shipped) -> None:
     left, right = np.array([0, 1, 0, 5, 2]), np.array([3, 4, 1, 9, 8])
     share = np.float32([0.9, 0.1, 0.9, 0.9, 0.9])
-    assert stages.together(Scores(left, right, share, share, share)).tolist() == [2, 0, 1, 4, 3]
+    assert matching.together(Scores(left, right, share, share, share)).tolist() == [2, 0, 1, 4, 3]
 
 
 def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
@@ -340,7 +340,7 @@ def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
 
 def test_tasks_dealt_out_in_turn_leave_each_worker_with_neighbours() -> None:
     tasks = [(n,) for n in range(7)]
-    dealt = stages.interleaved(tasks, 2)
+    dealt = matching.interleaved(tasks, 2)
     assert sorted(dealt) == tasks
     assert dealt[0::2] == tasks[:4]
     assert dealt[1::2] == tasks[4:]

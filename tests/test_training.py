@@ -7,7 +7,6 @@ from album import scene
 from PIL import Image
 
 from dedup.align import CANVAS
-from dedup.encode import SIDE
 from dedup.training.augment import STRONG, WEAK, another_shot, collage, edited
 from dedup.training.data import (
     PLAIN,
@@ -24,6 +23,7 @@ from dedup.training.data import (
 from dedup.training.looks import DOUBTFUL, DRAWN, Drawer, changed, collection, joined, looks_of, neighbours_of, turned
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
+from dedup.types import SIDE
 from dedup.verify import COPY, SIMILAR, UNRELATED
 from dedup.weights import Weights
 

@@ -4,8 +4,8 @@ import torch
 from album import plain, scene
 from PIL import Image, ImageOps
 
-from dedup.encode import GRID, SIDE, encode, unit
-from dedup.types import Candidates, Line, Maps, Scores
+from dedup.encode import GRID, encode, unit
+from dedup.types import SIDE, Candidates, Line, Maps, Scores
 from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, align, fit_affine, glanced, positions, verify
 from dedup.weights import Weights
 

@@ -24,9 +24,9 @@ from dedup.cluster.tables import Columns
 from dedup.cluster.work import Bundle, Job, Slice
 from dedup.encode import DIMS
 from dedup.errors import DedupError
+from dedup.matching import together
 from dedup.recall import Report, last_report
 from dedup.runners import Failure, Machine
-from dedup.stages import together
 from dedup.store import Run, Store
 from dedup.types import Candidates, File, Floats, Indices, Line, Looks, Scores, Settings, Skipped, Verdicts
 from dedup.version import decoders

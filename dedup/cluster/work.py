@@ -29,8 +29,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import decide, encode, index, objects, stages, verify
+from dedup import decide, encode, index, matching, objects, verify
 from dedup.cluster import tables
+from dedup.describe import describe_files
 from dedup.group import group
 from dedup.recall import kept_looks, kept_pixels
 from dedup.runners import Machine
@@ -92,10 +93,10 @@ def weights_on(device: str) -> Weights:
 
 
 @contextmanager
-def empty_store(files: Sequence[File], weights: Weights) -> Iterator[Store]:
+def empty_store(files: Sequence[File], weights: str) -> Iterator[Store]:
     """Give a store of one task's own, at the beginning of a scan of these files."""
     with TemporaryDirectory(prefix="dedup-") as folder, Store(f"{folder}/task.db", scanning=True) as store:
-        store.begin(files, weights=weights.name, reader=decoders())
+        store.begin(files, weights=weights, reader=decoders())
         yield store
 
 
@@ -104,10 +105,10 @@ def describe(job: Job, some: Slice) -> None:
 
     Where a file may do better another time, the slice is not done: the next scan tries it again.
     """
-    weights = weights_on(job.device)
-    with empty_store(some.files, weights) as store:
+    weights = shipped(device=job.device)
+    with empty_store(some.files, weights.name) as store:
         begun = time.monotonic()
-        stages.describe(store.unknown(), store, weights, _MACHINE, started_ns=_ALL_SETTLED_NS)
+        describe_files(store.unknown(), store, weights, _MACHINE, started_ns=_ALL_SETTLED_NS)
         photos = store.photos()
         table = tables.files_table(photos.photos, store.vectors(photos.ids), store.maps(photos.ids))
         skipped, again = store.skipped(), bool(store.unknown())
@@ -345,7 +346,7 @@ def send_pairs(job: Job, kind: str, bundle: Bundle) -> None:
 def store_of(job: Job, folder: str, part: int) -> Iterator[tuple[Store, Photos, tables.Table]]:
     """Give a store that knows the photos of a part, and their table."""
     table = tables.together(tables.read_part(f"{job.run}/{folder}-photos", part))
-    with empty_store(tables.files_in(table), weights_on(job.device)) as store:
+    with empty_store(tables.files_in(table), weights_on(job.device).name) as store:
         vectors, maps = tables.vectors_in(table), tables.maps_in(table)
         store.add(tables.readings_in(table), vectors, maps, started_ns=_ALL_SETTLED_NS)
         store.decide(job.decisions)
@@ -360,9 +361,9 @@ def look(job: Job, lot: int) -> None:
         scores, rows = scores_among(pairs, table)
         chosen = tables.numbers(pairs, "look")[rows]
         if job.settings.confirm:
-            stages.take_looks(scores.rows(chosen), photos, store, weights, machine)
+            matching.take_looks(scores.rows(chosen), photos, store, weights, machine)
         looks = store.looks(photos.ids, weights=weights.name)
-        pixels = stages.known_pixels(scores, photos, store, machine)
+        pixels = matching.known_pixels(scores, photos, store, machine)
         verdicts = decide.decide(photos.photos, scores, looks, pixels)
     ids = np.empty(len(photos.photos), np.int64)
     ids[number_of(table)] = tables.numbers(table, "id")
@@ -387,7 +388,7 @@ def settle(job: Job, batch: int) -> None:
         for seen in tables.read_part(f"{job.run}/batch-look", batch):
             store.add_looks(tables.looks_in(seen, *places(seen, table)), photos.ids, weights=weights.name)
         vectors = encode.unit(store.vectors(photos.ids))
-        verdicts = stages.settle(
+        verdicts = matching.settle(
             scores, scores.keys(len(photos.ids)), vectors, photos, store, weights, job.settings, machine
         )
         groups = group(photos.photos, verdicts, job.settings, job.decisions)

@@ -19,9 +19,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dedup.encode import SIDE, unit
+from dedup.encode import unit
 from dedup.index import nearest
 from dedup.training.augment import Others, edited
+from dedup.types import SIDE
 from dedup.verify import COPY, SIMILAR, UNRELATED
 
 SPLITS = ("choose", "calibrate", *["train"] * 8)  # a tenth to stop by, a tenth to calibrate on, the rest to learn from

@@ -1,6 +1,6 @@
-"""The stages that compute: what the store does not know yet is read, encoded, searched, verified and confirmed.
+"""Photos -> verdicts and groups: what the store does not know yet is searched, verified and confirmed.
 
-pipeline.py says in which order, and loads this only where something is to be done: torch and faiss take a second.
+pipeline.py loads this only where something is to be done, and after all is read: torch and faiss take a second.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from dataclasses import fields, replace
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dedup import confirm, decide, encode, index, proofs, verify
+from dedup import confirm, decide, encode, index, verify
 from dedup.align import Aligned
 from dedup.group import group, missing_pairs
-from dedup.read import Pair, Reading, Rejected, Task, read_aligned, read_photo, read_pixels
+from dedup.read import Pair, read_aligned, read_pixels
 from dedup.recall import Compared, file_of, kept_looks, kept_pixels, last_alike
 from dedup.runners import Failure, Machine, in_threads, run
 from dedup.store import Photos, Store
 from dedup.types import (
     NOTHING_SEEN,
     Candidates,
-    File,
     Floats,
     Indices,
     Looks,
@@ -31,80 +29,18 @@ from dedup.types import (
     Neighbours,
     Scores,
     Settings,
-    Skipped,
     Vectors,
     Verdicts,
 )
 from dedup.weights import Weights
 
-_SHARD = 4 * encode.BATCH  # photos encoded and stored at once: what a crash costs
 _PAIRS = 16 * verify.BATCH  # pairs verified and stored at once
 _GUESSED = 64 * verify.BATCH  # pairs whose maps are in memory at once
 _FEW = 0.1  # of the photos, new to the last search: below it only these are searched for
 _LOOKS = 24  # pairs aligned by one worker at a time, and stored at once
 _LOOKS_LIMIT_S = 600.0  # for so many
 
-Found = tuple[list[File], Reading | Rejected]  # the files of one inode, and what was read of it
-Shard = list[Found]
 Thing = TypeVar("Thing")
-
-
-# files -> read and decode -> encode
-
-
-def describe(
-    unknown: Sequence[list[File]], store: Store, weights: Weights, machine: Machine, *, started_ns: int
-) -> None:
-    """Read, decode and encode the files that the store does not know, and keep what comes of it, shard by shard."""
-    done = 0
-
-    def encoded(shard: Shard) -> tuple[Shard, NDArray[np.float16], Maps]:
-        pictures = [r.picture.pixels for _, r in shard if isinstance(r, Reading) and r.picture is not None]
-        return shard, *encode.encode(weights.encoder, pictures, device=weights.device)
-
-    for shard, vectors, maps in in_threads(
-        encoded,
-        shards(read_files(unknown, store, machine, quick=weights.quick)),
-        begin=encode.one_thread,
-        threads=machine.workers,
-    ):
-        store.add(shard, vectors, maps, started_ns=started_ns)
-        done += len(shard)
-        machine.progress("reading", done, len(unknown))
-
-
-def read_files(
-    unknown: Sequence[list[File]], store: Store, machine: Machine, *, quick: bool = False
-) -> Iterator[Found]:
-    """Yield what was read of each inode, with all of its files, in any order. quick: a thumbnail will do."""
-    links = {same[0].path: same for same in unknown}
-    kept = 0
-
-    def tasks() -> Iterator[Task]:
-        for same in unknown:
-            folder = machine.proofs if kept < proofs.MOST else None
-            yield Task(same[0], encode.SIDE, store.digests_of_size(same[0].size), folder, quick)
-
-    for task, result in run(read_photo, tasks(), workers=machine.workers):
-        kept += result.proof if isinstance(result, Reading) else 0
-        if isinstance(result, Failure):
-            result = Rejected(Skipped(task.file.path, result.reason), lasting=True)
-        yield links[task.file.path], result
-
-
-def shards(readings: Iterator[Found]) -> Iterator[Shard]:
-    """Yield readings in lists that hold at most _SHARD pictures."""
-    shard: Shard = []
-    for reading in readings:
-        shard.append(reading)
-        if len(shard) == _SHARD:
-            yield shard
-            shard = []
-    if shard:
-        yield shard
-
-
-# index -> verify -> confirm
 
 
 def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine) -> Compared:

@@ -1,0 +1,83 @@
+"""Files -> photos in the store: what it does not know yet is read in other processes, and encoded here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup import proofs
+from dedup.read import Reading, Rejected, Task, read_photo
+from dedup.runners import Failure, Machine, in_threads, run
+from dedup.store import Store
+from dedup.types import SIDE, File, Maps, Skipped
+from dedup.weights import Shipped
+
+_SHARD = 64  # photos encoded and stored at once: what a crash costs; fills batches of the encoder
+
+Found = tuple[list[File], Reading | Rejected]  # the files of one inode, and what was read of it
+Shard = list[Found]
+
+
+def describe_files(
+    unknown: Sequence[list[File]], store: Store, weights: Shipped, machine: Machine, *, started_ns: int
+) -> None:
+    """Read, decode and encode the files that the store does not know, and keep what comes of it, shard by shard.
+
+    torch is loaded by the threads that encode, while the first files are read.
+    """
+    done = 0
+
+    def begin() -> None:
+        from dedup.encode import one_thread
+
+        one_thread()
+
+    def encoded(shard: Shard) -> tuple[Shard, NDArray[np.float16], Maps]:
+        from dedup import encode
+
+        pictures = [r.picture.pixels for _, r in shard if isinstance(r, Reading) and r.picture is not None]
+        networks = weights.load()
+        return shard, *encode.encode(networks.encoder, pictures, device=networks.device)
+
+    for shard, vectors, maps in in_threads(
+        encoded,
+        shards(read_files(unknown, store, machine, quick=weights.quick)),
+        begin=begin,
+        threads=machine.workers,
+    ):
+        store.add(shard, vectors, maps, started_ns=started_ns)
+        done += len(shard)
+        machine.progress("reading", done, len(unknown))
+
+
+def read_files(
+    unknown: Sequence[list[File]], store: Store, machine: Machine, *, quick: bool = False
+) -> Iterator[Found]:
+    """Yield what was read of each inode, with all of its files, in any order. quick: a thumbnail will do."""
+    links = {same[0].path: same for same in unknown}
+    kept = 0
+
+    def tasks() -> Iterator[Task]:
+        for same in unknown:
+            folder = machine.proofs if kept < proofs.MOST else None
+            yield Task(same[0], SIDE, store.digests_of_size(same[0].size), folder, quick)
+
+    for task, result in run(read_photo, tasks(), workers=machine.workers):
+        kept += result.proof if isinstance(result, Reading) else 0
+        if isinstance(result, Failure):
+            result = Rejected(Skipped(task.file.path, result.reason), lasting=True)
+        yield links[task.file.path], result
+
+
+def shards(readings: Iterator[Found]) -> Iterator[Shard]:
+    """Yield readings in lists that hold at most _SHARD pictures."""
+    shard: Shard = []
+    for reading in readings:
+        shard.append(reading)
+        if len(shard) == _SHARD:
+            yield shard
+            shard = []
+    if shard:
+        yield shard
