@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup import change, confirm, decide, encode, files, index, matching, verify
-from dedup.align import Aligned
+from dedup.align import Aligned, Unlike
 from dedup.errors import UnreadablePhoto
 from dedup.read import Pair, Reading, Rejected, Task, read_aligned, read_image, read_photo, read_pixels
 from dedup.recall import file_of
@@ -80,7 +80,8 @@ def compare_two(left: str, right: str, *, weights: Weights, machine: Machine) ->
     photos = [photo for photo, _ in queries]
     vectors, maps = encode.encode(weights.encoder, [pixels for _, pixels in queries], device=weights.device)
     pair = Candidates(np.array([0]), np.array([1]), encode.unit(vectors).prod(0).sum(keepdims=True))
-    scores, looks, aligned = ask(pair, photos, lambda rows: maps[rows], weights, machine, every=True)
+    scores, looks, seen = ask(pair, photos, lambda rows: maps[rows], weights, machine, every=True)
+    aligned = [one for one in seen if isinstance(one, Aligned)]
     sources = [file_of(photo) for photo in photos]
     pixels = dict(run(read_pixels, set(sources), workers=machine.workers))
     images = dict(run(read_image, set(sources), workers=machine.workers))
@@ -111,7 +112,7 @@ def ask(
     machine: Machine,
     *,
     every: bool = False,
-) -> tuple[Scores, Looks, list[Aligned]]:
+) -> tuple[Scores, Looks, list[Aligned | Unlike]]:
     """Return what head and second look say of pairs that no store knows. every: look at all of them twice.
 
     As in a scan the photo of the smaller SHA-256 is laid upon the other, so that all three say the same of a pair.

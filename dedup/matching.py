@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from dedup import confirm, decide, encode, index, verify
-from dedup.align import Aligned
+from dedup.align import UNLIKE_COPY, Aligned, Unlike
 from dedup.group import group, missing_pairs
 from dedup.read import Pair, read_aligned, read_pixels
 from dedup.recall import Compared, file_of, kept_looks, kept_pixels, last_alike
@@ -200,7 +200,7 @@ def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, m
             parts = [tuple(pairs[n : n + _LOOKS]) for n in range(0, len(pairs), _LOOKS)]
             yield from interleaved(parts, machine.workers)
 
-    def judged(answer: tuple[tuple[Pair, ...], list[Aligned | None] | Failure]) -> tuple[int, Looks]:
+    def judged(answer: tuple[tuple[Pair, ...], list[Aligned | Unlike | None] | Failure]) -> tuple[int, Looks]:
         task, result = answer
         found = [None] * len(task) if isinstance(result, Failure) else result  # then the head's verdict stands
         seen = [(pair.number, aligned) for pair, aligned in zip(task, found, strict=True) if aligned is not None]
@@ -221,12 +221,19 @@ def interleaved(tasks: Sequence[Thing], workers: int) -> list[Thing]:
     return [tasks[n] for row in range(share) for n in range(row, len(tasks), share)]
 
 
-def look_at(aligned: Sequence[Aligned], scores: Scores, logits: Floats, weights: Weights) -> Looks:
-    """Return what the second look says of pairs on their canvases. logits: (P, 3), what the head said of them."""
-    judged = confirm.look_logits(weights.second, aligned, logits, scores.similarity, device=weights.device)
-    copy, similar = weights.second_calibration.probabilities(judged)
-    plain = np.array([one.plain for one in aligned], bool)
-    transform = np.array([one.transform for one in aligned], np.float64).reshape(-1, 3, 3)
+def look_at(pairs: Sequence[Aligned | Unlike], scores: Scores, logits: Floats, weights: Weights) -> Looks:
+    """Return what the second look says of pairs. logits: (P, 3), what the head said of them.
+
+    The network is asked about those that lie on a canvas. The others are hardly ever copies, and as similar as before.
+    """
+    laid = [(row, one) for row, one in enumerate(pairs) if isinstance(one, Aligned)]
+    rows, aligned = np.array([row for row, _ in laid], np.int64), [one for _, one in laid]
+    judged = confirm.look_logits(weights.second, aligned, logits[rows], scores.similarity[rows], device=weights.device)
+    copy, similar = np.minimum(scores.copy, np.float32(UNLIKE_COPY)), scores.similar.copy()
+    copy[rows], similar[rows] = weights.second_calibration.probabilities(judged)
+    plain = np.zeros(len(pairs), bool)
+    plain[rows] = [one.plain for one in aligned]
+    transform = np.array([one.transform for one in pairs], np.float64).reshape(-1, 3, 3)
     return Looks(scores.left, scores.right, scores.similarity, copy, similar, plain, transform)
 
 

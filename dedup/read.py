@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup import objects, proofs
-from dedup.align import LOOK_SIDE, Aligned, Canvas, Prepared, align, lay, prepare
+from dedup.align import LOOK_SIDE, Aligned, Canvas, Prepared, Unlike, align_if_alike, lay, prepare
 from dedup.decode import decode, decode_proof, pixels_sha256, preview, read_proof
 from dedup.errors import NotAPicture, UnreadablePhoto
 from dedup.formats import HEAD_BYTES, sniff
@@ -108,12 +108,12 @@ class Pair:
     proofs: str | None = None
 
 
-def read_aligned(pairs: tuple[Pair, ...]) -> list[Aligned | None]:
-    """Return each pair on one canvas; None where a file cannot be had any more."""
-    found: list[Aligned | None] = []
+def read_aligned(pairs: tuple[Pair, ...]) -> list[Aligned | Unlike | None]:
+    """Return each pair on one canvas, if it is alike at all; None where a file cannot be had any more."""
+    found: list[Aligned | Unlike | None] = []
     for pair in pairs:
         left, right = (_prepared(*file, pair.proofs) for file in (pair.left, pair.right))
-        found.append(None if left is None or right is None else align(left, right, pair.guesses))
+        found.append(None if left is None or right is None else align_if_alike(left, right, pair.guesses))
     return found
 
 

@@ -5,7 +5,20 @@ import pytest
 from album import plain, scene
 from PIL import Image, ImageDraw, ImageOps
 
-from dedup.align import CANVAS, EVIDENCE, PLANES, Aligned, align, prepare, residuals
+from dedup.align import (
+    _WHOLE,
+    CANVAS,
+    EVIDENCE,
+    PLANES,
+    Aligned,
+    Unlike,
+    _agreement,
+    _agreements_of_whole,
+    align,
+    align_if_alike,
+    prepare,
+    residuals,
+)
 from dedup.change import change
 
 Edit = Callable[[Image.Image], Image.Image]
@@ -100,6 +113,29 @@ def test_any_two_pictures_come_to_one_canvas(pair: tuple[Image.Image, Image.Imag
     planes = residuals(found.first, found.second, found.covered)
     assert planes.shape == (PLANES, CANVAS, CANVAS)
     assert np.isfinite(planes).all()
+
+
+def test_pictures_without_anything_in_common_are_not_drawn_and_others_are_as_ever() -> None:
+    image, other = prepare(np.asarray(scene(1))), prepare(np.asarray(scene(2)))
+    bare = prepare(np.asarray(plain((200, 30, 30))))
+    assert isinstance(align_if_alike(image, other, []), Unlike)
+    assert isinstance(align_if_alike(image, bare, []), Aligned)  # it takes a network to say what it knows too little of
+    for edit, _, _ in EDITS.values():
+        edited = prepare(np.asarray(edit(scene(1))))
+        found, always = align_if_alike(image, edited, []), align(image, edited, [])
+        assert isinstance(found, Aligned)
+        assert (found.second == always.second).all()
+        assert (found.evidence == always.evidence).all()
+
+
+def test_all_turns_of_the_whole_are_compared_at_once_as_each_is_by_itself() -> None:
+    image = scene(5)
+    turned = ImageOps.mirror(image).rotate(90, expand=True)
+    a, b = (prepare(np.asarray(picture)).coarse for picture in (image, turned))
+    each = [_agreement(a, b, h) for h in _WHOLE]
+    np.testing.assert_allclose(_agreements_of_whole(a, b), each, atol=1e-3)
+    assert max(each) > 0.9
+    assert sorted(each)[-2] < 0.5
 
 
 def test_picture_with_next_to_nothing_in_it_is_plain() -> None:

@@ -3,8 +3,10 @@ import torch
 from album import plain, scene
 from PIL import Image, ImageOps
 
-from dedup.align import Aligned, align, prepare
+from dedup.align import UNLIKE_COPY, Aligned, Unlike, align, prepare
 from dedup.confirm import ResidualHead, look_logits
+from dedup.matching import look_at
+from dedup.types import Scores
 from dedup.verify import COPY
 from dedup.weights import Weights
 
@@ -32,6 +34,21 @@ def test_second_look_tells_copies_from_changed_pictures(weights: Weights) -> Non
     judged = logits_of(weights.second, [align(first, prepare(np.asarray(o)), []) for o in others])
     assert judged.argmax(1).tolist()[:3] == [COPY] * 3
     assert COPY not in judged.argmax(1).tolist()[3:]
+
+
+def test_network_is_asked_about_what_lies_on_a_canvas_and_the_rest_is_as_similar_as_before(weights: Weights) -> None:
+    image = scene(5)
+    one, other = prepare(np.asarray(image)), prepare(np.asarray(ImageOps.mirror(image)))
+    pairs = [Unlike(np.eye(3)), align(one, other, []), Unlike(np.eye(3) * 2)]
+    copy, similar, cosine = np.float32([0.4, 0.4, 0.01]), np.float32([0.5, 0.5, 0.2]), np.float32([0.9, 0.9, 0.5])
+    scores = Scores(np.array([0, 0, 1]), np.array([1, 2, 2]), cosine, copy, similar)
+    looks = look_at(pairs, scores, np.zeros((3, 3), np.float32), weights)
+    assert looks.copy.tolist() == [np.float32(UNLIKE_COPY), looks.copy[1], np.float32(0.01)]
+    assert looks.copy[1] > 0.9
+    assert (looks.similar[[0, 2]] == similar[[0, 2]]).all()
+    assert (looks.transform[2] == np.eye(3) * 2).all()
+    nothing = look_at(pairs[:1], scores.rows([0]), np.zeros((1, 3), np.float32), weights)
+    assert len(nothing) == 1
 
 
 def test_plain_flag_comes_from_the_pictures() -> None:
