@@ -24,7 +24,7 @@ from dedup.errors import BadUsage
 from dedup.files import folder, protected
 from dedup.group import in_order, keep_order
 from dedup.pipeline import find_duplicates
-from dedup.runners import Machine
+from dedup.runners import Machine, staying
 from dedup.store import Store
 
 AnyPath = str | os.PathLike[str]
@@ -210,8 +210,8 @@ def compare(path_a: AnyPath, path_b: AnyPath) -> Comparison:
     Raises UnreadablePhoto if one of them is no photo, BadUsage if it is not there: both are DedupError.
     """
     one, other = _absolute(path_a), _absolute(path_b)
-    machine = Machine(1, _told_nobody, time.time)
-    found = compare_two(one, other, weights=weights.load_shipped(), machine=machine)
+    with staying(Machine(1, _told_nobody, time.time)) as machine:
+        found = compare_two(one, other, weights=weights.load_shipped(), machine=machine)
     word: Relation = found.relation.word  # type: ignore[assignment]
     return Comparison(Path(one), Path(other), word, found.probability, found.similarity, found.change, found)
 

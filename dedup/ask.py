@@ -12,7 +12,7 @@ from dedup.align import Aligned, Unlike
 from dedup.errors import UnreadablePhoto
 from dedup.read import Pair, Reading, Rejected, Task, read_aligned, read_image, read_photo, read_pixels
 from dedup.recall import file_of
-from dedup.runners import Failure, Machine, run
+from dedup.runners import Failure, Machine
 from dedup.store import Store
 from dedup.types import (
     SIDE,
@@ -83,8 +83,8 @@ def compare_two(left: str, right: str, *, weights: Weights, machine: Machine) ->
     scores, looks, seen = ask(pair, photos, lambda rows: maps[rows], weights, machine, every=True)
     aligned = [one for one in seen if isinstance(one, Aligned)]
     sources = [file_of(photo) for photo in photos]
-    pixels = dict(run(read_pixels, set(sources), workers=machine.workers))
-    images = dict(run(read_image, set(sources), workers=machine.workers))
+    pixels = dict(machine.run(read_pixels, set(sources)))
+    images = dict(machine.run(read_image, set(sources)))
     digests = {n: d if isinstance(d := pixels[source], bytes) else None for n, source in enumerate(sources)}
     verdicts = decide.decide(photos, scores, looks, digests)
     exact = photos[0].sha256 == photos[1].sha256
@@ -130,7 +130,7 @@ def ask(
         (Pair(row, file_of(photos[a]), file_of(photos[b]), tuple(guesses)),)
         for row, (a, b, guesses) in enumerate(columns)
     ]
-    results = ((task[0].number, result) for task, result in run(read_aligned, tasks, workers=machine.workers))
+    results = ((task[0].number, result) for task, result in machine.run(read_aligned, tasks))
     seen = {row: result[0] for row, result in results if not isinstance(result, Failure) and result[0] is not None}
     rows = np.array(sorted(seen), np.int64)
     aligned = [seen[row] for row in rows.tolist()]
@@ -145,7 +145,7 @@ def read_queries(images: Sequence[str], machine: Machine) -> tuple[list[Query], 
     tasks = [Task(f, SIDE) for f in found if isinstance(f, File)]
     skipped = [f for f in found if isinstance(f, Skipped)]
     queries = []
-    for task, result in run(read_photo, tasks, workers=machine.workers):
+    for task, result in machine.run(read_photo, tasks):
         match result:
             case Reading(sha256, size, Picture() as p):
                 facts = (sha256.hex(), size, p.width, p.height, p.format, p.taken_at, p.camera, (task.file,))

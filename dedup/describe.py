@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dedup import proofs
 from dedup.read import Reading, Rejected, Task, read_photo
-from dedup.runners import Failure, Machine, in_threads, run
+from dedup.runners import Failure, Machine, in_threads
 from dedup.store import Store
 from dedup.types import SIDE, File, Maps, Skipped
 from dedup.weights import Shipped
@@ -64,7 +64,7 @@ def read_files(
             folder = machine.proofs if kept < proofs.MOST else None
             yield Task(same[0], SIDE, store.digests_of_size(same[0].size), folder, quick)
 
-    for task, result in run(read_photo, tasks(), workers=machine.workers):
+    for task, result in machine.run(read_photo, tasks()):
         kept += result.proof if isinstance(result, Reading) else 0
         if isinstance(result, Failure):
             result = Rejected(Skipped(task.file.path, result.reason), lasting=True)

@@ -17,7 +17,7 @@ from dedup.align import UNLIKE_COPY, Aligned, Unlike
 from dedup.group import group, missing_pairs
 from dedup.read import Pair, read_aligned, read_pixels
 from dedup.recall import Compared, file_of, kept_looks, kept_pixels, last_alike
-from dedup.runners import Failure, Machine, in_threads, run
+from dedup.runners import Failure, Machine, in_threads
 from dedup.store import Photos, Store
 from dedup.types import (
     NOTHING_SEEN,
@@ -172,7 +172,7 @@ def known_pixels(scores: Scores, photos: Photos, store: Store, machine: Machine)
     """Return the digests of the pixels that decide.py asks for; None where they cannot be had any more."""
     known = kept_pixels(scores, photos, store)
     unknown = {(p.files[0].path, p.sha256): i for i, p in ((i, photos.photos[i]) for i in known if known[i] is None)}
-    for done, (task, result) in enumerate(run(read_pixels, unknown, workers=machine.workers), 1):
+    for done, (task, result) in enumerate(machine.run(read_pixels, unknown), 1):
         if isinstance(result, bytes):
             known[unknown[task]] = result
             store.add_pixels(int(photos.ids[unknown[task]]), result)
@@ -208,7 +208,7 @@ def take_looks(scores: Scores, photos: Photos, store: Store, weights: Weights, m
         return len(task), look_at([aligned for _, aligned in seen], scores.rows(rows), logits[rows], weights)
 
     done = 0
-    answers = run(read_aligned, tasks(), workers=machine.workers, limit_s=_LOOKS_LIMIT_S)
+    answers = machine.run(read_aligned, tasks(), limit_s=_LOOKS_LIMIT_S)
     for count, looks in in_threads(judged, answers, begin=encode.one_thread, threads=1):
         store.add_looks(looks, photos.ids, weights=weights.name)
         done += count

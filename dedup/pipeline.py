@@ -76,9 +76,9 @@ def _find(
         found = before
     else:
         from dedup.describe import describe_files
+        from dedup.runners import staying
 
-        with proofs.folder_of(store.path) as folder:
-            machine = replace(machine, proofs=folder)
+        with proofs.folder_of(store.path) as folder, staying(replace(machine, proofs=folder)) as machine:
             # read and decode -> encode
             describe_files(unknown, store, weights, machine, started_ns=int(started * 1e9))
 

@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import Queue
 from threading import Lock
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,6 +43,22 @@ class Machine:
     progress: Progress
     clock: Callable[[], float]  # seconds since the epoch
     proofs: str | None = None  # the folder for proofs, see proofs.py
+    pool: Pool | None = None  # processes that are there already
+
+    def run(
+        self, fn: Callable[[Item], Result], items: Iterable[Item], *, limit_s: float = _LIMIT_S
+    ) -> Iterator[tuple[Item, Result | Failure]]:
+        """Yield what run() does, in the processes of the pool where there is one."""
+        if self.pool is None:
+            return run(fn, items, workers=self.workers, limit_s=limit_s)
+        return self.pool.run(fn, items, limit_s=limit_s)
+
+
+@contextmanager
+def staying(machine: Machine) -> Iterator[Machine]:
+    """Give the machine with processes that stay until the end: to start one takes a quarter of a second."""
+    with Pool(machine.workers) as pool:
+        yield replace(machine, pool=pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +83,51 @@ def run(
 
     fn and the items must be picklable. What fn raises is a bug and is raised here.
     """
-    todo = iter(items)
-    again: deque[Item] = deque()  # handed to a worker that died before it came to them
-    pool: list[_Worker[Item]] = []
-    try:
-        while True:
-            _hand_out(fn, pool, again, todo, workers=workers)
-            busy = {w.connection: w for w in pool if w.waiting}
-            if not busy:
-                return
-            ready = wait(list(busy), timeout=_until_overdue(busy.values(), limit_s))
-            for connection in ready:
-                assert isinstance(connection, Connection)
-                yield _answer(busy[connection], pool, again)
-            if not ready:
-                yield from _overdue(pool, again, limit_s=limit_s)
-    finally:
-        for worker in pool:
-            _stop(worker)
+    with Pool(workers) as pool:
+        yield from pool.run(fn, items, limit_s=limit_s)
+
+
+class Pool:
+    """Processes that stay from one run() to the next. For one thread."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._idle: list[_Worker[Any]] = []
+        self._closed = False
+
+    def run(
+        self, fn: Callable[[Item], Result], items: Iterable[Item], *, limit_s: float = _LIMIT_S
+    ) -> Iterator[tuple[Item, Result | Failure]]:
+        """Yield what run() does."""
+        todo = iter(items)
+        again: deque[Item] = deque()  # handed to a worker that died before it came to them
+        pool: list[_Worker[Item]] = []
+        try:
+            while True:
+                _hand_out(fn, pool, self._idle, again, todo, workers=self._workers)
+                busy = {w.connection: w for w in pool if w.waiting}
+                if not busy:
+                    return
+                ready = wait(list(busy), timeout=_until_overdue(busy.values(), limit_s))
+                for connection in ready:
+                    assert isinstance(connection, Connection)
+                    yield _answer(busy[connection], pool, again)
+                if not ready:
+                    yield from _overdue(pool, again, limit_s=limit_s)
+        finally:
+            for worker in pool:
+                if worker.waiting or self._closed:  # nobody wants its answers any more
+                    _stop(worker)
+                else:
+                    self._idle.append(worker)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._closed = True
+        while self._idle:
+            _stop(self._idle.pop())
 
 
 def in_threads(
@@ -131,7 +174,7 @@ class Helpers(Generic[Item, Result]):
     def _ask(self, worker: _Worker[Item], item: Item) -> Result | Failure:
         reason = f"not done after {self._limit_s:.0f} s"
         try:
-            worker.connection.send(item)
+            worker.connection.send((self._fn, item))
             if worker.connection.poll(self._limit_s):
                 answer, error = worker.connection.recv()
                 if error is not None:
@@ -154,9 +197,15 @@ class Helpers(Generic[Item, Result]):
 
 
 def _hand_out(
-    fn: Callable[[Item], Result], pool: list[_Worker[Item]], again: deque[Item], todo: Iterator[Item], *, workers: int
+    fn: Callable[[Item], Result],
+    pool: list[_Worker[Item]],
+    idle: list[_Worker[Item]],
+    again: deque[Item],
+    todo: Iterator[Item],
+    *,
+    workers: int,
 ) -> None:
-    """Give each worker its next items, starting workers as there is work for them."""
+    """Give each worker its next items, taking idle workers or starting some as there is work for them."""
     for depth in range(1, _AHEAD + 1):
         for n in range(workers):
             if n < len(pool) and len(pool[n].waiting) >= depth:
@@ -165,14 +214,14 @@ def _hand_out(
             if item is None:
                 return
             if n >= len(pool):
-                pool.append(_start(fn))
+                pool.append(idle.pop() if idle else _start(fn))
                 n = len(pool) - 1
             worker = pool[n]
             if not worker.waiting:
                 worker.since = time.monotonic()
             worker.waiting.append(item)
             with suppress(BrokenPipeError, ConnectionResetError):  # it died; reading from it says so next
-                worker.connection.send(item)
+                worker.connection.send((fn, item))
 
 
 def _answer(worker: _Worker[Item], pool: list[_Worker[Item]], again: deque[Item]) -> tuple[Item, Result | Failure]:
@@ -221,7 +270,7 @@ def _cause(exitcode: int | None) -> str:
 def _start(fn: Callable[[Item], Result]) -> _Worker[Item]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(fn, theirs), daemon=True)
+    process = context.Process(target=_work, args=(theirs,), daemon=True)
     with _STARTING, _one_thread_each(), _without_main(fn):
         process.start()
     theirs.close()
@@ -269,8 +318,8 @@ def _stop(worker: _Worker[Item]) -> None:
         worker.process.join()
 
 
-def _work(fn: Callable[[Item], Result], connection: Connection) -> None:
-    """Answer each item until the other end closes. What native libraries print is thrown away."""
+def _work(connection: Connection) -> None:
+    """Answer each function of an item until the other end closes. What native libraries print is thrown away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and closes the pipe
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
@@ -278,7 +327,7 @@ def _work(fn: Callable[[Item], Result], connection: Connection) -> None:
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for the life of the process)
     while True:
         try:
-            item = connection.recv()
+            fn, item = connection.recv()
         except (EOFError, OSError):
             return
         try:

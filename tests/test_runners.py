@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dedup.runners import Failure, Helpers, in_threads, run
+from dedup.runners import Failure, Helpers, Machine, Pool, in_threads, run, staying
 
 
 def square(n: int) -> int:
@@ -72,6 +72,43 @@ def test_workers_use_one_thread_each_and_this_process_as_many_as_before(monkeypa
     assert dict(run(threads_here, names, workers=1)) == dict.fromkeys(names, "1")
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+def process_of(n: int) -> int:
+    return os.getpid()
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_processes_stay_from_one_run_to_the_next_and_end_with_the_pool() -> None:
+    with staying(Machine(2, lambda stage, done, of: None, time.time)) as machine:
+        first = {who for _, who in machine.run(process_of, range(30))}
+        assert dict(machine.run(square, range(30))) == {n: n * n for n in range(30)}
+        assert {who for _, who in machine.run(process_of, range(30))} == first
+        assert os.getpid() not in first
+    assert not any(map(alive, first))
+
+
+def test_pool_survives_a_crash_and_a_run_that_was_given_up() -> None:
+    with Pool(2) as pool:
+        results = dict(pool.run(square_unless_seven, range(30)))
+        assert results.pop(7) == Failure("the decoder crashed (SIGSEGV)")
+        given_up = pool.run(square, range(1000))
+        next(given_up)
+        given_up.close()  # type: ignore[attr-defined]
+        answers = dict(pool.run(threads_here, ["OMP_NUM_THREADS"] * 3))
+        assert answers == {"OMP_NUM_THREADS": "1"}  # and not the squares that were under way
+        late = pool.run(process_of, range(1000))
+        _, who = next(late)
+    late.close()  # type: ignore[attr-defined]
+    assert isinstance(who, int)
+    assert not alive(who)
 
 
 def test_bug_in_the_function_is_raised() -> None:

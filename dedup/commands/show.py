@@ -67,17 +67,17 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
     """Print which photos of the last scan match IMAGE, as CSV."""
     from dedup import report
     from dedup.ask import find_matches
-    from dedup.runners import Machine
+    from dedup.runners import Machine, staying
     from dedup.store import Store
     from dedup.types import Settings
     from dedup.weights import load_shipped
 
     settings = Settings(min_probability=min_probability)
     with Store(os.path.abspath(db)) as store:
-        machine = Machine(min(len(image), os.cpu_count() or 1), lambda stage, done, of: None, time.time)
-        matches, skipped = find_matches(
-            [os.path.abspath(i) for i in image], store=store, weights=load_shipped(), settings=settings, machine=machine
-        )
+        images = [os.path.abspath(i) for i in image]
+        with staying(Machine(min(len(image), os.cpu_count() or 1), lambda stage, done, of: None, time.time)) as machine:
+            weights = load_shipped()
+            matches, skipped = find_matches(images, store=store, weights=weights, settings=settings, machine=machine)
     report.write_rows(None, report.MATCHES, report.match_rows(matches))
     for s in skipped:
         click.echo(printable(f"{s.path}: skipped: {s.reason}"), err=True)
@@ -101,15 +101,15 @@ def compare(left: str, right: str, figure: str | None) -> None:
     """Print how photo A is related to photo B. In one line: how, how surely, and what was done to A."""
     from dedup import figure as drawing
     from dedup.ask import compare_two
-    from dedup.runners import Machine
+    from dedup.runners import Machine, staying
     from dedup.weights import load_shipped
 
     if figure and not figure.lower().endswith(".png"):
         raise BadUsage(f"--figure {figure}: the name must end in .png")
     if figure and os.path.exists(figure):
         raise BadUsage(f"--figure {figure}: is there already; choose another name")
-    machine = Machine(1, lambda stage, done, of: None, time.time)
-    found = compare_two(os.path.abspath(left), os.path.abspath(right), weights=load_shipped(), machine=machine)
+    with staying(Machine(1, lambda stage, done, of: None, time.time)) as machine:
+        found = compare_two(os.path.abspath(left), os.path.abspath(right), weights=load_shipped(), machine=machine)
     if figure:
         try:
             drawing.draw(found, found.words).save(figure, "PNG")
