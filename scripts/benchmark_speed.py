@@ -37,7 +37,7 @@ from pillow_heif import register_heif_opener
 SEED = 20261124
 SIDE = 160  # pixels, what the encoder needs
 SETS = {  # name: files, width, height, suffix
-    "12 MP JPEG": (200, 4000, 3000, ".jpg"),
+    "12 MP JPEG": (300, 4000, 3000, ".jpg"),
     "1 MP JPEG": (1500, 1024, 768, ".jpg"),
     "12 MP HEIC": (24, 4000, 3000, ".heic"),
     "1 MP PNG": (200, 1024, 768, ".png"),

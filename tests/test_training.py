@@ -9,7 +9,9 @@ from PIL import Image
 from dedup.align import CANVAS
 from dedup.training.augment import STRONG, WEAK, another_shot, collage, edited
 from dedup.training.data import (
+    FILLERS,
     PLAIN,
+    SPLITS,
     STRONG_FROM,
     Corpus,
     Described,
@@ -63,15 +65,6 @@ def test_collage_shows_the_photo_and_others_beside_it() -> None:
     assert sizes == {(2, 1), (1, 2), (2, 2), (3, 1)}
 
 
-def test_others_are_of_the_same_split_and_never_the_photo_itself(corpus: Corpus) -> None:
-    train = [i for i in corpus.of("train").tolist() if corpus.pools[i] != PLAIN]
-    draw, rng = corpus.others(train[0]), np.random.default_rng(0)
-    seen = {draw(rng).tobytes() for _ in range(300)}
-    assert corpus.image(train[0]).tobytes() not in seen
-    assert seen <= {corpus.image(i).tobytes() for i in train}
-    assert len(seen) > len(train) / 2
-
-
 @pytest.mark.parametrize("edit", sorted(set(WEAK + STRONG), key=lambda e: e.__name__), ids=lambda e: e.__name__)
 def test_every_edit_changes_the_picture_and_repeats_with_its_seed(edit: object) -> None:
     assert callable(edit)
@@ -97,9 +90,18 @@ def test_chain_of_edits_stays_small_and_repeats_with_its_seed() -> None:
 
 def test_splits_hold_photos_and_whole_scenes_apart(corpus: Corpus) -> None:
     assert len(corpus.encoded) == 67
-    assert sum(len(corpus.of(split)) for split in ("train", "choose", "calibrate")) == 67
+    assert sum(len(corpus.of(split)) for split in ("train", "choose", "calibrate", FILLERS)) == 67
     for scene_name in {"scene 0", "scene 1"}:
         assert len({str(s) for s, name in zip(corpus.splits, corpus.scenes, strict=True) if name == scene_name}) == 1
+
+
+def test_photos_that_fill_collages_are_never_looked_for(corpus: Corpus) -> None:
+    fillers = {corpus.image(int(i)).tobytes() for i in corpus.of(FILLERS)}
+    assert len(fillers) == len(corpus.of(FILLERS)) > 1
+    rng = np.random.default_rng(0)
+    assert {corpus.filler(rng).tobytes() for _ in range(60)} == fillers
+    for split in SPLITS:
+        assert not set(corpus.of(split)) & set(corpus.of(FILLERS))
 
 
 def test_drawn_photos_are_different_and_only_of_those_to_learn_from(corpus: Corpus) -> None:

@@ -21,11 +21,14 @@ from PIL import Image, ImageOps
 
 from dedup.encode import unit
 from dedup.index import nearest
-from dedup.training.augment import Others, edited
+from dedup.training.augment import edited
 from dedup.types import SIDE
 from dedup.verify import COPY, SIMILAR, UNRELATED
 
 SPLITS = ("choose", "calibrate", *["train"] * 8)  # a tenth to stop by, a tenth to calibrate on, the rest to learn from
+# The split of photos that are only seen beside others, in collages: a photo of any other split would be a copy of a
+# part of the collage, and be labelled as another photo. One in so many of those to learn from.
+FILLERS, _FILLERS = "fillers", 8
 PLAIN = "plain"  # the pool of pictures with next to nothing in them
 _BIG_SCENE = 60  # pictures; a scene this large is a drive or a film, too much of the whole to hold apart
 
@@ -46,24 +49,16 @@ class Corpus:
         return np.flatnonzero(self.splits == split)
 
     @cached_property
-    def _telling(self) -> dict[str, NDArray[np.int64]]:
-        """Photos of each split that are not plain."""
-        plain = np.array(self.pools) == PLAIN
-        return {split: np.flatnonzero((self.splits == split) & ~plain) for split in SPLITS}
+    def _fillers(self) -> NDArray[np.int64]:
+        return self.of(FILLERS)
 
-    def others(self, i: int) -> Others:
-        """Return what draws photos of the same split as photo i, plain ones and itself left out."""
-        pool = self._telling[self.splits[i]]
-
-        def draw(rng: Generator) -> Image.Image:
-            n = int(pool[rng.integers(len(pool))])
-            return draw(rng) if n == i and len(pool) > 1 else self.image(n)
-
-        return draw
+    def filler(self, rng: Generator) -> Image.Image:
+        """Return a photo to stand beside another in a collage."""
+        return self.image(int(rng.choice(self._fillers)))
 
     def edited(self, i: int, rng: Generator, *, strong: bool) -> Image.Image:
         """Return an edit of photo i."""
-        return edited(self.image(i), rng, strong=strong, others=self.others(i))
+        return edited(self.image(i), rng, strong=strong, others=self.filler)
 
 
 def load(root: Path, hard: Path | None, *, plain: int, seed: int) -> Corpus:
@@ -76,11 +71,14 @@ def load(root: Path, hard: Path | None, *, plain: int, seed: int) -> Corpus:
             for row in csv.DictReader(f):
                 names.append((hard / row["file"], "hard:" + Path(row["file"]).parts[0], row["scene"]))
     sizes = Counter(scene for _, _, scene in names)
-    keys = [scene or f"{pool}/{path.name}" for path, pool, scene in names]
+    digests = [sha256((scene or f"{pool}/{path.name}").encode()).digest() for path, pool, scene in names]
     splits = [
-        "train" if scene and sizes[scene] > _BIG_SCENE else SPLITS[sha256(key.encode()).digest()[0] % len(SPLITS)]
-        for key, (_, _, scene) in zip(keys, names, strict=True)
+        "train" if scene and sizes[scene] > _BIG_SCENE else SPLITS[digest[0] % len(SPLITS)]
+        for digest, (_, _, scene) in zip(digests, names, strict=True)
     ]
+    alone = [n for n, (_, _, scene) in enumerate(names) if splits[n] == "train" and not scene]
+    for n in sorted(alone, key=digests.__getitem__)[: -(-len(alone) // _FILLERS)]:
+        splits[n] = FILLERS
     corpus = Corpus(
         [path.read_bytes() for path, _, _ in names],
         [pool for _, pool, _ in names],

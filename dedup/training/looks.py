@@ -119,10 +119,12 @@ class Drawer:
 
 def changed(corpus: Corpus, i: int, rng: Generator, *, strong: bool) -> Image.Image:
     """Return an edit of another shot of photo i that shows that it is another one."""
-    image, others = corpus.image(i), corpus.others(i)
+    image = corpus.image(i)
     for _ in range(8):  # edits may crop or blur the change away
         other, seed = another_shot(image, rng), int(rng.integers(2**32))
-        one, two = (edited(shot, np.random.default_rng(seed), strong=strong, others=others) for shot in (image, other))
+        one, two = (
+            edited(shot, np.random.default_rng(seed), strong=strong, others=corpus.filler) for shot in (image, other)
+        )
         if one.size == two.size:
             difference = ImageChops.difference(one.convert("L"), two.convert("L")).filter(ImageFilter.BoxBlur(1))
             if (np.asarray(difference) > 20).mean() > 0.005:
