@@ -115,10 +115,14 @@ def test_chance_of_a_line_by_hand() -> None:
     )
 
 
-def test_shipped_line_prefers_what_is_unlike_another_shot(shipped_weights: Shipped) -> None:
-    copy, similar, cosine = np.float32([0.1, 0.1]), np.float32([0.85, 0.01]), np.float32([0.6, 0.6])
-    scene, edit = shipped_weights.line.chance(figures(copy, similar, cosine))
-    assert scene < edit
+def test_shipped_line_rises_with_the_probability_of_a_copy(shipped_weights: Shipped) -> None:
+    copy = np.float32([0.02, 0.1, 0.3])
+    for similar in (0.01, 0.5):
+        chance = shipped_weights.line.chance(
+            figures(copy, np.full(3, similar, np.float32), np.full(3, 0.6, np.float32))
+        )
+        assert (np.diff(chance) > 0).all()
+    assert chance[-1] > 0.3
 
 
 def test_relation_is_the_likeliest() -> None:
