@@ -630,7 +630,10 @@ def main() -> None:
     a = ap.parse_args()
     device = device_of(a.device)
     a.work.mkdir(parents=True, exist_ok=True)
-    corpus = load(a.data, a.hard, plain=PLAINS, seed=SEED)
+    try:
+        corpus = load(a.data, a.hard, plain=PLAINS, seed=SEED)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
     print(f"{len(corpus.encoded)} photos, {len(corpus.of('train'))} to learn from", flush=True)
 
     encoder = rounded(train_encoder(corpus, a.work, steps=a.encoder_steps, batch=a.batch, device=device))

@@ -1,10 +1,12 @@
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from album import scene
 from PIL import Image
+from PIL.ExifTags import Base
 
 from dedup.align import CANVAS
 from dedup.training.augment import STRONG, WEAK, another_shot, collage, edited
@@ -258,3 +260,30 @@ def test_collection_holds_versions_of_a_fifth_of_its_photos(corpus: Corpus, weig
     assert (counts == 5).sum() == -(-len(counts) // 5)
     parts = list(looks_of(pictures, photos, corpus, lookalikes(corpus), weights, lambda scores: scores.copy >= 0.02))
     assert (joined(parts).classes == COPY).sum() >= 0.7 * 10 * (counts == 5).sum()
+
+
+def test_any_folder_of_photos_will_do(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pets = tmp_path / "photos" / "pets"
+    pets.mkdir(parents=True)
+    grain = np.random.default_rng(0).normal(0, 20, (900, 1600, 3))
+    noisy = Image.fromarray(np.clip(np.asarray(scene(1, (1600, 900))) + grain, 0, 255).astype(np.uint8))
+    exif = Image.Exif()
+    exif[Base.Orientation] = 6
+    noisy.save(pets / "camera.jpg", quality=95, exif=exif)
+    for n in range(30):
+        scene(n, (120, 90)).save(pets / f"{n}.png")
+    (pets / "notes.txt").write_text("not a picture")
+    (pets / "cut.jpg").write_bytes((pets / "camera.jpg").read_bytes()[:5000])
+    corpus = load(tmp_path / "photos", None, plain=0, seed=0)
+    assert len(corpus.encoded) == 31
+    camera = corpus.image(30)  # the last by name
+    assert camera.size == (288, 512), "upright"
+    assert len(corpus.encoded[30]) < 200_000 < (pets / "camera.jpg").stat().st_size
+    said = capfd.readouterr().err
+    assert "notes.txt is left out: not a picture" in said
+    assert "cut.jpg is left out: " in said
+
+
+def test_folder_without_photos_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no photos in"):
+        load(tmp_path, None, plain=5, seed=0)

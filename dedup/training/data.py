@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +20,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from dedup.decode import decode_within
 from dedup.encode import unit
+from dedup.errors import UnreadablePhoto
 from dedup.index import nearest
 from dedup.training.augment import edited
 from dedup.types import SIDE
@@ -31,19 +34,21 @@ SPLITS = ("choose", "calibrate", *["train"] * 8)  # a tenth to stop by, a tenth 
 FILLERS, _FILLERS = "fillers", 8
 PLAIN = "plain"  # the pool of pictures with next to nothing in them
 _BIG_SCENE = 60  # pictures; a scene this large is a drive or a film, too much of the whole to hold apart
+_LONGEST = 512  # pixels, of the longer side of a photo; no network sees more of it
+_LARGE = 200_000  # bytes; a larger file is kept in memory as a JPEG of _LONGEST
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Photos to train from. Item i of each list describes photo i; equal scenes are shots of one thing."""
 
-    encoded: list[bytes]  # the files as they are; decoded when they are drawn
+    encoded: list[bytes]  # files; decoded when they are drawn
     pools: list[str]
     scenes: list[str]  # "" for a scene of its own
     splits: NDArray[np.str_]
 
     def image(self, i: int) -> Image.Image:
-        return Image.open(io.BytesIO(self.encoded[i])).convert("RGB")
+        return Image.fromarray(decode_within(self.encoded[i], longest=_LONGEST))
 
     def of(self, split: str) -> NDArray[np.int64]:
         return np.flatnonzero(self.splits == split)
@@ -62,7 +67,10 @@ class Corpus:
 
 
 def load(root: Path, hard: Path | None, *, plain: int, seed: int) -> Corpus:
-    """Return every picture under `root` and those of `hard`, in the order of their names, and some plain ones."""
+    """Return every picture under `root` and those of `hard`, in the order of their names, and some plain ones.
+
+    Files that hold no picture are named on stderr and left out. Raises ValueError if none is left under `root`.
+    """
     names: list[tuple[Path, str, str]] = []  # file, pool, scene
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         names.append((path, path.relative_to(root).parts[0], ""))
@@ -70,6 +78,15 @@ def load(root: Path, hard: Path | None, *, plain: int, seed: int) -> Corpus:
         with (hard / "scenes.csv").open(newline="", encoding="utf-8") as f:
             for row in csv.DictReader(f):
                 names.append((hard / row["file"], "hard:" + Path(row["file"]).parts[0], row["scene"]))
+    pictures: dict[Path, bytes] = {}
+    for path, _, _ in names:
+        try:
+            pictures[path] = picture_in(path)
+        except (UnreadablePhoto, OSError) as error:
+            print(f"{path} is left out: {error}", file=sys.stderr)
+    names = [name for name in names if name[0] in pictures]
+    if all(scene for _, _, scene in names):
+        raise ValueError(f"no photos in {root} (links to folders are not followed)")
     sizes = Counter(scene for _, _, scene in names)
     digests = [sha256((scene or f"{pool}/{path.name}").encode()).digest() for path, pool, scene in names]
     splits = [
@@ -80,7 +97,7 @@ def load(root: Path, hard: Path | None, *, plain: int, seed: int) -> Corpus:
     for n in sorted(alone, key=digests.__getitem__)[: -(-len(alone) // _FILLERS)]:
         splits[n] = FILLERS
     corpus = Corpus(
-        [path.read_bytes() for path, _, _ in names],
+        [pictures[path] for path, _, _ in names],
         [pool for _, pool, _ in names],
         [scene for _, _, scene in names],
         np.array(splits),
@@ -92,6 +109,17 @@ def load(root: Path, hard: Path | None, *, plain: int, seed: int) -> Corpus:
         corpus.pools.append(PLAIN)
         corpus.scenes.append("")
     return replace(corpus, splits=np.concatenate([corpus.splits, [SPLITS[n % len(SPLITS)] for n in range(plain)]]))
+
+
+def picture_in(path: Path) -> bytes:
+    """Return a file, or the picture in it made smaller, as long as there is one. Raises as decode does, and OSError."""
+    data = path.read_bytes()
+    picture = Image.fromarray(decode_within(data, longest=_LONGEST))
+    if len(data) <= _LARGE:
+        return data
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
 
 
 def plain_picture(corpus: Corpus, rng: Generator) -> Image.Image:
