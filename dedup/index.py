@@ -5,18 +5,26 @@ Candidates are generous: recall is the index's job, precision the head's.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from dedup.types import Candidates, Floats, Indices, Neighbours, Vectors
 
 EXACT_LIMIT = 200_000  # photos; exact search of so many takes about as long as decoding 4,000 of them
-_BLOCK = 4096  # queries at once
+_BLOCK = 4096  # photos searched for at once
+PAIRED = 256  # photos whose neighbours are made pairs at once
+_PAIRS = 1 << 17  # pairs looked for in lists at once
 _PROBES = 32  # cells looked into, of about 4 * sqrt(N)
 _SAMPLE = 1000  # photos that the recall is measured on
 _TIES = 9  # neighbours beyond the k-th: the photo itself, and some as near as that one
 _PRODUCTS = 1 << 25  # cosines at once
 _SLIGHTLY = 1e-5  # by how much a cosine may depend on how it was computed
+
+_Search = Callable[[Vectors, int], Indices]  # queries (M, D), k -> (M, k), the photos found; -1 where there are fewer
 
 
 def nearest_pairs(
@@ -27,9 +35,15 @@ def nearest_pairs(
     exact_limit: int = EXACT_LIMIT,
     queries: Indices | None = None,
 ) -> tuple[Candidates, float]:
-    """Return each photo's k nearest neighbours as pairs, and the recall of the search: see neighbours(), pairs_of()."""
+    """Return each photo's k nearest neighbours as pairs in the order of (left, right), and the recall of the search.
+
+    See neighbours(), pairs_of().
+    """
     near, recall = neighbours(vectors, k=k, min_similarity=min_similarity, exact_limit=exact_limit, queries=queries)
-    return pairs_of(near, vectors, queries=queries), recall
+    none = np.empty(0, np.int64)
+    parts = [Candidates(none, none, none.astype(np.float32)), *pairs_of(near, vectors, queries=queries)]
+    pairs = Candidates(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Candidates)))
+    return pairs.rows(np.argsort(pairs.keys(len(vectors)))), recall
 
 
 def neighbours(
@@ -52,9 +66,9 @@ def neighbours(
     N = len(vectors)
     exact = exact_limit >= N
     asked = np.arange(N) if queries is None else queries
-    index = _flat(vectors) if exact else _inverted(vectors)
-    near = _found_by(index, vectors, asked, k=k, min_similarity=min_similarity)
-    del index
+    search = _exact(vectors) if exact else _inverted(vectors)
+    near = _found_by(search, vectors, asked, k=k, min_similarity=min_similarity)
+    del search
     return near, 1.0 if exact else _recall(vectors, near, asked, k=k, min_similarity=min_similarity)
 
 
@@ -65,7 +79,7 @@ def grown(vectors: Vectors, near: Neighbours, fresh: Indices, *, k: int, min_sim
     """
     N = len(vectors)
     near = near.copy()
-    near[fresh] = _found_by(_flat(vectors), vectors, fresh, k=k, min_similarity=min_similarity)
+    near[fresh] = _found_by(_exact(vectors), vectors, fresh, k=k, min_similarity=min_similarity)
     last = near[:, k - 1].astype(np.int64)
     full = np.flatnonzero(last >= 0)
     least = np.full(N, min_similarity, np.float32)  # what it takes to come into a list
@@ -86,31 +100,59 @@ def grown(vectors: Vectors, near: Neighbours, fresh: Indices, *, k: int, min_sim
     return near
 
 
-def pairs_of(near: Neighbours, vectors: Vectors, *, queries: Indices | None = None) -> Candidates:
-    """Return the photos (N or Q) and their neighbours (Q, k) as pairs, each once, in the order of (left, right)."""
-    left = pair_keys(near, len(vectors), queries=queries)
-    right = left % max(len(vectors), 1)
-    left //= max(len(vectors), 1)  # in place: a million photos have 36 million pairs
-    return Candidates(left, right, cosines(vectors, left, right))
+def pairs_of(near: Neighbours, vectors: Vectors, *, queries: Indices | None = None) -> Iterator[Candidates]:
+    """Yield the photos (N or Q) and their neighbours (Q, k) as pairs, each once, those of PAIRED photos at a time.
 
-
-def pair_keys(near: Neighbours, photos: int, *, queries: Indices | None = None) -> Indices:
-    """Return Candidates.keys() of pairs_of(), in ascending order."""
-    asked = np.arange(len(near)) if queries is None else queries
-    ends = np.concatenate([[0], (near >= 0).sum(1).cumsum()])
-    keys: Indices = np.empty(ends[-1], np.int64)
-    for start in range(0, len(near), _BLOCK):  # 300 MB at a million photos, and only once
-        some = near[start : start + _BLOCK]
+    Photos that are near each other are taken together, since they have the same neighbours: whoever looks into what is
+    known of the photos of some pairs finds fewer of them. A million photos have 36 million pairs, which are 700 MB.
+    """
+    asked, row_of = _rows_of(near, len(vectors), queries)
+    order = _together(vectors, asked)
+    for start in range(0, len(near), PAIRED):
+        rows = order[start : start + PAIRED]
+        some = near[rows]
         there = some >= 0
-        query, other = np.repeat(asked[start : start + _BLOCK], there.sum(1)), some[there].astype(np.int64)
-        keys[ends[start] : ends[start + len(some)]] = np.minimum(query, other) * photos + np.maximum(query, other)
-    keys.sort()  # in place
-    return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
+        query, other = np.repeat(asked[rows], there.sum(1)), some[there].astype(np.int64)
+        once = (query < other) | ~_in_list(near, row_of[other], query)  # where both list each other, one says so
+        query, other = query[once], other[once]
+        left, right = np.minimum(query, other), np.maximum(query, other)
+        yield Candidates(left, right, cosines(vectors, left, right))
+
+
+def _together(vectors: Vectors, photos: Indices) -> Indices:
+    """Return the rows of photos (Q,) in an order in which those nearest to one of a few photos follow each other."""
+    few = vectors[photos[:: max(1, int(np.sqrt(len(photos))))]]
+    cell = np.empty(len(photos), np.int64)
+    for start in range(0, len(photos), _BLOCK):
+        cell[start : start + _BLOCK] = _exact(few)(vectors[photos[start : start + _BLOCK]], 1)[:, 0]
+    return np.argsort(cell, kind="stable")
+
+
+def listed(near: Neighbours, left: Indices, right: Indices) -> NDArray[np.bool_]:
+    """Return which pairs (P,) of N photos are in their lists (N, k), in either of the two."""
+    return _in_list(near, left, right) | _in_list(near, right, left)
+
+
+def _in_list(near: Neighbours, rows: Indices, others: Indices) -> NDArray[np.bool_]:
+    """Return (P,), whether such a row has such a photo; a row of -1 has none."""
+    found = np.empty(len(rows), bool)
+    for start in range(0, len(rows), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        found[part] = (near[rows[part]] == others[part, None]).any(1) & (rows[part] >= 0)
+    return found
+
+
+def _rows_of(near: Neighbours, photos: int, queries: Indices | None) -> tuple[Indices, Indices]:
+    """Return (Q,), the photos whose lists these are, and (N,), the row of each photo's list, -1 where there is none."""
+    asked = np.arange(len(near)) if queries is None else queries
+    row_of = np.full(photos, -1)
+    row_of[asked] = np.arange(len(asked))
+    return asked, row_of
 
 
 def nearest(vectors: Vectors, queries: Vectors, *, k: int) -> tuple[Indices, Indices]:
     """Return (query, photo) columns: the k photos nearest to each query (M, D), by exact search."""
-    _, found = _flat(vectors).search(queries, min(k, len(vectors)))
+    found = _exact(vectors)(queries, min(k, len(vectors)))
     return np.repeat(np.arange(len(queries)), found.shape[1]), found.ravel()
 
 
@@ -132,31 +174,28 @@ def cosines(vectors: Vectors, left: Indices, right: Indices) -> Floats:
     return similarity.clip(-1, 1)  # rounding may go beyond
 
 
-def _flat(vectors: Vectors) -> faiss.Index:
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(vectors)
-    return index
+def _exact(vectors: Vectors) -> _Search:
+    """Return a search that compares with all, and copies none."""
+    return lambda queries, k: faiss.knn(queries, vectors, k, faiss.METRIC_INNER_PRODUCT)[1]
 
 
-def _inverted(vectors: Vectors) -> faiss.Index:
-    """Return cells of one byte a component, trained on evenly spaced photos."""
+def _inverted(vectors: Vectors) -> _Search:
+    """Return a search in cells of one byte a component, trained on evenly spaced photos."""
     N, D = vectors.shape
     cells = int(4 * np.sqrt(N))
     index = faiss.index_factory(D, f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors[:: max(1, N // (50 * cells))])
     index.add(vectors)
     faiss.ParameterSpace().set_index_parameter(index, "nprobe", _PROBES)
-    return index
+    return lambda queries, k: index.search(queries, k)[1]
 
 
-def _found_by(index: faiss.Index, vectors: Vectors, queries: Indices, *, k: int, min_similarity: float) -> Neighbours:
-    """Return (Q, k), what the index finds near some photos."""
+def _found_by(search: _Search, vectors: Vectors, queries: Indices, *, k: int, min_similarity: float) -> Neighbours:
+    """Return (Q, k), what a search finds near some photos."""
     near = np.empty((len(queries), k), np.int32)
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
-        _, found = index.search(
-            vectors[block], min(k + _TIES, len(vectors))
-        )  # (B, k + _TIES); -1 where there are fewer
+        found = search(vectors[block], min(k + _TIES, len(vectors)))  # (B, k + _TIES); -1 where there are fewer
         there = found >= 0
         rows, others = np.repeat(block, there.sum(1)), found[there]
         near[start : start + len(block)] = _ranked(vectors, rows, others, block, k=k, min_similarity=min_similarity)
@@ -187,8 +226,11 @@ def _ranked(
 def _recall(vectors: Vectors, near: Neighbours, asked: Indices, *, k: int, min_similarity: float) -> float:
     """Return the share of true pairs, at least min_similarity near, of evenly spaced photos that were found."""
     sample = asked[:: max(1, len(asked) // _SAMPLE)]
-    N = len(vectors)
-    true = pair_keys(_found_by(_flat(vectors), vectors, sample, k=k, min_similarity=min_similarity), N, queries=sample)
-    found = pair_keys(near, N, queries=asked)
-    at = np.searchsorted(found, true).clip(max=max(len(found) - 1, 0))
-    return float((found[at] == true).mean()) if len(true) and len(found) else float(not len(true))
+    true = _found_by(_exact(vectors), vectors, sample, k=k, min_similarity=min_similarity)
+    _, row_of = _rows_of(near, len(vectors), asked)
+    seen = [
+        _in_list(near, row_of[pairs.left], pairs.right) | _in_list(near, row_of[pairs.right], pairs.left)
+        for pairs in pairs_of(true, vectors, queries=sample)
+    ]
+    found = np.concatenate(seen)
+    return float(found.mean()) if len(found) else 1.0

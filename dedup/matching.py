@@ -6,7 +6,7 @@ pipeline.py loads this only where something is to be done, and after all is read
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import TypeVar
 
@@ -34,7 +34,8 @@ from dedup.types import (
 )
 from dedup.weights import Weights
 
-_PAIRS = 16 * verify.BATCH  # pairs verified and stored at once
+_PAIRS = 256 * verify.BATCH  # pairs verified and stored at once, at most
+_READ = 4096  # vectors brought to unit norm at once
 _GUESSED = 64 * verify.BATCH  # pairs whose maps are in memory at once
 _FEW = 0.1  # of the photos, new to the last search: below it only these are searched for
 _LOOKS = 24  # pairs aligned by one worker at a time, and stored at once
@@ -54,11 +55,8 @@ def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, 
         verdicts = second_look(store.candidates(photos.ids), photos, store, weights, settings, machine)
     fresh = last is None or len(missing_pairs(photos.photos, verdicts, settings, store.decisions())) > 0
     if fresh:
-        machine.progress("searching", 0, 1)
-        vectors = encode.unit(store.vectors(photos.ids))
-        near, judged, recall = search(vectors, photos, store, weights, settings)
-        machine.progress("searching", 1, 1)
-        verdicts = settle(index.pairs_of(near, vectors), judged, vectors, photos, store, weights, settings, machine)
+        near, recall, scores = searched(photos, store, weights, settings, machine)
+        verdicts = settle(scores, photos, store, weights, settings, machine)
         k, least = settings.neighbours, settings.min_similarity
         store.keep_neighbours(near, photos.ids, weights=weights.name, k=k, least=least, recall=recall)
     groups = group(photos.photos, verdicts, settings, store.decisions())
@@ -66,82 +64,94 @@ def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, 
     return Compared(photos, verdicts, groups, looks, recall, fresh)
 
 
-def search(
-    vectors: Vectors, photos: Photos, store: Store, weights: Weights, settings: Settings
-) -> tuple[Neighbours, Indices, float]:
-    """Return each photo's neighbours, the keys of the pairs that were judged after the last search, and the recall.
+def searched(
+    photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine
+) -> tuple[Neighbours, float, Scores]:
+    """Return each photo's neighbours, the recall of the search, and what the head says of these pairs.
 
-    Where few photos are new to it, or have lost a neighbour, only these are searched for. vectors: (N, D).
+    Where few photos are new to the last search, or have lost a neighbour, only these are searched for. Pairs that the
+    head refused at a glance are left out.
     """
     k, least = settings.neighbours, settings.min_similarity
-    near, fresh, recall = store.neighbours(photos.ids, weights=weights.name, k=k, least=least)
-    judged = index.pair_keys(near, len(photos.ids))
+    machine.progress("searching", 0, 1)
+    vectors = vectors_of(store, photos.ids)
+    before, fresh, recall = store.neighbours(photos.ids, weights=weights.name, k=k, least=least)
+    near = before
     if len(fresh) > _FEW * len(photos.ids):
         near, recall = index.neighbours(vectors, k=k, min_similarity=least)
     elif len(fresh):
         near = index.grown(vectors, near, fresh, k=k, min_similarity=least)
-    return near, judged, recall
+    machine.progress("searching", 1, 1)
+    known = store.scores(photos.ids, weights=weights.name, glanced=True).keys(len(photos.ids))
+
+    def new() -> Iterator[tuple[int, Candidates]]:
+        for n, pairs in enumerate(index.pairs_of(near, vectors), 1):
+            asked = index.listed(before, pairs.left, pairs.right) | np.isin(pairs.keys(len(near)), known)
+            yield min(n * index.PAIRED, len(near)), pairs.rows(~asked)
+
+    ask(new(), len(near), photos, store, weights, machine, glance=True)
+    scores = store.scores(photos.ids, weights=weights.name, glanced=True)
+    return near, recall, scores.rows(index.listed(near, scores.left, scores.right))
 
 
 def settle(
-    candidates: Candidates,
-    judged: Indices,
-    vectors: Vectors,
-    photos: Photos,
-    store: Store,
-    weights: Weights,
-    settings: Settings,
-    machine: Machine,
+    scores: Scores, photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine
 ) -> Verdicts:
-    """Return the verdicts on the candidates, and on what grouping needs and nobody proposed.
-
-    judged: keys of candidates that were judged before, most of them refused at a glance.   vectors: (N, D).
-    """
-    scores = judge(candidates, photos, store, weights, machine, judged=judged)
+    """Return the verdicts on what the head judged, and on what grouping needs and nobody proposed."""
+    N = len(photos.ids)
     while True:
         verdicts = second_look(scores, photos, store, weights, settings, machine)
         missing = missing_pairs(photos.photos, verdicts, settings, store.decisions())
         if not len(missing):
             return verdicts
-        asked = replace(missing, similarity=index.cosines(vectors, missing.left, missing.right))
-        scores = joined(scores, judge(asked, photos, store, weights, machine, judged=None))
+        wanted = missing.keys(N)
+        known = store.scores(photos.ids, weights=weights.name, glanced=False).keys(N)
+        asked = with_cosines(missing.rows(~np.isin(wanted, known)), photos, store)
+        ask([(len(asked), asked)], len(asked), photos, store, weights, machine, glance=False)
+        answers = store.scores(photos.ids, weights=weights.name, glanced=False)
+        scores = joined(scores, answers.rows(np.isin(answers.keys(N), wanted)))
 
 
-def judge(
-    candidates: Candidates,
+def with_cosines(pairs: Candidates, photos: Photos, store: Store) -> Candidates:
+    """Return the pairs with how near their vectors are."""
+    numbers, ends = np.unique(np.stack([pairs.left, pairs.right]), return_inverse=True)
+    left, right = ends.reshape(2, -1)
+    return replace(pairs, similarity=index.cosines(vectors_of(store, photos.ids[numbers]), left, right))
+
+
+def ask(
+    parts: Iterable[tuple[int, Candidates]],
+    of: int,
     photos: Photos,
     store: Store,
     weights: Weights,
     machine: Machine,
     *,
-    judged: Indices | None,
-) -> Scores:
-    """Return what the head says of the candidates, asking it only what the store does not know.
+    glance: bool,
+) -> None:
+    """Ask the head about pairs, and keep what it says.
 
-    Those that a glance refuses are left out. judged: keys of pairs that were glanced at before; None to go without.
+    parts: how far that is after some pairs, and these.   glance: leave out those that a glance refuses.
     """
-    glance = judged is not None
-    wanted = candidates.keys(len(photos.ids))
-    known = store.scores(photos.ids, weights=weights.name, glanced=glance).keys(len(photos.ids))
-    new = candidates.rows(~np.isin(wanted, known if judged is None else np.concatenate([known, judged])))
-    done = 0
 
-    def asked() -> Iterator[tuple[Candidates, Callable[[Indices], Maps]]]:
-        for start in range(0, len(new), _PAIRS):
-            some = new.rows(slice(start, start + _PAIRS))
-            numbers = np.unique(np.concatenate([some.left, some.right]))
-            yield some, by_number(numbers, maps_of(store, photos.ids[numbers]))
+    def asked() -> Iterator[tuple[int, Candidates, Callable[[Indices], Maps]]]:
+        before = 0
+        for done, pairs in parts:
+            for start in range(0, len(pairs), _PAIRS):
+                some = pairs.rows(slice(start, start + _PAIRS))
+                numbers = np.unique(np.concatenate([some.left, some.right]))
+                maps = by_number(numbers, maps_of(store, photos.ids[numbers]))
+                yield done if start + _PAIRS >= len(pairs) else before, some, maps
+            before = done
 
-    def answered(pairs: tuple[Candidates, Callable[[Indices], Maps]]) -> tuple[Scores, int]:
-        networks, line = (weights.head, weights.calibration), weights.glance if glance else None
-        return verify.verify(*pairs, *networks, glance=line, device=weights.device), len(pairs[0])
+    def answered(task: tuple[int, Candidates, Callable[[Indices], Maps]]) -> tuple[int, Scores]:
+        done, pairs, maps = task
+        line = weights.glance if glance else None
+        return done, verify.verify(pairs, maps, weights.head, weights.calibration, glance=line, device=weights.device)
 
-    for scores, count in in_threads(answered, asked(), begin=encode.one_thread, threads=machine.workers):
+    for done, scores in in_threads(answered, asked(), begin=encode.one_thread, threads=machine.workers):
         store.add_scores(scores, photos.ids, weights=weights.name, glanced=glance)
-        done += count
-        machine.progress("comparing", done, len(new))
-    known_now = store.scores(photos.ids, weights=weights.name, glanced=glance)
-    return known_now.rows(np.isin(known_now.keys(len(photos.ids)), wanted))
+        machine.progress("comparing", done, of)
 
 
 def second_look(
@@ -253,6 +263,15 @@ def together(scores: Scores) -> Indices:
             stack.extend(beside[photo])
     left, right = (np.array([place[i] for i in side.tolist()], np.int64) for side in (scores.left, scores.right))
     return np.lexsort((np.maximum(left, right), np.minimum(left, right)))
+
+
+def vectors_of(store: Store, ids: Indices) -> Vectors:
+    """Return the vectors (N, D) of photos by their database number, of unit norm."""
+    vectors = np.empty((len(ids), encode.DIMS), np.float32)
+    for start in range(0, len(ids), _READ):
+        part = slice(start, start + _READ)
+        vectors[part] = encode.unit(store.vectors(ids[part]))
+    return vectors
 
 
 def maps_of(store: Store, ids: Indices) -> Maps:

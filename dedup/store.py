@@ -112,6 +112,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 _ATTEMPTS = 1000  # scans whose record is kept
 _ROWS = 100_000  # rows read or written at once
+_AT_ONCE = 1000  # photos asked for by one statement
 _DAMAGED = "damaged; move it away and scan again"
 _MARGIN_NS = 3_000_000_000  # a file this young may change again within the grain of its times (borg's files cache)
 _PRESENT = "found CROSS JOIN file USING (path)"  # in this order, which is that of the paths
@@ -323,24 +324,22 @@ class Store:
         return self._columns("map", np.int8, ids)
 
     def _columns(self, column: str, dtype: type[Any], ids: Indices) -> NDArray[Any]:
-        out: NDArray[Any] | None = None
-        with _translated(self.path):
-            for row, number in enumerate(ids.tolist()):
-                sql = f"SELECT {column} FROM descriptor WHERE photo = ?"
-                value = np.frombuffer(self._db.execute(sql, (number,)).fetchone()[0], dtype)
-                if out is None:
-                    out = np.empty((len(ids), len(value)), dtype)
-                out[row] = value
-        return np.empty((0, 1), dtype) if out is None else out
+        numbers, rows = np.unique(ids, return_inverse=True)
+        parts = []
+        for start in range(0, len(numbers), _AT_ONCE):
+            some = ",".join(map(str, numbers[start : start + _AT_ONCE].tolist()))
+            parts += self._rows(f"SELECT {column} FROM descriptor WHERE photo IN ({some}) ORDER BY photo")
+        values = np.frombuffer(b"".join(value for (value,) in parts), dtype).reshape(len(numbers), -1 if parts else 1)
+        return values[rows]
 
     def neighbours(self, ids: Indices, *, weights: str, k: int, least: float) -> tuple[Neighbours, Indices, float]:
         """Return (N, k), what the last search on these terms found near each of these photos, in their numbers; the
-        photos that it does not know the neighbours of, or not all of them; and its recall.
+        photos that it does not know the neighbours of, or not all of them; and its recall. (N, 0) if there was none.
         """
-        near, known = np.full((len(ids), k), -1, np.int32), np.zeros(len(ids), bool)
         terms = self._rows("SELECT recall FROM searched WHERE (weights, k, least) = (?, ?, ?)", (weights, k, least))
         if not terms:
-            return near, np.arange(len(ids)), 1.0
+            return np.empty((len(ids), 0), np.int32), np.arange(len(ids)), 1.0
+        near, known = np.full((len(ids), k), -1, np.int32), np.zeros(len(ids), bool)
         numbers = _numbers_of(ids)
         for number, others in self._each("SELECT photo, others FROM neighbour"):
             row = numbers[number] if number < len(numbers) else -1

@@ -252,8 +252,8 @@ def glanced(maps: Maps, pairs: Indices, cosine: Floats, *, device: str = "cpu") 
     Each coarse place finds its like in the other photo. Quantiles and mean of these likenesses, the lower and the
     higher of both directions; the mean over all pairs of places; and the cosine (P,).
     """
-    fine = unit_maps(maps, device=device).transpose(1, 2).reshape(len(maps), -1, GRID, GRID)
-    coarse = F.normalize(F.avg_pool2d(fine, GRID // _COARSE).flatten(2), dim=1)  # (M, C, S')
+    parts = [maps[start : start + GLANCED] for start in range(0, max(len(maps), 1), GLANCED)]
+    coarse = torch.cat([_coarse(unit_maps(part, device=device)) for part in parts])
     figures = np.empty((len(cosine), 2 * len(_QUANTILES) + 4))
     figures[:, -1] = cosine
     for start in range(0, len(cosine), GLANCED):
@@ -262,9 +262,15 @@ def glanced(maps: Maps, pairs: Indices, cosine: Floats, *, device: str = "cpu") 
         likeness = left.transpose(1, 2) @ right  # (P, S', S')
         best = torch.stack([likeness.amax(2), likeness.amax(1)]).sort(dim=2).values  # both ways
         ways = torch.cat([best[:, :, _QUANTILES], best.mean(2, keepdim=True)], dim=2)
-        parts = [ways.amin(0), ways.amax(0), likeness.mean((1, 2))[:, None]]
-        figures[rows, :-1] = torch.cat(parts, dim=1)[: len(rows)].cpu().numpy()
+        seen = [ways.amin(0), ways.amax(0), likeness.mean((1, 2))[:, None]]
+        figures[rows, :-1] = torch.cat(seen, dim=1)[: len(rows)].cpu().numpy()
     return figures
+
+
+def _coarse(maps: Tensor) -> Tensor:
+    """Return maps (M, S, C) at a glance: (M, C, S'), unit norm at each coarse place."""
+    fine = maps.transpose(1, 2).reshape(len(maps), -1, GRID, GRID)
+    return F.normalize(F.avg_pool2d(fine, GRID // _COARSE).flatten(2), dim=1)
 
 
 @torch.inference_mode()

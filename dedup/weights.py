@@ -66,12 +66,13 @@ class Shipped:
 def _keep_freed_memory() -> None:
     """Have glibc keep what the networks free: they ask for it again at once, and pages from the system cost more.
 
-    The encoder runs at a third of the time. See mallopt(3); other C libraries do well by themselves.
+    The encoder runs at a third of the time. What is larger than any of their tensors, as the vectors of all photos may
+    be, goes back. See mallopt(3); other C libraries do well by themselves.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            mallopt(_M_MMAP_THRESHOLD, 1 << 26)
             mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 

@@ -6,10 +6,10 @@
 
 Encoding: files a second for each number of workers, and how far that is from so many times one worker. Each has a core
 of its own (Linux), as if it were a machine: left alone, one worker takes more than one core, for it decodes beside what
-it encodes. Matching:
-vectors drawn as benchmark_scale.py draws them, with random maps, go through cells and head. Found: the share of the
-planted copies that exact search has among the neighbours of a photo and the cells have too. Peak: of the largest
-process of a task. Core s: of all tasks of a stage, which other programs on the machine disturb less than the seconds.
+it encodes. Matching: vectors and maps drawn as benchmark_scale.py draws them go through cells, glance and head. Found:
+the share of the planted copies that exact search has among the neighbours of a photo and the cells have too. Peak: of
+the largest process of a task. Core s: of all tasks of a stage, which other programs on the machine disturb less than
+the seconds.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from benchmark_scale import SEED, drawn, found_share
+from benchmark_scale import SEED, drawn, found_share, maps_like
 
 from dedup import files, index
 from dedup.cluster import engine, scan, tables, work
 from dedup.runners import Machine
-from dedup.types import NOTHING_DECIDED, Candidates, File, Settings, Vectors
+from dedup.types import NOTHING_DECIDED, File, Indices, Settings, Vectors
 from dedup.weights import shipped
 
 MACHINE = Machine(1, lambda stage, done, of: None, time.time)
@@ -68,12 +68,12 @@ def on_one_core(at: str, fn: Callable[[Any], Any], item: Any) -> Any:
     return fn(item)
 
 
-def write_photos(at: str, vectors: Vectors, rng: np.random.Generator) -> list[str]:
-    """Write vectors as a scan would, with random maps; photo n has n for its SHA-256."""
+def write_photos(at: str, vectors: Vectors, originals: Indices, rng: np.random.Generator) -> list[str]:
+    """Write vectors and maps as a scan would; the SHA-256 of photo n is made of n."""
     names = []
     for start in range(0, len(vectors), SHARD):
         some = vectors[start : start + SHARD].astype(np.float16)
-        maps = rng.integers(-40, 40, (len(some), 3200), np.int8)
+        maps = maps_like(originals[start : start + SHARD], rng).reshape(len(some), -1)
         columns: dict[str, Any] = {field.name: pa.nulls(len(some), field.type) for field in tables.FILES}
         columns["sha256"] = [n.to_bytes(4) * 8 for n in range(start, start + len(some))]
         columns |= {"vector": tables.fixed(some), "map": tables.fixed(maps)}
@@ -93,6 +93,8 @@ def matching(count: int, workers: int, min_similarity: float) -> str:
     """Return one row of the table."""
     rng = np.random.default_rng(SEED)
     vectors, original, copy = drawn(count, 128, rng)
+    originals = np.arange(count)
+    originals[copy] = original
     wanted = index.cosines(vectors, original, copy) >= min_similarity
     original, copy = original[wanted], copy[wanted]
     peaks: list[float] = []
@@ -106,22 +108,20 @@ def matching(count: int, workers: int, min_similarity: float) -> str:
 
     with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
         job = work.Job(at, f"{at}/run", Settings(min_similarity=min_similarity), NOTHING_DECIDED, "cpu")
-        shards = write_photos(at, vectors, rng)
+        shards = write_photos(at, vectors, originals, rng)
         begun = time.perf_counter()
         cells = scan.compare(job, shards, count, scan.Sizes(bundle=4), scan.Stages(run, MACHINE))
         seconds = time.perf_counter() - begun
         moved = sum(path.stat().st_size for folder in MOVED for path in Path(at, "run", folder).rglob("*.parquet"))
-        ids = [np.stack([tables.numbers(t, side) for side in ("left", "right")]) for t in (
-            tables.read(f"{at}/run/pairs/{cell}.parquet") for cell in cells
-        )]  # fmt: skip
-    left, right = np.concatenate(ids, axis=1)
+        proposed = [some for cell in cells for some in tables.read_part(f"{at}/run/candidates", cell)]
+        left, right = (np.concatenate([tables.numbers(t, side) for t in proposed]) for side in ("left", "right"))
+        stood = sum(len(tables.read(f"{at}/run/pairs/{cell}.parquet", ["left"])) for cell in cells)
     left, right = ((side >> 24) * SHARD + (side & (1 << 24) - 1) for side in (left, right))
     keys = np.unique(np.minimum(left, right) * count + np.maximum(left, right))
-    pairs = Candidates(*np.divmod(keys, count), np.zeros(len(keys), np.float32))
-    found = found_share(vectors, original, copy, pairs, Settings().neighbours)
+    found = found_share(vectors, original, copy, np.isin(original * count + copy, keys), Settings().neighbours)
     cores = " | ".join(f"{core_s[task]:.0f}" for task in TASKS)
     return (
-        f"| {count:,} | {len(cells)} | {seconds:.0f} | {cores} | {len(pairs):,} | {len(left) / max(len(pairs), 1):.2f} "
+        f"| {count:,} | {len(cells)} | {seconds:.0f} | {cores} | {len(keys):,} | {stood:,} "
         f"| {moved / count / 1024:.1f} | {max(peaks):,.0f} | {found:.4f} |"
     )
 
@@ -141,7 +141,7 @@ def main() -> None:
             print(f"| {n} | {rate:.1f} | {rate / n / rates[words.workers[0]] * words.workers[0]:.2f} |")
     else:
         cores = " | ".join(f"{task}, core s" for task in TASKS)
-        print(f"| photos | cells | s | {cores} | pairs | judged, times | KB moved, a photo | MB, peak | found |")
+        print(f"| photos | cells | s | {cores} | pairs | of them judged | KB moved, a photo | MB, peak | found |")
         print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
         for count in words.sizes:
             print(matching(count, max(words.workers), words.min_similarity), flush=True)

@@ -1,45 +1,45 @@
 #!/usr/bin/env python3
-"""Measure how search and grouping grow with the number of photos.
+"""Measure how a scan grows with the number of photos, but for reading them.
 
-    python scripts/benchmark_scale.py [--sizes 10000 100000 1000000] [--dims 128]
+    python scripts/benchmark_scale.py [--sizes 10000 100000 1000000] [--compare]
 
 Draws vectors that lie as those of photos do: each near one of many scenes, and one photo in twenty with a copy at a
 cosine of 0.6 to 0.99. Each size runs in a process of its own. Found: the share of the planted copies that exact search
 has among the neighbours of a photo and the search of a scan has too, of 1,000 that are looked up.
+
+With --compare a database is filled with such photos (3.9 KB each, in the folder for temporary files), and all that a
+scan does after reading is done, but for second looks, since there are no files: search, a glance, the head, groups. A
+copy has the map of its original, with noise; all other maps are random.
 """
 
 import argparse
 import multiprocessing
+import os
 import resource
 import sys
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import index
-from dedup.columns import PhotoColumns, photo_columns
-from dedup.group import group, missing_pairs
-from dedup.types import Candidates, Floats, Indices, Relation, Settings, Vectors, Verdicts
+from dedup import index, matching
+from dedup.encode import CHANNELS, DIMS, GRID
+from dedup.read import Reading
+from dedup.runners import Machine
+from dedup.store import Run, Store
+from dedup.types import File, Indices, Maps, Picture, Settings, Vectors
+from dedup.version import decoders
+from dedup.weights import shipped
 
 SEED = 20261124
 LOOKED_UP = 1000
-
-
-@dataclass(frozen=True)
-class Row:
-    """Seconds and MB; `pairs`: a photo."""
-
-    search: float
-    search_peak: float
-    grown: float
-    pairs: float
-    found: float
-    said: float
-    group: float
-    peak: float
-    groups: int
+SHARD = 4096  # photos written at once
+CORES = os.cpu_count() or 1
 
 
 def drawn(count: int, dims: int, rng: np.random.Generator) -> tuple[Vectors, Indices, Indices]:
@@ -71,79 +71,106 @@ def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x
 
 
-def found_share(vectors: Vectors, original: Indices, copy: Indices, pairs: Candidates, k: int) -> float:
-    """Return the share of copies among the k exact neighbours that are among the pairs, of some that are looked up."""
+def found_share(vectors: Vectors, original: Indices, copy: Indices, found: NDArray[np.bool_], k: int) -> float:
+    """Return the share of copies among the k exact neighbours that were found (C,), of some that are looked up."""
     some = slice(None, None, max(1, len(copy) // LOOKED_UP))
     asked, near = index.nearest(vectors, vectors[copy[some]], k=k + 1)
     exact = np.isin(copy[some][asked] * len(vectors) + near, copy * len(vectors) + original)
-    keys = original[some][asked[exact]] * len(vectors) + copy[some][asked[exact]]
-    return float(np.isin(keys, pairs.keys(len(vectors))).mean())
+    return float(found[some][asked[exact]].mean())
 
 
-def judged(pairs: Candidates, original: Indices, copy: Indices) -> Verdicts:
-    """Return the verdicts of a head that is always right."""
-    N = int(copy[-1]) + 1
-    true = np.isin(pairs.keys(N), original * N + copy)
-    probability: Floats = np.where(true, np.float32(0.99), np.float32(0.001))
-    relation = np.where(true, Relation.COPY, Relation.UNRELATED).astype(np.int8)
-    return Verdicts(pairs.left, pairs.right, pairs.similarity, probability, np.zeros_like(probability), relation)
-
-
-def photos_of(count: int) -> PhotoColumns:
-    size, time, camera = 3_000_000, "2026-01-01T00:00:00", "Camera"
-    photos = ((n, n.to_bytes(32), size + n, 4000, 3000, "JPEG", time, camera, 0, None, 0) for n in range(count))
-    files = ((n, b"/photos/%04d/IMG_%07d.jpg" % (n // 1000, n), size + n, n, n, 1, n) for n in range(count))
-    return photo_columns(photos, files)[0]
-
-
-def measured(count: int, dims: int, rows: "multiprocessing.Queue[Row]") -> None:
-    vectors, original, copy = drawn(count, dims, np.random.default_rng(SEED))
+def search(count: int) -> str:
+    """Return a row of the first table."""
+    vectors, original, copy = drawn(count, DIMS, np.random.default_rng(SEED))
     settings = Settings()
     started = time.perf_counter()
     near, said = index.neighbours(vectors, k=settings.neighbours, min_similarity=settings.min_similarity)
-    pairs = index.pairs_of(near, vectors)
-    search, search_peak = time.perf_counter() - started, peak_mb()
+    pairs = sum(len(some) for some in index.pairs_of(near, vectors))
+    seconds, peak = time.perf_counter() - started, peak_mb()
     started = time.perf_counter()
     new = np.arange(0, count, 100)
     index.grown(vectors, near, new, k=settings.neighbours, min_similarity=settings.min_similarity)
     grown = time.perf_counter() - started
-    del near
-    found = found_share(vectors, original, copy, pairs, settings.neighbours)
-    del vectors
-    verdicts, photos = judged(pairs, original, copy), photos_of(count)
-    started = time.perf_counter()
-    assert not len(missing_pairs(photos, verdicts, settings))
-    groups = len(group(photos, verdicts, settings))
-    grouping = time.perf_counter() - started
-    rows.put(Row(search, search_peak, grown, len(pairs) / count, found, said, grouping, peak_mb(), groups))
+    found = found_share(vectors, original, copy, index.listed(near, original, copy), settings.neighbours)
+    return f"| {count:,} | {seconds:.1f} | {peak:,.0f} | {grown:.1f} | {pairs / count:.1f} | {found:.2%} | {said:.2%} |"
+
+
+def files_of(numbers: range) -> Iterator[File]:
+    for n in numbers:
+        yield File(f"/photos/{n // 1000:04d}/IMG_{n:07d}.jpg", 3_000_000 + n, n, n, 1, n)
+
+
+def fill(database: str, count: int) -> None:
+    """Write what a scan knows of so many photos when it has read them."""
+    rng = np.random.default_rng(SEED)
+    vectors, original, copy = drawn(count, DIMS, rng)
+    of = np.arange(count)
+    of[copy] = original
+    picture = Picture(np.zeros((1, 1, 3), np.uint8), 4000, 3000, "JPEG", "2026-01-01T00:00:00", "Camera")
+    with Store(database, scanning=True) as store:
+        store.begin(files_of(range(count)), weights=shipped().name, reader=decoders())
+        for start in range(0, count, SHARD):
+            numbers = range(start, min(start + SHARD, count))
+            maps = maps_like(of[numbers], rng)
+            readings = [([f], Reading(sha256(f.path.encode()).digest(), f.size, picture)) for f in files_of(numbers)]
+            store.add(readings, vectors[numbers.start : numbers.stop].astype(np.float16), maps, started_ns=1 << 62)
+
+
+def maps_like(originals: Indices, rng: np.random.Generator) -> Maps:
+    """Return the maps (M, S, C) of versions of these photos: random, and nearly the same for those of one photo."""
+    shape = GRID**2, CHANNELS
+    maps = np.stack([np.random.default_rng((SEED, n)).integers(-40, 40, shape, np.int8) for n in originals.tolist()])
+    return maps + rng.integers(-2, 3, maps.shape, np.int8)
+
+
+def compare(database: str, count: int) -> str:
+    """Return a row of the second table."""
+    began, ends = time.perf_counter(), {}
+
+    def progress(stage: str, done: int, of: int) -> None:
+        ends[stage] = time.perf_counter() - began, peak_mb()
+
+    with Store(database, scanning=True) as store:
+        store.begin(files_of(range(count)), weights=shipped().name, reader=decoders())
+        photos = store.photos()
+        progress("listing", 1, 1)
+        weights, settings = shipped().load(), Settings(confirm=False)
+        found = matching.compare(photos, store, weights, settings, Machine(CORES, progress, time.time))
+        run = Run(0, 1, ("/photos",), settings, weights.name, found.recall, found.photos.photos.contents())
+        store.finish(run, found.verdicts, found.photos.ids)
+        progress("grouping", 1, 1)
+    stages = [ends[stage] for stage in ("listing", "searching", "comparing", "grouping")]
+    seconds = np.diff([0.0, *(at for at, _ in stages)])
+    cells = " | ".join(f"{s:,.0f} | {peak:,.0f}" for s, (_, peak) in zip(seconds, stages, strict=True))
+    return f"| {count:,} | {cells} | {len(found.verdicts) / count:.2f} | {len(found.groups):,} |"
 
 
 def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
+def in_a_process(fn: Callable[..., Any], *args: Any) -> Any:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(fn, *args).result()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--dims", type=int, default=128)
+    parser.add_argument("--compare", action="store_true", help="all that a scan does after reading")
     args = parser.parse_args()
-    print(
-        "| photos | search s | peak MB | search for 1 % s | pairs a photo | found | recall it states "
-        "| grouping s | peak MB | groups |"
-    )
-    print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-    context = multiprocessing.get_context("spawn")
+    names = ["photos", "search s", "peak MB", "search for 1 % s", "pairs a photo", "found", "recall it states"]
+    if args.compare:
+        stages = ("listing", "search", "glance and head", "grouping and writing")
+        names = ["photos", *(name for stage in stages for name in (f"{stage} s", "peak MB")), "pairs a photo", "groups"]
+    print("| " + " | ".join(names) + " |\n" + "|---:" * len(names) + "|")
     for size in args.sizes:
-        rows: multiprocessing.Queue[Row] = context.Queue()
-        process = context.Process(target=measured, args=(size, args.dims, rows))
-        process.start()
-        r = rows.get()
-        process.join()
-        print(
-            f"| {size:,} | {r.search:.1f} | {r.search_peak:,.0f} | {r.grown:.1f} | {r.pairs:.1f} | {r.found:.2%} "
-            f"| {r.said:.2%} | {r.group:.1f} | {r.peak:,.0f} | {r.groups:,} |",
-            flush=True,
-        )
+        if not args.compare:
+            print(in_a_process(search, size), flush=True)
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            in_a_process(fill, f"{folder}/scale.db", size)
+            print(in_a_process(compare, f"{folder}/scale.db", size), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dedup.index import cosines, grown, nearest, nearest_pairs, neighbours
+from dedup.index import PAIRED, cosines, grown, listed, nearest, nearest_pairs, neighbours, pairs_of
 from dedup.types import Candidates, Vectors
 
 
@@ -101,3 +101,30 @@ def test_neighbours_are_in_the_order_of_their_nearness_and_equals_in_that_of_the
     near, _ = neighbours(vectors, k=3, min_similarity=0)
     assert near[0].tolist() == [1, 3, 2]
     assert near[4].tolist() == [-1, -1, -1]
+
+
+def test_pairs_come_in_parts_each_pair_once_whoever_of_the_two_lists_the_other() -> None:
+    vectors = clustered(2 * PAIRED + 5, copies=9)
+    near, _ = neighbours(vectors, k=4, min_similarity=0.3)
+    parts = list(pairs_of(near, vectors))
+    assert len(parts) == 3
+    pairs = [pair for part in parts for pair in columns(part)]
+    rows, others = np.nonzero(near >= 0)[0], near[near >= 0]
+    wanted = {(int(min(i, j)), int(max(i, j))) for i, j in zip(rows, others, strict=True)}
+    assert len(rows) < 2 * len(wanted), "some are listed by one of the two only"
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == wanted
+
+
+def test_pairs_of_some_photos_are_those_that_one_of_these_lists() -> None:
+    vectors, some = clustered(60, copies=9), np.array([3, 4, 50])
+    near, _ = neighbours(vectors, k=4, min_similarity=0.3, queries=some)
+    assert set(columns(*pairs_of(near, vectors, queries=some))) == {
+        (int(min(i, j)), int(max(i, j))) for i, row in zip(some, near, strict=True) for j in row if j >= 0
+    }
+
+
+def test_listed_pairs_are_those_of_either_list() -> None:
+    near = np.int32([[1, -1], [2, 3], [-1, -1], [0, -1]])
+    left, right = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3])
+    assert listed(near, left, right).tolist() == [True, False, True, True, True, False]
