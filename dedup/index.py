@@ -16,7 +16,7 @@ from dedup.types import Candidates, Floats, Indices, Neighbours, Vectors
 
 EXACT_LIMIT = 200_000  # photos; exact search of so many takes about as long as decoding 4,000 of them
 _BLOCK = 4096  # photos searched for at once
-PAIRED = 256  # photos whose neighbours are made pairs at once
+PAIRED = 128  # photos whose neighbours are made pairs at once
 _PAIRS = 1 << 17  # pairs looked for in lists at once
 _PROBES = 32  # cells looked into, of about 4 * sqrt(N)
 _SAMPLE = 1000  # photos that the recall is measured on

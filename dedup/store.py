@@ -325,12 +325,15 @@ class Store:
 
     def _columns(self, column: str, dtype: type[Any], ids: Indices) -> NDArray[Any]:
         numbers, rows = np.unique(ids, return_inverse=True)
-        parts = []
+        out: NDArray[Any] = np.empty((0, 1), dtype)
         for start in range(0, len(numbers), _AT_ONCE):
-            some = ",".join(map(str, numbers[start : start + _AT_ONCE].tolist()))
-            parts += self._rows(f"SELECT {column} FROM descriptor WHERE photo IN ({some}) ORDER BY photo")
-        values = np.frombuffer(b"".join(value for (value,) in parts), dtype).reshape(len(numbers), -1 if parts else 1)
-        return values[rows]
+            some = numbers[start : start + _AT_ONCE].tolist()
+            sql = f"SELECT {column} FROM descriptor WHERE photo IN ({','.join(map(str, some))}) ORDER BY photo"
+            found = np.frombuffer(b"".join(value for (value,) in self._rows(sql)), dtype).reshape(len(some), -1)
+            if not start:
+                out = np.empty((len(numbers), found.shape[1]), dtype)
+            out[start : start + len(some)] = found
+        return out if (rows == np.arange(len(rows))).all() else out[rows]
 
     def neighbours(self, ids: Indices, *, weights: str, k: int, least: float) -> tuple[Neighbours, Indices, float]:
         """Return (N, k), what the last search on these terms found near each of these photos, in their numbers; the
