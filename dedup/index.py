@@ -21,7 +21,8 @@ _PAIRS = 1 << 17  # pairs looked for in lists at once
 _PROBES = 32  # cells looked into, of about 4 * sqrt(N)
 _SAMPLE = 1000  # photos that the recall is measured on
 _TIES = 9  # neighbours beyond the k-th: the photo itself, and some as near as that one
-_PRODUCTS = 1 << 25  # cosines at once
+_PRODUCTS = 1 << 25  # at once, of new photos with all others
+_COSINES = 1 << 16  # computed at once
 _SLIGHTLY = 1e-5  # by how much a cosine may depend on how it was computed
 
 _Search = Callable[[Vectors, int], Indices]  # queries (M, D), k -> (M, k), the photos found; -1 where there are fewer
@@ -168,8 +169,8 @@ def cells(sample: Vectors, *, count: int) -> Vectors:
 def cosines(vectors: Vectors, left: Indices, right: Indices) -> Floats:
     """Return (P,) float32, the cosine of each pair; the same whatever search proposed it."""
     similarity = np.empty(len(left), np.float32)
-    for start in range(0, len(left), 1 << 18):
-        part = slice(start, start + (1 << 18))
+    for start in range(0, len(left), _COSINES):
+        part = slice(start, start + (_COSINES))
         similarity[part] = np.einsum("pd,pd->p", vectors[left[part]], vectors[right[part]])
     return similarity.clip(-1, 1)  # rounding may go beyond
 

@@ -83,13 +83,15 @@ def searched(
         near = index.grown(vectors, near, fresh, k=k, min_similarity=least)
     machine.progress("searching", 1, 1)
     known = store.scores(photos.ids, weights=weights.name, glanced=True).keys(len(photos.ids))
+    changed = np.flatnonzero((near != before).any(1)) if before.shape[1] else None  # no other list has new pairs
+    lists = near if changed is None else near[changed]
 
     def new() -> Iterator[tuple[int, Candidates]]:
-        for n, pairs in enumerate(index.pairs_of(near, vectors), 1):
+        for n, pairs in enumerate(index.pairs_of(lists, vectors, queries=changed), 1):
             asked = index.listed(before, pairs.left, pairs.right) | np.isin(pairs.keys(len(near)), known)
-            yield min(n * index.PAIRED, len(near)), pairs.rows(~asked)
+            yield min(n * index.PAIRED, len(lists)), pairs.rows(~asked)
 
-    ask(new(), len(near), photos, store, weights, machine, glance=True)
+    ask(new(), len(lists), photos, store, weights, machine, glance=True)
     scores = store.scores(photos.ids, weights=weights.name, glanced=True)
     return near, recall, scores.rows(index.listed(near, scores.left, scores.right))
 
