@@ -106,7 +106,7 @@ ALLOWED: dict[str, set[str]] = {
     "training.augment": set(),
     "training.losses": set(),
     "training.metrics": set(),
-    "training.data": {"types", "encode", "index", "verify", "training.augment"},
+    "training.data": {"types", "errors", "decode", "encode", "index", "verify", "training.augment"},
     "training.looks": {
         *{"align", "decide", "encode", "index", "runners", "training.augment", "training.data", "types", "verify"},
         *{"weights"},
