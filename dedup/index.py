@@ -129,9 +129,13 @@ def _together(vectors: Vectors, photos: Indices) -> Indices:
     return np.argsort(cell, kind="stable")
 
 
-def listed(near: Neighbours, left: Indices, right: Indices) -> NDArray[np.bool_]:
-    """Return which pairs (P,) of N photos are in their lists (N, k), in either of the two."""
-    return _in_list(near, left, right) | _in_list(near, right, left)
+def listed(near: Neighbours, left: Indices, right: Indices, *, row_of: Indices | None = None) -> NDArray[np.bool_]:
+    """Return which pairs (P,) of N photos are in their lists (Q, k), in either of the two.
+
+    row_of: (N,), the row of each photo's list, -1 where it has none; None if all have theirs, in order.
+    """
+    first, second = (left, right) if row_of is None else (row_of[left], row_of[right])
+    return _in_list(near, first, right) | _in_list(near, second, left)
 
 
 def _in_list(near: Neighbours, rows: Indices, others: Indices) -> NDArray[np.bool_]:
@@ -170,7 +174,7 @@ def cosines(vectors: Vectors, left: Indices, right: Indices) -> Floats:
     """Return (P,) float32, the cosine of each pair; the same whatever search proposed it."""
     similarity = np.empty(len(left), np.float32)
     for start in range(0, len(left), _COSINES):
-        part = slice(start, start + (_COSINES))
+        part = slice(start, start + _COSINES)
         similarity[part] = np.einsum("pd,pd->p", vectors[left[part]], vectors[right[part]])
     return similarity.clip(-1, 1)  # rounding may go beyond
 
@@ -229,9 +233,6 @@ def _recall(vectors: Vectors, near: Neighbours, asked: Indices, *, k: int, min_s
     sample = asked[:: max(1, len(asked) // _SAMPLE)]
     true = _found_by(_exact(vectors), vectors, sample, k=k, min_similarity=min_similarity)
     _, row_of = _rows_of(near, len(vectors), asked)
-    seen = [
-        _in_list(near, row_of[pairs.left], pairs.right) | _in_list(near, row_of[pairs.right], pairs.left)
-        for pairs in pairs_of(true, vectors, queries=sample)
-    ]
-    found = np.concatenate(seen)
+    parts = pairs_of(true, vectors, queries=sample)
+    found = np.concatenate([listed(near, pairs.left, pairs.right, row_of=row_of) for pairs in parts])
     return float(found.mean()) if len(found) else 1.0

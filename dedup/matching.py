@@ -34,7 +34,7 @@ from dedup.types import (
 )
 from dedup.weights import Weights
 
-_PAIRS = 256 * verify.BATCH  # pairs verified and stored at once, at most
+_PAIRS = 128 * verify.BATCH  # pairs verified and stored at once; a part of the search has no more
 _READ = 4096  # vectors brought to unit norm at once
 _GUESSED = 64 * verify.BATCH  # pairs whose maps are in memory at once
 _FEW = 0.1  # of the photos, new to the last search: below it only these are searched for
