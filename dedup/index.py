@@ -6,7 +6,7 @@ Candidates are generous: recall is the index's job, precision the head's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import faiss
 import numpy as np
@@ -23,13 +23,47 @@ _SAMPLE = 1000  # photos that the recall is measured on
 _TIES = 9  # neighbours beyond the k-th: the photo itself, and some as near as that one
 _PRODUCTS = 1 << 25  # at once, of new photos with all others
 _COSINES = 1 << 16  # computed at once
+_WIDE = 1 << 16  # vectors in single precision at once
 _SLIGHTLY = 1e-5  # by how much a cosine may depend on how it was computed
+
+
+@dataclass(frozen=True)
+class HalfVectors:
+    """Vectors of unit norm that are held in half precision, as they are stored: half of the memory.
+
+    What is taken of them by rows (slice or numbers) is float32, to the bit what encode.unit() makes of them.
+    values: (N, D) float16.   norms: (N,) float32, of the values.
+    """
+
+    values: NDArray[np.float16]
+    norms: Floats
+
+    @classmethod
+    def of(cls, values: NDArray[np.float16]) -> HalfVectors:
+        norms = np.empty(len(values), np.float32)
+        for start in range(0, len(values), _WIDE):
+            part = slice(start, start + _WIDE)
+            norms[part] = np.linalg.norm(values[part].astype(np.float32), axis=1)
+        return cls(values, norms)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: slice | Indices) -> Vectors:
+        wide: Vectors = self.values[rows].astype(np.float32)
+        wide /= self.norms[rows, None]
+        return wide
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
 
 _Search = Callable[[Vectors, int], Indices]  # queries (M, D), k -> (M, k), the photos found; -1 where there are fewer
 
 
 def nearest_pairs(
-    vectors: Vectors,
+    vectors: Vectors | HalfVectors,
     *,
     k: int,
     min_similarity: float,
@@ -48,7 +82,7 @@ def nearest_pairs(
 
 
 def neighbours(
-    vectors: Vectors,
+    vectors: Vectors | HalfVectors,
     *,
     k: int,
     min_similarity: float,
@@ -73,7 +107,9 @@ def neighbours(
     return near, 1.0 if exact else _recall(vectors, near, asked, k=k, min_similarity=min_similarity)
 
 
-def grown(vectors: Vectors, near: Neighbours, fresh: Indices, *, k: int, min_similarity: float) -> Neighbours:
+def grown(
+    vectors: Vectors | HalfVectors, near: Neighbours, fresh: Indices, *, k: int, min_similarity: float
+) -> Neighbours:
     """Return (N, k), what neighbours() would by exact search, given the lists (N, k) of all photos but the fresh ones.
 
     Only the fresh photos are compared with the others; each may come into the list of any of them.
@@ -86,11 +122,13 @@ def grown(vectors: Vectors, near: Neighbours, fresh: Indices, *, k: int, min_sim
     least = np.full(N, min_similarity, np.float32)  # what it takes to come into a list
     least[full] = cosines(vectors, full, last[full])
     least[fresh] = 2  # these are complete
-    block, found = max(1, _PRODUCTS // max(N, 1)), [np.empty((2, 0), np.int64)]
-    for start in range(0, len(fresh), block):
-        some = fresh[start : start + block]
-        new, old = np.nonzero(vectors[some] @ vectors.T >= least - _SLIGHTLY)  # (B, D) @ (D, N)
-        found.append(np.stack([old, some[new]]))
+    found = [np.empty((2, 0), np.int64)]
+    for first in range(0, N, _WIDE):
+        some_of_all = vectors[first : first + _WIDE]
+        for start in range(0, len(fresh), _PRODUCTS // _WIDE):
+            some = fresh[start : start + _PRODUCTS // _WIDE]
+            new, old = np.nonzero(vectors[some] @ some_of_all.T >= least[first : first + _WIDE] - _SLIGHTLY)  # (B, N')
+            found.append(np.stack([first + old, some[new]]))
     rows, others = np.concatenate(found, axis=1)
     touched = np.unique(rows)
     before = near[touched]
@@ -101,7 +139,9 @@ def grown(vectors: Vectors, near: Neighbours, fresh: Indices, *, k: int, min_sim
     return near
 
 
-def pairs_of(near: Neighbours, vectors: Vectors, *, queries: Indices | None = None) -> Iterator[Candidates]:
+def pairs_of(
+    near: Neighbours, vectors: Vectors | HalfVectors, *, queries: Indices | None = None
+) -> Iterator[Candidates]:
     """Yield the photos (N or Q) and their neighbours (Q, k) as pairs, each once, those of PAIRED photos at a time.
 
     Photos that are near each other are taken together, since they have the same neighbours: whoever looks into what is
@@ -120,7 +160,7 @@ def pairs_of(near: Neighbours, vectors: Vectors, *, queries: Indices | None = No
         yield Candidates(left, right, cosines(vectors, left, right))
 
 
-def _together(vectors: Vectors, photos: Indices) -> Indices:
+def _together(vectors: Vectors | HalfVectors, photos: Indices) -> Indices:
     """Return the rows of photos (Q,) in an order in which those nearest to one of a few photos follow each other."""
     few = vectors[photos[:: max(1, int(np.sqrt(len(photos))))]]
     cell = np.empty(len(photos), np.int64)
@@ -170,7 +210,7 @@ def cells(sample: Vectors, *, count: int) -> Vectors:
     return centres
 
 
-def cosines(vectors: Vectors, left: Indices, right: Indices) -> Floats:
+def cosines(vectors: Vectors | HalfVectors, left: Indices, right: Indices) -> Floats:
     """Return (P,) float32, the cosine of each pair; the same whatever search proposed it."""
     similarity = np.empty(len(left), np.float32)
     for start in range(0, len(left), _COSINES):
@@ -179,23 +219,39 @@ def cosines(vectors: Vectors, left: Indices, right: Indices) -> Floats:
     return similarity.clip(-1, 1)  # rounding may go beyond
 
 
-def _exact(vectors: Vectors) -> _Search:
-    """Return a search that compares with all, and copies none."""
-    return lambda queries, k: faiss.knn(queries, vectors, k, faiss.METRIC_INNER_PRODUCT)[1]
+def _exact(vectors: Vectors | HalfVectors) -> _Search:
+    """Return a search that compares with all."""
+
+    def search(queries: Vectors, k: int) -> Indices:
+        nearness, found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        for start in range(0, len(vectors), _WIDE):
+            part = vectors[start : start + _WIDE]
+            near, rows = faiss.knn(queries, part, min(k, len(part)), faiss.METRIC_INNER_PRODUCT)
+            nearness, found = np.hstack([nearness, near]), np.hstack([found, start + rows])
+            if start:  # the best of all parts so far, the nearest first
+                best = np.argsort(-nearness, axis=1, kind="stable")[:, :k]
+                nearness = np.take_along_axis(nearness, best, axis=1)
+                found = np.take_along_axis(found, best, axis=1)
+        return found
+
+    return search
 
 
-def _inverted(vectors: Vectors) -> _Search:
+def _inverted(vectors: Vectors | HalfVectors) -> _Search:
     """Return a search in cells of one byte a component, trained on evenly spaced photos."""
     N, D = vectors.shape
     cells = int(4 * np.sqrt(N))
     index = faiss.index_factory(D, f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors[:: max(1, N // (50 * cells))])
-    index.add(vectors)
+    for start in range(0, N, _WIDE):
+        index.add(vectors[start : start + _WIDE])
     faiss.ParameterSpace().set_index_parameter(index, "nprobe", _PROBES)
     return lambda queries, k: index.search(queries, k)[1]
 
 
-def _found_by(search: _Search, vectors: Vectors, queries: Indices, *, k: int, min_similarity: float) -> Neighbours:
+def _found_by(
+    search: _Search, vectors: Vectors | HalfVectors, queries: Indices, *, k: int, min_similarity: float
+) -> Neighbours:
     """Return (Q, k), what a search finds near some photos."""
     near = np.empty((len(queries), k), np.int32)
     for start in range(0, len(queries), _BLOCK):
@@ -208,7 +264,13 @@ def _found_by(search: _Search, vectors: Vectors, queries: Indices, *, k: int, mi
 
 
 def _ranked(
-    vectors: Vectors, rows: Indices, others: Indices, wanted: Indices, *, k: int, min_similarity: float
+    vectors: Vectors | HalfVectors,
+    rows: Indices,
+    others: Indices,
+    wanted: Indices,
+    *,
+    k: int,
+    min_similarity: float,
 ) -> Neighbours:
     """Return (Q, k), for each of the wanted photos the nearest of its others but itself; -1 where there are fewer.
 
@@ -228,7 +290,9 @@ def _ranked(
     return out
 
 
-def _recall(vectors: Vectors, near: Neighbours, asked: Indices, *, k: int, min_similarity: float) -> float:
+def _recall(
+    vectors: Vectors | HalfVectors, near: Neighbours, asked: Indices, *, k: int, min_similarity: float
+) -> float:
     """Return the share of true pairs, at least min_similarity near, of evenly spaced photos that were found."""
     sample = asked[:: max(1, len(asked) // _SAMPLE)]
     true = _found_by(_exact(vectors), vectors, sample, k=k, min_similarity=min_similarity)

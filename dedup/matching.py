@@ -29,13 +29,11 @@ from dedup.types import (
     Neighbours,
     Scores,
     Settings,
-    Vectors,
     Verdicts,
 )
 from dedup.weights import Weights
 
 _PAIRS = 128 * verify.BATCH  # pairs verified and stored at once; a part of the search has no more
-_READ = 4096  # vectors brought to unit norm at once
 _GUESSED = 64 * verify.BATCH  # pairs whose maps are in memory at once
 _FEW = 0.1  # of the photos, new to the last search: below it only these are searched for
 _LOOKS = 24  # pairs aligned by one worker at a time, and stored at once
@@ -55,8 +53,8 @@ def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, 
         verdicts = second_look(store.candidates(photos.ids), photos, store, weights, settings, machine)
     fresh = last is None or len(missing_pairs(photos.photos, verdicts, settings, store.decisions())) > 0
     if fresh:
-        near, recall, scores = searched(photos, store, weights, settings, machine)
-        verdicts = settle(scores, photos, store, weights, settings, machine)
+        near, recall = searched(photos, store, weights, settings, machine)
+        verdicts = settle(answers_on(near, photos, store, weights), photos, store, weights, settings, machine)
         k, least = settings.neighbours, settings.min_similarity
         store.keep_neighbours(near, photos.ids, weights=weights.name, k=k, least=least, recall=recall)
     groups = group(photos.photos, verdicts, settings, store.decisions())
@@ -66,15 +64,14 @@ def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, 
 
 def searched(
     photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine
-) -> tuple[Neighbours, float, Scores]:
-    """Return each photo's neighbours, the recall of the search, and what the head says of these pairs.
+) -> tuple[Neighbours, float]:
+    """Return each photo's neighbours, about all pairs of which the head was asked, and the recall of the search.
 
-    Where few photos are new to the last search, or have lost a neighbour, only these are searched for. Pairs that the
-    head refused at a glance are left out.
+    Where few photos are new to the last search, or have lost a neighbour, only these are searched for.
     """
     k, least = settings.neighbours, settings.min_similarity
     machine.progress("searching", 0, 1)
-    vectors = vectors_of(store, photos.ids)
+    vectors = index.HalfVectors.of(store.vectors(photos.ids))
     before, fresh, recall = store.neighbours(photos.ids, weights=weights.name, k=k, least=least)
     near = before
     if len(fresh) > _FEW * len(photos.ids):
@@ -92,8 +89,14 @@ def searched(
             yield min(n * index.PAIRED, len(lists)), pairs.rows(~asked)
 
     ask(new(), len(lists), photos, store, weights, machine, glance=True)
+    return near, recall
+
+
+def answers_on(near: Neighbours, photos: Photos, store: Store, weights: Weights) -> Scores:
+    """Return what the head said of the pairs of neighbours; those that it refused at a glance are left out."""
     scores = store.scores(photos.ids, weights=weights.name, glanced=True)
-    return near, recall, scores.rows(index.listed(near, scores.left, scores.right))
+    listed = index.listed(near, scores.left, scores.right)
+    return scores if listed.all() else scores.rows(listed)
 
 
 def settle(
@@ -117,8 +120,8 @@ def settle(
 def with_cosines(pairs: Candidates, photos: Photos, store: Store) -> Candidates:
     """Return the pairs with how near their vectors are."""
     numbers, ends = np.unique(np.stack([pairs.left, pairs.right]), return_inverse=True)
-    left, right = ends.reshape(2, -1)
-    return replace(pairs, similarity=index.cosines(vectors_of(store, photos.ids[numbers]), left, right))
+    vectors = index.HalfVectors.of(store.vectors(photos.ids[numbers]))
+    return replace(pairs, similarity=index.cosines(vectors, *ends.reshape(2, -1)))
 
 
 def ask(
@@ -265,15 +268,6 @@ def together(scores: Scores) -> Indices:
             stack.extend(beside[photo])
     left, right = (np.array([place[i] for i in side.tolist()], np.int64) for side in (scores.left, scores.right))
     return np.lexsort((np.maximum(left, right), np.minimum(left, right)))
-
-
-def vectors_of(store: Store, ids: Indices) -> Vectors:
-    """Return the vectors (N, D) of photos by their database number, of unit norm."""
-    vectors = np.empty((len(ids), encode.DIMS), np.float32)
-    for start in range(0, len(ids), _READ):
-        part = slice(start, start + _READ)
-        vectors[part] = encode.unit(store.vectors(ids[part]))
-    return vectors
 
 
 def maps_of(store: Store, ids: Indices) -> Maps:

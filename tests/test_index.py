@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from dedup.index import PAIRED, cosines, grown, listed, nearest, nearest_pairs, neighbours, pairs_of
+from dedup.encode import unit
+from dedup.index import PAIRED, HalfVectors, cosines, grown, listed, nearest, nearest_pairs, neighbours, pairs_of
 from dedup.types import Candidates, Vectors
 
 
@@ -69,6 +70,32 @@ def test_nearest_returns_the_photos_of_each_query() -> None:
     vectors = clustered(40, copies=1)
     query, found = nearest(vectors, vectors[[3, 7]], k=1)
     assert (query.tolist(), found.tolist()) == ([0, 1], [3, 7])
+
+
+def test_search_among_more_than_are_compared_at_once_finds_the_nearest_of_all() -> None:
+    vectors = clustered(70_000, dims=8, copies=1)
+    asked = vectors[[5, 69_990]]
+    _, found = nearest(vectors, asked, k=30)
+    wanted = np.argsort(-(asked @ vectors.T), axis=1)[:, :30]
+    assert (wanted > 66_000).any()
+    assert (found.reshape(2, 30) == wanted).all()
+
+
+def test_vectors_in_half_precision_give_what_they_give_when_all_are_made_wide_before() -> None:
+    half = clustered(3000, copies=20).astype(np.float16)
+    wide, taken = unit(half), HalfVectors.of(half)
+    fresh = np.arange(0, 3000, 7)
+    old, _ = neighbours(wide, k=8, min_similarity=0.3, queries=np.setdiff1d(np.arange(3000), fresh))
+    near = np.full((3000, 8), -1, np.int32)
+    near[np.setdiff1d(np.arange(3000), fresh)] = old
+    for exact_limit in (0, 5000):
+        one, other = (nearest_pairs(v, k=8, min_similarity=0.3, exact_limit=exact_limit) for v in (wide, taken))
+        assert columns(one[0]) == columns(other[0])
+        assert (one[0].similarity == other[0].similarity).all()
+        assert one[1] == other[1]
+    assert (
+        grown(wide, near, fresh, k=8, min_similarity=0.3) == grown(taken, near, fresh, k=8, min_similarity=0.3)
+    ).all()
 
 
 def test_cosine_of_equal_vectors_is_not_above_one() -> None:
