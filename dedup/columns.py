@@ -122,7 +122,7 @@ def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]
     the order of their paths; those of other photos are left out.
     """
     codes: dict[str | None, int] = {}
-    ids, sha256s, sizes, said, words, *taken_at = _stacked(
+    ids, sha256s, sizes, said, words, *taken_at = stacked(
         (
             np.array(number, np.int64),
             np.frombuffer(b"".join(digest), np.uint8).reshape(-1, 32),
@@ -131,11 +131,11 @@ def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]
             np.array([[codes.setdefault(word, len(codes)) for word in some] for some in (format, camera)], np.int32).T,
             *_joined([(time or "").encode() for time in times]),
         )
-        for number, digest, *size, format, times, camera, gps, rating, screenshot in _transposed(photos, 11)
+        for number, digest, *size, format, times, camera, gps, rating, screenshot in transposed(photos, 11)
     )
-    numbers, stats, *paths = _stacked(
+    numbers, stats, *paths = stacked(
         (np.array(number, np.int64), np.array(stats, np.int64).T, *_joined(names))
-        for number, names, *stats in _transposed(files, 7)
+        for number, names, *stats in transposed(files, 7)
     )
     known, by_number = np.flatnonzero(np.isin(numbers, ids)), np.argsort(ids)
     photo = by_number[np.searchsorted(ids, numbers[known], sorter=by_number)]
@@ -145,7 +145,7 @@ def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]
     return PhotoColumns(sha256s, sizes, said, tuple(codes), words, *texts, stats, known[order], first), ids
 
 
-def _transposed(rows: Iterable[Sequence[Any]], width: int) -> Iterator[list[tuple[Any, ...]]]:
+def transposed(rows: Iterable[Sequence[Any]], width: int) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the columns of some rows at a time, at least once."""
     left = iter(rows)
     while True:
@@ -155,7 +155,7 @@ def _transposed(rows: Iterable[Sequence[Any]], width: int) -> Iterator[list[tupl
             return
 
 
-def _stacked(parts: Iterable[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
+def stacked(parts: Iterable[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
     """Return the columns whose parts these are, without a moment at which everything is there twice."""
     grown: list[bytearray] = []
     for some in parts:

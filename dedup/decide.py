@@ -16,6 +16,7 @@ from dedup.types import Floats, Group, Indices, Line, Looks, Photo, Relation, Sc
 
 WORTH_A_LOOK = 0.03  # chance that a second look finds a copy; 9 in 1,000 copies that it would find have less
 LEAST = 0.005  # probability of a copy below which no line was fitted, and nobody looks
+_AT_ONCE = 1 << 16  # pairs
 _MOST_LOOKS = 12  # a photo, the likeliest copies first: what bounds the cost
 _NEARLY_EQUAL = 0.98  # cosine; equal pixels decoded at two scales are nearer than this
 _PLAIN_COPY = 0.01  # what is said of two pictures that cannot be told apart from others like them
@@ -29,7 +30,10 @@ def deserving(copy: Floats, similar: Floats, similarity: Floats, line: Line) -> 
     tell those from strong edits: its probability of a copy alone would have five times as many unrelated pairs looked
     at for the same copies.
     """
-    likely = line.chance(figures(copy, similar, similarity)) >= WORTH_A_LOOK
+    likely = np.empty(len(copy), bool)
+    for start in range(0, len(copy), _AT_ONCE):  # the network takes ten times the memory of what it is asked about
+        part = slice(start, start + _AT_ONCE)
+        likely[part] = line.chance(figures(copy[part], similar[part], similarity[part])) >= WORTH_A_LOOK
     worth: NDArray[np.bool_] = (copy >= 0.5) | (likely & (copy >= LEAST))
     return worth
 

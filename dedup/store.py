@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from dedup.columns import PhotoColumns, photo_columns
+from dedup.columns import PhotoColumns, photo_columns, stacked, transposed
 from dedup.errors import DedupError, StoreBusy, StoreUnusable
 from dedup.types import (
     KEEP,
@@ -398,22 +398,7 @@ class Store:
         return self._scores(sql, (), ids)
 
     def _scores(self, sql: str, values: Sequence[Any], ids: Indices) -> Scores:
-        numbers = _numbers_of(ids)
-        none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty((3, 0), np.float32)
-        parts = [none]
-        rows = self._each(sql, values)
-        while some := list(islice(rows, _ROWS)):  # as columns they take a tenth of the memory
-            columns = np.array(some, np.float64).T
-            a, b = columns[:2].astype(np.int64)
-            known = (a < len(numbers)) & (b < len(numbers))
-            a, b, columns = numbers[a[known]], numbers[b[known]], columns[2:, known]
-            known = (a >= 0) & (b >= 0)
-            a, b = a[known], b[known]
-            parts.append((np.minimum(a, b), np.maximum(a, b), columns[:, known].astype(np.float32)))
-        left, right, said = (np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))
-        order = np.lexsort((right, left))
-        similarity, copy, similar = said[:, order]
-        return Scores(left[order], right[order], similarity, copy, similar)
+        return Scores(*_pair_columns(self._each(sql, values), ids, [np.float32] * 3))
 
     def add_looks(self, looks: Looks, ids: Indices, *, weights: str) -> None:
         """Keep what second looks said of pairs."""
@@ -429,23 +414,10 @@ class Store:
     def looks(self, ids: Indices, *, weights: str) -> Looks:
         """Return all that second looks ever said of pairs of these photos, in the order of (left, right)."""
         sql = 'SELECT "left", "right", similarity, copy, similar, plain, transform FROM look WHERE weights = ?'
-        number_of = {int(number): i for i, number in enumerate(ids)}
-        rows = [
-            (number_of[left], number_of[right], *what)
-            for left, right, *what in self._rows(sql, (weights,))
-            if left in number_of and right in number_of
-        ]
-        rows.sort(key=lambda row: row[:2])
-        left, right, similarity, copy, similar, plain, transform = zip(*rows, strict=True) if rows else ((),) * 7
-        return Looks(
-            np.array(left, np.int64),
-            np.array(right, np.int64),
-            np.array(similarity, np.float32),
-            np.array(copy, np.float32),
-            np.array(similar, np.float32),
-            np.array(plain, bool),
-            np.frombuffer(b"".join(transform), "<f8").reshape(-1, 3, 3).astype(np.float64),
-        )
+        columns = _pair_columns(self._each(sql, (weights,)), ids, [*[np.float32] * 3, bool, "V72"])
+        left, right, similarity, copy, similar, plain, transform = columns
+        transforms = np.frombuffer(transform, "<f8").reshape(-1, 3, 3)
+        return Looks(left, right, similarity, copy, similar, plain, transforms)
 
     def pixels(self, ids: Indices) -> list[bytes | None]:
         """Return the SHA-256 of the decoded pixels of photos, where it is known."""
@@ -587,6 +559,28 @@ def _numbers_of(ids: Indices) -> Indices:
     numbers = np.full(int(ids.max(initial=0)) + 1, -1)
     numbers[ids] = np.arange(len(ids))
     return numbers
+
+
+def _pair_columns(rows: Iterator[Sequence[Any]], ids: Indices, kinds: Sequence[Any]) -> list[NDArray[Any]]:
+    """Return rows of two photos, by database number, and what is said of them, as columns in the order of the pairs.
+
+    Those of other photos than these are left out; the smaller number comes first.   kinds: of what is said.
+    """
+    numbers = _numbers_of(ids)
+
+    def parts() -> Iterator[tuple[NDArray[Any], ...]]:
+        for a, b, *said in transposed(rows, 2 + len(kinds)):
+            ends = np.array([a, b], np.int64)
+            found = np.where(ends < len(numbers), numbers[np.minimum(ends, len(numbers) - 1)], -1)
+            known = (found >= 0).all(0)
+            left, right = np.sort(found[:, known], axis=0)
+            yield (left, right, *(np.array(column, kind)[known] for column, kind in zip(said, kinds, strict=True)))
+
+    columns = stacked(parts())
+    order = np.lexsort((columns[1], columns[0]))
+    for n, column in enumerate(columns):  # one after the other: there may be ten pairs for each photo
+        columns[n] = column[order]
+    return columns
 
 
 def _opened(path: str) -> sqlite3.Connection:
