@@ -325,6 +325,8 @@ class Store:
 
     def _columns(self, column: str, dtype: type[Any], ids: Indices) -> NDArray[Any]:
         numbers, rows = np.unique(ids, return_inverse=True)
+        once = len(numbers) == len(ids)  # then each goes where it belongs; all of them twice would be half a gigabyte
+        place = np.argsort(ids) if once else np.arange(len(numbers))
         out: NDArray[Any] = np.empty((0, 1), dtype)
         for start in range(0, len(numbers), _AT_ONCE):
             some = numbers[start : start + _AT_ONCE].tolist()
@@ -332,8 +334,8 @@ class Store:
             found = np.frombuffer(b"".join(value for (value,) in self._rows(sql)), dtype).reshape(len(some), -1)
             if not start:
                 out = np.empty((len(numbers), found.shape[1]), dtype)
-            out[start : start + len(some)] = found
-        return out if (rows == np.arange(len(rows))).all() else out[rows]
+            out[place[start : start + len(some)]] = found
+        return out if once else out[rows]
 
     def neighbours(self, ids: Indices, *, weights: str, k: int, least: float) -> tuple[Neighbours, Indices, float]:
         """Return (N, k), what the last search on these terms found near each of these photos, in their numbers; the
