@@ -68,12 +68,12 @@ def on_one_core(at: str, fn: Callable[[Any], Any], item: Any) -> Any:
     return fn(item)
 
 
-def write_photos(at: str, vectors: Vectors, originals: Indices, rng: np.random.Generator) -> list[str]:
+def write_photos(at: str, vectors: Vectors, originals: Indices, scene: Indices, rng: np.random.Generator) -> list[str]:
     """Write vectors and maps as a scan would; the SHA-256 of photo n is made of n."""
     names = []
     for start in range(0, len(vectors), SHARD):
         some = vectors[start : start + SHARD].astype(np.float16)
-        maps = maps_like(originals[start : start + SHARD], rng).reshape(len(some), -1)
+        maps = maps_like(originals[start : start + SHARD], scene[start : start + SHARD], rng).reshape(len(some), -1)
         columns: dict[str, Any] = {field.name: pa.nulls(len(some), field.type) for field in tables.FILES}
         columns["sha256"] = [n.to_bytes(4) * 8 for n in range(start, start + len(some))]
         columns |= {"vector": tables.fixed(some), "map": tables.fixed(maps)}
@@ -92,7 +92,7 @@ def with_costs(fn: Callable[[Any], Any], item: Any) -> tuple[Any, float, float]:
 def matching(count: int, workers: int, min_similarity: float) -> str:
     """Return one row of the table."""
     rng = np.random.default_rng(SEED)
-    vectors, original, copy = drawn(count, 128, rng)
+    vectors, original, copy, scene = drawn(count, 128, rng)
     originals = np.arange(count)
     originals[copy] = original
     wanted = index.cosines(vectors, original, copy) >= min_similarity
@@ -108,7 +108,7 @@ def matching(count: int, workers: int, min_similarity: float) -> str:
 
     with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
         job = work.Job(at, f"{at}/run", Settings(min_similarity=min_similarity), NOTHING_DECIDED, "cpu")
-        shards = write_photos(at, vectors, originals, rng)
+        shards = write_photos(at, vectors, originals, scene, rng)
         begun = time.perf_counter()
         cells = scan.compare(job, shards, count, scan.Sizes(bundle=4), scan.Stages(run, MACHINE))
         seconds = time.perf_counter() - begun

@@ -9,7 +9,8 @@ has among the neighbours of a photo and the search of a scan has too, of 1,000 t
 
 With --compare a database is filled with such photos (3.9 KB each, in the folder for temporary files), and all that a
 scan does after reading is done, but for second looks, since there are no files: search, a glance, the head, groups. A
-copy has the map of its original, with noise; all other maps are random.
+copy has the map of its original, with noise; other maps are random, but those of one scene have so much in common that
+one pair in five stands the glance.
 """
 
 import argparse
@@ -39,26 +40,29 @@ from dedup.weights import shipped
 SEED = 20261124
 LOOKED_UP = 1000
 SHARD = 4096  # photos written at once
+IN_COMMON = 0.77  # how strong what the maps of a scene have in common is, against what is their own
 CORES = os.cpu_count() or 1
 
 
-def drawn(count: int, dims: int, rng: np.random.Generator) -> tuple[Vectors, Indices, Indices]:
-    """Return vectors (N, D) of unit norm, and which of them are copies of which."""
+def drawn(count: int, dims: int, rng: np.random.Generator) -> tuple[Vectors, Indices, Indices, Indices]:
+    """Return vectors (N, D) of unit norm, which of them are copies of which, and the scene of each (N,)."""
     copies = count // 21
     scenes = unit(rng.standard_normal((max(8, count // 300), dims), np.float32) + 1.0 * direction(dims, rng))
-    vectors = np.empty((count, dims), np.float32)
+    vectors, scene = np.empty((count, dims), np.float32), np.empty(count, np.int64)
     for start in range(0, count, 1 << 16):
         part = slice(start, min(start + (1 << 16), count))
         noise = unit(rng.standard_normal((part.stop - part.start, dims), np.float32))
         near = rng.uniform(0.45, 0.85, (len(noise), 1)).astype(np.float32)
-        vectors[part] = unit(near * scenes[rng.integers(len(scenes), size=len(noise))] + np.sqrt(1 - near**2) * noise)
+        scene[part] = rng.integers(len(scenes), size=len(noise))
+        vectors[part] = unit(near * scenes[scene[part]] + np.sqrt(1 - near**2) * noise)
     original = rng.permutation(count - copies)[:copies]
     copy = np.arange(count - copies, count)
     cosine = (1 - 0.4 * rng.beta(1.2, 3, (copies, 1))).clip(0.6, 0.99).astype(np.float32)
     away = rng.standard_normal((copies, dims), np.float32)
     away = unit(away - (away * vectors[original]).sum(1, keepdims=True) * vectors[original])
     vectors[copy] = unit(cosine * vectors[original] + np.sqrt(1 - cosine**2) * away)
-    return vectors, original, copy
+    scene[copy] = scene[original]
+    return vectors, original, copy, scene
 
 
 def direction(dims: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -81,7 +85,7 @@ def found_share(vectors: Vectors, original: Indices, copy: Indices, found: NDArr
 
 def search(count: int) -> str:
     """Return a row of the first table."""
-    vectors, original, copy = drawn(count, DIMS, np.random.default_rng(SEED))
+    vectors, original, copy, _ = drawn(count, DIMS, np.random.default_rng(SEED))
     settings = Settings()
     started = time.perf_counter()
     near, said = index.neighbours(vectors, k=settings.neighbours, min_similarity=settings.min_similarity)
@@ -103,7 +107,7 @@ def files_of(numbers: range) -> Iterator[File]:
 def fill(database: str, count: int) -> None:
     """Write what a scan knows of so many photos when it has read them."""
     rng = np.random.default_rng(SEED)
-    vectors, original, copy = drawn(count, DIMS, rng)
+    vectors, original, copy, scene = drawn(count, DIMS, rng)
     of = np.arange(count)
     of[copy] = original
     picture = Picture(np.zeros((1, 1, 3), np.uint8), 4000, 3000, "JPEG", "2026-01-01T00:00:00", "Camera")
@@ -111,16 +115,22 @@ def fill(database: str, count: int) -> None:
         store.begin(files_of(range(count)), weights=shipped().name, reader=decoders())
         for start in range(0, count, SHARD):
             numbers = range(start, min(start + SHARD, count))
-            maps = maps_like(of[numbers], rng)
+            maps = maps_like(of[numbers], scene[numbers], rng)
             readings = [([f], Reading(sha256(f.path.encode()).digest(), f.size, picture)) for f in files_of(numbers)]
             store.add(readings, vectors[numbers.start : numbers.stop].astype(np.float16), maps, started_ns=1 << 62)
 
 
-def maps_like(originals: Indices, rng: np.random.Generator) -> Maps:
-    """Return the maps (M, S, C) of versions of these photos: random, and nearly the same for those of one photo."""
-    shape = GRID**2, CHANNELS
-    maps = np.stack([np.random.default_rng((SEED, n)).integers(-40, 40, shape, np.int8) for n in originals.tolist()])
-    return maps + rng.integers(-2, 3, maps.shape, np.int8)
+def maps_like(originals: Indices, scenes: Indices, rng: np.random.Generator) -> Maps:
+    """Return the maps (M, S, C) of versions of these photos: alike for one scene, nearly the same for one photo."""
+    own = np.stack([_field(0, n) for n in originals.tolist()])
+    shared = {n: IN_COMMON * _field(1, n) for n in np.unique(scenes).tolist()}
+    together = (own + np.stack([shared[n] for n in scenes.tolist()])) / np.sqrt(1 + IN_COMMON**2)
+    return together.astype(np.int8) + rng.integers(-2, 3, own.shape, np.int8)
+
+
+def _field(kind: int, number: int) -> NDArray[np.float32]:
+    drawing = np.random.default_rng((SEED, kind, number))
+    return drawing.integers(-40, 40, (GRID**2, CHANNELS), np.int8).astype(np.float32)
 
 
 def compare(database: str, count: int) -> str:
