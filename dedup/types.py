@@ -336,7 +336,7 @@ class Settings:
 
     neighbours: int = 40  # K: candidates a photo
     min_similarity: float = 0.2  # cosine below which a pair is no candidate
-    min_probability: float = 0.9  # of a copy, for it to be reported: 7 in 1,000 were wrong where it was calibrated
+    min_probability: float = 0.9  # of a copy, for it to be reported: 18 in 1,000 were wrong where it was fitted
     include_similar: bool = False  # report other shots of a scene too
     confirm: bool = True  # look at the files again before a pair is called a copy
     protect: tuple[str, ...] = ()  # absolute folders whose photos are kept first and never removed

@@ -6,7 +6,7 @@
 
 PHOTOS is any folder of photos; its first-level folders are taken as kinds, and photos of one kind are the harder
 negatives. --hard names a folder with scenes.csv (file,scene): several shots of one thing, which are not copies.
-A tenth of the photos is held apart to watch the loss, another to calibrate on; neither is learned from.
+A tenth of the photos is held apart to watch the loss, another to calibrate on; no network learns from either.
 A stopped run goes on where it was: every stage leaves its result, and each minute's progress, in --work.
 """
 
@@ -398,6 +398,11 @@ class Tried:
     odds: NDArray[np.float32]
     classes: NDArray[np.int64]
 
+    def worth(self, line: Line) -> "Tried":
+        """Return those that the line finds worth it."""
+        rows = deserving(self.copy, self.similar, self.similarity, line)
+        return Tried(*(getattr(self, field.name)[rows] for field in fields(self)))
+
 
 def tried_out(
     corpus: Corpus,
@@ -489,6 +494,14 @@ def fitted_glance(corpus: Corpus, unsure: set[tuple[int, int]], weights: Weights
 
 
 # Calibration
+
+
+def second_curve(parts: list[Tried]) -> Calibration:
+    """Return the curve of the second look, from pairs that nothing was learned from: in one tenth of the photos there
+    may be many shots of scenes and in the other none, and what is said should be true of both.
+    """
+    odds, classes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("odds", "classes"))
+    return fitted_curve(odds, classes == COPY, int((classes == COPY).sum()))
 
 
 def collection_of(described: Described, corpus: Corpus) -> tuple[NDArray[np.float16], NDArray[np.int8], list[int]]:
@@ -654,8 +667,8 @@ def main() -> None:
     weights = replace(weights, line=fitted_line(tried))
     weights = replace(weights, glance=fitted_glance(corpus, unsure, weights))
     line = weights.line
-    tried = tried_out(corpus, "calibrate", unsure, weights, lambda s: deserving(s.copy, s.similar, s.similarity, line))
-    curve = fitted_curve(tried.odds, tried.classes == COPY, int((tried.classes == COPY).sum()))
+    apart = tried_out(corpus, "calibrate", unsure, weights, lambda s: deserving(s.copy, s.similar, s.similarity, line))
+    curve = second_curve([tried.worth(line), apart])
     export(encoder, replace(weights, second_calibration=curve), corpus, a.output)
 
 
