@@ -22,7 +22,7 @@ COLOURS = {
     "training": "#e6dcf2",
     "": "#d6e4f0",
 }
-WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 112, 24, 132, 60, 14  # pixels
+WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 124, 24, 136, 60, 14  # pixels
 
 Arrows = dict[str, set[str]]
 
