@@ -6,13 +6,13 @@ Candidates are generous: recall is the index's job, precision the head's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.types import Candidates, Floats, Indices, Neighbours, Vectors
+from dedup.types import NOTHING_FOUND, Candidates, Floats, Indices, Neighbours, Vectors
 
 EXACT_LIMIT = 200_000  # photos; exact search of so many takes about as long as decoding 4,000 of them
 _BLOCK = 4096  # photos searched for at once
@@ -75,9 +75,7 @@ def nearest_pairs(
     See neighbours(), pairs_of().
     """
     near, recall = neighbours(vectors, k=k, min_similarity=min_similarity, exact_limit=exact_limit, queries=queries)
-    none = np.empty(0, np.int64)
-    parts = [Candidates(none, none, none.astype(np.float32)), *pairs_of(near, vectors, queries=queries)]
-    pairs = Candidates(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Candidates)))
+    pairs = NOTHING_FOUND.followed_by(*pairs_of(near, vectors, queries=queries))
     return pairs.rows(np.argsort(pairs.keys(len(vectors)))), recall
 
 

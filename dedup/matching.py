@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -114,7 +114,8 @@ def settle(
         asked = with_cosines(missing.rows(~np.isin(wanted, known)), photos, store)
         ask([(len(asked), asked)], len(asked), photos, store, weights, machine, glance=False)
         answers = store.scores(photos.ids, weights=weights.name, glanced=False)
-        scores = joined(scores, answers.rows(np.isin(answers.keys(N), wanted)))
+        scores = scores.followed_by(answers.rows(np.isin(answers.keys(N), wanted)))
+        scores = scores.rows(np.argsort(scores.keys(N)))
 
 
 def with_cosines(pairs: Candidates, photos: Photos, store: Store) -> Candidates:
@@ -278,10 +279,3 @@ def maps_of(store: Store, ids: Indices) -> Maps:
 def by_number(numbers: Indices, maps: Maps) -> Callable[[Indices], Maps]:
     """Return what gives the maps of photos by their numbers; `numbers` are those of `maps`, in ascending order."""
     return lambda wanted: maps[np.searchsorted(numbers, wanted)]
-
-
-def joined(some: Scores, more: Scores) -> Scores:
-    """Return both lists of pairs in one, in the order of (left, right)."""
-    columns = (np.concatenate([getattr(some, f.name), getattr(more, f.name)]) for f in fields(Scores))
-    both = Scores(*columns)
-    return both.rows(np.lexsort((both.right, both.left)))

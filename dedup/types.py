@@ -147,6 +147,12 @@ class Candidates:
         """Return the pairs of these rows, given as numbers, a mask or a slice."""
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
+    def followed_by(self, *parts: Self) -> Self:
+        """Return these pairs and those of the parts, one after the other."""
+        every = (self, *parts)
+        columns = {f.name: np.concatenate([getattr(part, f.name) for part in every]) for f in fields(self)}
+        return replace(self, **columns)
+
     def keys(self, photos: int) -> Indices:
         """Return (P,) int64, a number for each pair that no other pair of so many photos has."""
         return self.left * photos + self.right
@@ -177,6 +183,7 @@ class Looks(Scores):
 
 
 _NONE, _NO_SHARE = np.empty(0, np.int64), np.empty(0, np.float32)
+NOTHING_FOUND = Candidates(_NONE, _NONE, _NO_SHARE)
 NOTHING_SCORED = Scores(_NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE)
 NOTHING_SEEN = Looks(_NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE, np.empty(0, bool), np.empty((0, 3, 3)))
 

@@ -266,7 +266,7 @@ def test_killed_scan_resumes_and_ends_with_the_same_report(
     stored = 0
     for _ in range(3):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        for _ in range(600):
+        for _ in range(2400):
             time.sleep(0.05)
             if process.poll() is not None:
                 break
