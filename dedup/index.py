@@ -193,7 +193,7 @@ def _rows_of(near: Neighbours, photos: int, queries: Indices | None) -> tuple[In
     return asked, row_of
 
 
-def nearest(vectors: Vectors, queries: Vectors, *, k: int) -> tuple[Indices, Indices]:
+def nearest(vectors: Vectors | HalfVectors, queries: Vectors, *, k: int) -> tuple[Indices, Indices]:
     """Return (query, photo) columns: the k photos nearest to each query (M, D), by exact search."""
     found = _exact(vectors)(queries, min(k, len(vectors)))
     return np.repeat(np.arange(len(queries)), found.shape[1]), found.ravel()

@@ -75,7 +75,9 @@ def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x
 
 
-def found_share(vectors: Vectors, original: Indices, copy: Indices, found: NDArray[np.bool_], k: int) -> float:
+def found_share(
+    vectors: Vectors | index.HalfVectors, original: Indices, copy: Indices, found: NDArray[np.bool_], k: int
+) -> float:
     """Return the share of copies among the k exact neighbours that were found (C,), of some that are looked up."""
     some = slice(None, None, max(1, len(copy) // LOOKED_UP))
     asked, near = index.nearest(vectors, vectors[copy[some]], k=k + 1)
@@ -83,9 +85,16 @@ def found_share(vectors: Vectors, original: Indices, copy: Indices, found: NDArr
     return float(found[some][asked[exact]].mean())
 
 
-def search(count: int) -> str:
-    """Return a row of the first table."""
+def draw(file: str, count: int) -> None:
+    """Write so many vectors in half precision, as a scan stores them, and which of them are copies of which."""
     vectors, original, copy, _ = drawn(count, DIMS, np.random.default_rng(SEED))
+    np.savez(file, vectors=vectors.astype(np.float16), original=original, copy=copy)
+
+
+def search(file: str, count: int) -> str:
+    """Return a row of the first table."""
+    with np.load(file) as drawing:
+        vectors, original, copy = index.HalfVectors.of(drawing["vectors"]), drawing["original"], drawing["copy"]
     settings = Settings()
     started = time.perf_counter()
     near, said = index.neighbours(vectors, k=settings.neighbours, min_similarity=settings.min_similarity)
@@ -175,12 +184,13 @@ def main() -> None:
         names = ["photos", *(name for stage in stages for name in (f"{stage} s", "peak MB")), "pairs a photo", "groups"]
     print("| " + " | ".join(names) + " |\n" + "|---:" * len(names) + "|")
     for size in args.sizes:
-        if not args.compare:
-            print(in_a_process(search, size), flush=True)
-            continue
         with tempfile.TemporaryDirectory() as folder:
-            in_a_process(fill, f"{folder}/scale.db", size)
-            print(in_a_process(compare, f"{folder}/scale.db", size), flush=True)
+            if args.compare:
+                in_a_process(fill, f"{folder}/scale.db", size)
+                print(in_a_process(compare, f"{folder}/scale.db", size), flush=True)
+            else:
+                in_a_process(draw, f"{folder}/drawn.npz", size)
+                print(in_a_process(search, f"{folder}/drawn.npz", size), flush=True)
 
 
 if __name__ == "__main__":
