@@ -44,7 +44,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Ray and moto have warnings of their own
 ]
 
-SMALL = scan.Sizes(slice=2, bundle=2, cell=4, lot=5, batch=3)
+SMALL = scan.Sizes(slice=2, bundle=2, cell=4, overlap=6, lot=5, batch=3)
 MACHINE = Machine(1, lambda stage, done, of: None, time.time)
 
 

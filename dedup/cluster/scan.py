@@ -35,7 +35,7 @@ from dedup.weights import Shipped, device_of
 Item = TypeVar("Item")
 Runner = Callable[[Callable[[Item], Any], Iterable[Item]], Iterator[tuple[Item, Any]]]
 
-_SAMPLES = 64  # photos a cell that the cells are learned from
+_SAMPLES = 256  # photos a cell that the cells are learned from
 _ASKED = 1000  # photos that the recall is measured on
 
 
@@ -45,7 +45,8 @@ class Sizes:
 
     slice: int = 1024  # files described together, on average
     bundle: int = 16  # shards that pass on their photos together
-    cell: int = 20_000  # photos at home in one
+    cell: int = 4_000  # photos at home in one
+    overlap: int = 32  # cells that a photo is copied to; its neighbours are looked for in the nearest
     lot: int = 1_000  # pairs looked at twice together
     batch: int = 2_000  # connected photos settled together
 
@@ -126,7 +127,7 @@ def digest_of(about: Any) -> str:
 def run_key(job: Job, shards: Sequence[str], weights: Shipped, sizes: Sizes) -> str:
     """Return a name that stands for all that decides the result."""
     decisions = [sorted(job.decisions.apart), sorted(job.decisions.kept)]
-    return digest_of([shards, weights.name, asdict(job.settings), decisions, asdict(sizes), work.OVERLAP])
+    return digest_of([shards, weights.name, asdict(job.settings), decisions, asdict(sizes)])
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: S
         work.save_array(f"{job.run}/cells.npy", index.cells(vectors, count=count) if len(vectors) else vectors)
     cells = range(len(work.load_array(f"{job.run}/cells.npy")))
     bundles = bundles_of(shards, sizes)
-    send(stage, job, partial(work.spread, job), "cell", "vectors", bundles)
+    send(stage, job, partial(work.spread, job, sizes.overlap), "cell", "vectors", bundles)
     there = tables.written_parts(f"{job.run}/candidates")
     stage.all("searching", partial(work.find, job, sizes.bundle), [c for c in cells if str(c) not in there])
     send(stage, job, partial(work.send_maps, job), "cell", "maps", bundles)

@@ -21,7 +21,7 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,7 +53,6 @@ from dedup.version import decoders
 from dedup.weights import Weights, shipped
 
 _MACHINE = Machine(1, lambda stage, done, of: None, time.time)  # what a task has of its node
-OVERLAP = 6  # cells that a photo is copied to; its neighbours are looked for in the nearest
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
 _ALL_SETTLED_NS = 1 << 62  # no file is too young: a shard is named after the times of its files
 _PAIRS = 64 * verify.BATCH  # pairs judged at once
@@ -174,15 +173,15 @@ def load_array(path: str) -> NDArray[Any]:
     return array
 
 
-def spread(job: Job, bundle: Bundle) -> None:
-    """Write the vector of each photo of some shards once for every cell it is near, the nearest of them its home."""
+def spread(job: Job, overlap: int, bundle: Bundle) -> None:
+    """Write the vector of each photo of some shards for the cells it is nearest to, the nearest of them its home."""
     centres = load_array(f"{job.run}/cells.npy")
     found = []
     for number, name in bundle.tables:
         table = tables.read(f"{job.at}/photos/{name}", ["sha256", "vector"])
         if not len(table):
             continue
-        row, cell = index.nearest(centres, encode.unit(tables.vectors_in(table)), k=OVERLAP)
+        row, cell = index.nearest(centres, encode.unit(tables.vectors_in(table)), k=overlap)
         home = cell[np.searchsorted(row, row)]
         about: tables.Columns = {
             "part": cell.astype(np.int32),
@@ -283,7 +282,7 @@ def judged(candidates: Candidates, maps: Maps, weights: Weights) -> Scores:
 
     The maps of _PAIRS at a time are copied for it.
     """
-    parts = [
+    parts = (
         verify.verify(
             candidates.rows(slice(start, start + _PAIRS)),
             lambda some: maps[some],
@@ -293,10 +292,8 @@ def judged(candidates: Candidates, maps: Maps, weights: Weights) -> Scores:
             device=weights.device,
         )
         for start in range(0, len(candidates), _PAIRS)
-    ]
-    return Scores(
-        *(np.concatenate([getattr(part, field.name) for part in (NOTHING_SCORED, *parts)]) for field in fields(Scores))
     )
+    return NOTHING_SCORED.followed_by(*parts)
 
 
 def near(job: Job, cell: int) -> tables.Columns:
