@@ -59,11 +59,12 @@ class HalfVectors:
         return self.values.shape
 
 
+Held = Vectors | HalfVectors
 _Search = Callable[[Vectors, int], Indices]  # queries (M, D), k -> (M, k), the photos found; -1 where there are fewer
 
 
 def nearest_pairs(
-    vectors: Vectors | HalfVectors,
+    vectors: Held,
     *,
     k: int,
     min_similarity: float,
@@ -80,7 +81,7 @@ def nearest_pairs(
 
 
 def neighbours(
-    vectors: Vectors | HalfVectors,
+    vectors: Held,
     *,
     k: int,
     min_similarity: float,
@@ -105,9 +106,7 @@ def neighbours(
     return near, 1.0 if exact else _recall(vectors, near, asked, k=k, min_similarity=min_similarity)
 
 
-def grown(
-    vectors: Vectors | HalfVectors, near: Neighbours, fresh: Indices, *, k: int, min_similarity: float
-) -> Neighbours:
+def grown(vectors: Held, near: Neighbours, fresh: Indices, *, k: int, min_similarity: float) -> Neighbours:
     """Return (N, k), what neighbours() would by exact search, given the lists (N, k) of all photos but the fresh ones.
 
     Only the fresh photos are compared with the others; each may come into the list of any of them.
@@ -137,9 +136,7 @@ def grown(
     return near
 
 
-def pairs_of(
-    near: Neighbours, vectors: Vectors | HalfVectors, *, queries: Indices | None = None
-) -> Iterator[Candidates]:
+def pairs_of(near: Neighbours, vectors: Held, *, queries: Indices | None = None) -> Iterator[Candidates]:
     """Yield the photos (N or Q) and their neighbours (Q, k) as pairs, each once, those of PAIRED photos at a time.
 
     Photos that are near each other are taken together, since they have the same neighbours: whoever looks into what is
@@ -158,7 +155,7 @@ def pairs_of(
         yield Candidates(left, right, cosines(vectors, left, right))
 
 
-def _together(vectors: Vectors | HalfVectors, photos: Indices) -> Indices:
+def _together(vectors: Held, photos: Indices) -> Indices:
     """Return the rows of photos (Q,) in an order in which those nearest to one of a few photos follow each other."""
     few = vectors[photos[:: max(1, int(np.sqrt(len(photos))))]]
     cell = np.empty(len(photos), np.int64)
@@ -193,7 +190,7 @@ def _rows_of(near: Neighbours, photos: int, queries: Indices | None) -> tuple[In
     return asked, row_of
 
 
-def nearest(vectors: Vectors | HalfVectors, queries: Vectors, *, k: int) -> tuple[Indices, Indices]:
+def nearest(vectors: Held, queries: Vectors, *, k: int) -> tuple[Indices, Indices]:
     """Return (query, photo) columns: the k photos nearest to each query (M, D), by exact search."""
     found = _exact(vectors)(queries, min(k, len(vectors)))
     return np.repeat(np.arange(len(queries)), found.shape[1]), found.ravel()
@@ -208,7 +205,7 @@ def cells(sample: Vectors, *, count: int) -> Vectors:
     return centres
 
 
-def cosines(vectors: Vectors | HalfVectors, left: Indices, right: Indices) -> Floats:
+def cosines(vectors: Held, left: Indices, right: Indices) -> Floats:
     """Return (P,) float32, the cosine of each pair; the same whatever search proposed it."""
     similarity = np.empty(len(left), np.float32)
     for start in range(0, len(left), _COSINES):
@@ -217,7 +214,7 @@ def cosines(vectors: Vectors | HalfVectors, left: Indices, right: Indices) -> Fl
     return similarity.clip(-1, 1)  # rounding may go beyond
 
 
-def _exact(vectors: Vectors | HalfVectors) -> _Search:
+def _exact(vectors: Held) -> _Search:
     """Return a search that compares with all."""
 
     def search(queries: Vectors, k: int) -> Indices:
@@ -235,7 +232,7 @@ def _exact(vectors: Vectors | HalfVectors) -> _Search:
     return search
 
 
-def _inverted(vectors: Vectors | HalfVectors) -> _Search:
+def _inverted(vectors: Held) -> _Search:
     """Return a search in cells of one byte a component, trained on evenly spaced photos."""
     N, D = vectors.shape
     cells = int(4 * np.sqrt(N))
@@ -247,9 +244,7 @@ def _inverted(vectors: Vectors | HalfVectors) -> _Search:
     return lambda queries, k: index.search(queries, k)[1]
 
 
-def _found_by(
-    search: _Search, vectors: Vectors | HalfVectors, queries: Indices, *, k: int, min_similarity: float
-) -> Neighbours:
+def _found_by(search: _Search, vectors: Held, queries: Indices, *, k: int, min_similarity: float) -> Neighbours:
     """Return (Q, k), what a search finds near some photos."""
     near = np.empty((len(queries), k), np.int32)
     for start in range(0, len(queries), _BLOCK):
@@ -262,13 +257,7 @@ def _found_by(
 
 
 def _ranked(
-    vectors: Vectors | HalfVectors,
-    rows: Indices,
-    others: Indices,
-    wanted: Indices,
-    *,
-    k: int,
-    min_similarity: float,
+    vectors: Held, rows: Indices, others: Indices, wanted: Indices, *, k: int, min_similarity: float
 ) -> Neighbours:
     """Return (Q, k), for each of the wanted photos the nearest of its others but itself; -1 where there are fewer.
 
@@ -288,9 +277,7 @@ def _ranked(
     return out
 
 
-def _recall(
-    vectors: Vectors | HalfVectors, near: Neighbours, asked: Indices, *, k: int, min_similarity: float
-) -> float:
+def _recall(vectors: Held, near: Neighbours, asked: Indices, *, k: int, min_similarity: float) -> float:
     """Return the share of true pairs, at least min_similarity near, of evenly spaced photos that were found."""
     sample = asked[:: max(1, len(asked) // _SAMPLE)]
     true = _found_by(_exact(vectors), vectors, sample, k=k, min_similarity=min_similarity)

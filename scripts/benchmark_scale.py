@@ -10,7 +10,7 @@ has among the neighbours of a photo and the search of a scan has too, of 1,000 t
 With --compare a database is filled with such photos (3.9 KB each, in the folder for temporary files), and all that a
 scan does after reading is done, but for second looks, since there are no files: search, a glance, the head, groups. A
 copy has the map of its original, with noise; other maps are random, but those of one scene have so much in common that
-one pair in five stands the glance.
+one pair in six stands the glance.
 """
 
 import argparse
@@ -75,9 +75,7 @@ def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x
 
 
-def found_share(
-    vectors: Vectors | index.HalfVectors, original: Indices, copy: Indices, found: NDArray[np.bool_], k: int
-) -> float:
+def found_share(vectors: index.Held, original: Indices, copy: Indices, found: NDArray[np.bool_], k: int) -> float:
     """Return the share of copies among the k exact neighbours that were found (C,), of some that are looked up."""
     some = slice(None, None, max(1, len(copy) // LOOKED_UP))
     asked, near = index.nearest(vectors, vectors[copy[some]], k=k + 1)
