@@ -123,14 +123,18 @@ def schedule(optimiser: torch.optim.Optimizer, step: int, steps: int) -> None:
         group["lr"] = group["peak"] * factor
 
 
-def encoder_loss(encoder: Encoder, views: torch.Tensor) -> tuple[torch.Tensor, dict[str, float]]:
-    """Return the loss of views (2, B, SIDE, SIDE, 3) uint8: edits of one photo attract, globally and by place."""
+def encoder_loss(encoder: Encoder, views: torch.Tensor, *, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return the loss of views (2, B, SIDE, SIDE, 3) uint8: edits of one photo attract, globally and by place.
+
+    The step seeds which places are drawn, so that a run that was stopped goes on as if it had not been.
+    """
     B = views.shape[1]
     x = views.flatten(0, 1).permute(0, 3, 1, 2).float()  # (2B, 3, H, W), channels last in memory
     vectors, maps = encoder(x)
     left, right = vectors[:B], vectors[B:]
     places = maps.flatten(2).transpose(1, 2)  # (2B, S, C)
-    some = torch.randperm(places.shape[1])[:40]  # every place of one side would cost twice the time
+    order = torch.randperm(places.shape[1], generator=torch.Generator().manual_seed(SEED + step))
+    some = order[:40]  # every place of one side would cost twice the time
     photos = torch.arange(B, device=views.device).repeat(2)
     parts = {
         "global": info_nce(left @ right.T, temperature=TEMPERATURE),
@@ -161,7 +165,7 @@ def train_encoder(corpus: Corpus, work: Path, *, steps: int, batch: int, device:
     log, started = Log(work / "encoder.csv"), time.monotonic()
     for step, pixels in enumerate(loader, first):
         schedule(optimiser, step, steps)
-        loss, parts = encoder_loss(encoder, pixels.to(device))
+        loss, parts = encoder_loss(encoder, pixels.to(device), step=step)
         descend(loss, encoder, optimiser)
         log.write(step=step, seconds=time.monotonic() - started, **parts)
         if (step + 1) % 100 == 0 or step + 1 == steps:
