@@ -290,6 +290,19 @@ def test_folder_without_photos_is_refused(tmp_path: Path) -> None:
         load(tmp_path, None, plain=5, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("listing", "message"),
+    [(None, "scenes.csv: No such file"), (b"photo,scene\n1.png,one\n", "columns file and scene"), (b"\xff", "UTF-8")],
+)
+def test_folder_that_does_not_name_its_scenes_is_refused(tmp_path: Path, listing: bytes | None, message: str) -> None:
+    (tmp_path / "photos").mkdir()
+    scene(1, (120, 90)).save(tmp_path / "photos" / "1.png")
+    if listing is not None:
+        (tmp_path / "scenes.csv").write_bytes(listing)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "photos", tmp_path, plain=5, seed=0)
+
+
 def test_step_of_the_encoder_does_not_depend_on_how_the_run_came_to_it(
     monkeypatch: pytest.MonkeyPatch, weights: Weights
 ) -> None:

@@ -66,18 +66,30 @@ class Corpus:
         return edited(self.image(i), rng, strong=strong, others=self.filler)
 
 
+def scenes_in(folder: Path) -> list[tuple[str, str]]:
+    """Return the files that the scenes.csv of a folder names, and the scene of each."""
+    kept = folder / "scenes.csv"
+    try:
+        with kept.open(newline="", encoding="utf-8") as f:
+            return [(row["file"], row["scene"]) for row in csv.DictReader(f)]
+    except OSError as error:
+        raise ValueError(f"{kept}: {error.strerror}; it must say which pictures show one thing (file,scene)") from error
+    except (KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"{kept}: must be UTF-8 with the columns file and scene") from error
+
+
 def load(root: Path, hard: Path | None, *, plain: int, seed: int) -> Corpus:
     """Return every picture under `root` and those of `hard`, in the order of their names, and some plain ones.
 
-    Files that hold no picture are named on stderr and left out. Raises ValueError if none is left under `root`.
+    Files that hold no picture are named on stderr and left out. Raises ValueError if none is left under `root`, or if
+    `hard` does not say which pictures show one thing.
     """
     names: list[tuple[Path, str, str]] = []  # file, pool, scene
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         names.append((path, path.relative_to(root).parts[0], ""))
     if hard is not None:
-        with (hard / "scenes.csv").open(newline="", encoding="utf-8") as f:
-            for row in csv.DictReader(f):
-                names.append((hard / row["file"], "hard:" + Path(row["file"]).parts[0], row["scene"]))
+        for file, scene in scenes_in(hard):
+            names.append((hard / file, "hard:" + Path(file).parts[0], scene))
     pictures: dict[Path, bytes] = {}
     for path, _, _ in names:
         try:
