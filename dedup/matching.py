@@ -49,17 +49,18 @@ def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, 
     """
     last = last_alike(photos, store, weights.name, settings)
     if last:
-        recall = last.recall
-        verdicts = second_look(store.candidates(photos.ids), photos, store, weights, settings, machine)
+        scores, recall = store.candidates(photos.ids), last.recall
+        verdicts = second_look(scores, photos, store, weights, settings, machine)
     fresh = last is None or len(missing_pairs(photos.photos, verdicts, settings, store.decisions())) > 0
     if fresh:
         near, recall = searched(photos, store, weights, settings, machine)
-        verdicts = settle(answers_on(near, photos, store, weights), photos, store, weights, settings, machine)
+        scores = answers_on(near, photos, store, weights)
+        scores, verdicts = settle(scores, photos, store, weights, settings, machine)
         k, least = settings.neighbours, settings.min_similarity
         store.keep_neighbours(near, photos.ids, weights=weights.name, k=k, least=least, recall=recall)
     groups = group(photos.photos, verdicts, settings, store.decisions())
     looks = kept_looks(photos, store, weights.name, settings)
-    return Compared(photos, verdicts, groups, looks, recall, fresh)
+    return Compared(photos, scores, verdicts, groups, looks, recall, fresh)
 
 
 def searched(
@@ -101,14 +102,14 @@ def answers_on(near: Neighbours, photos: Photos, store: Store, weights: Weights)
 
 def settle(
     scores: Scores, photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine
-) -> Verdicts:
-    """Return the verdicts on what the head judged, and on what grouping needs and nobody proposed."""
+) -> tuple[Scores, Verdicts]:
+    """Return the candidates, what grouping needs and nobody proposed among them, and the verdicts on them."""
     N = len(photos.ids)
     while True:
         verdicts = second_look(scores, photos, store, weights, settings, machine)
         missing = missing_pairs(photos.photos, verdicts, settings, store.decisions())
         if not len(missing):
-            return verdicts
+            return scores, verdicts
         wanted = missing.keys(N)
         known = store.scores(photos.ids, weights=weights.name, glanced=False).keys(N)
         asked = with_cosines(missing.rows(~np.isin(wanted, known)), photos, store)

@@ -99,8 +99,7 @@ def _is_settled(found: Compared, store: Store, weights: Shipped, settings: Setti
     """Return whether the next scan of these files would open none; one that is too young may change unseen."""
     if store.unknown():
         return False
-    scores = store.candidates(found.photos.ids)
-    return all_seen(found, scores, kept_pixels(scores, found.photos, store), weights.line, settings)
+    return all_seen(found, kept_pixels(found.scores, found.photos, store), weights.line, settings)
 
 
 def _terms(listing: files.Listing, roots: Sequence[str], weights: Shipped, settings: Settings) -> bytes:

@@ -40,9 +40,13 @@ class Report:
 
 @dataclass(frozen=True)
 class Compared:
-    """What comparing photos gives.   recall: of the search.   fresh: its candidates are not those of the last scan."""
+    """What comparing photos gives.
+
+    scores: what the head said of the candidates.   recall: of the search.   fresh: they are not those of the last scan.
+    """
 
     photos: Photos
+    scores: Scores
     verdicts: Verdicts
     groups: list[Group]
     looks: Looks
@@ -55,7 +59,7 @@ def last_report(store: Store) -> Report:
     store.recollect()
     last = store.last_run()
     assert last is not None
-    found, _, _ = remembered(last, store.photos(), store)
+    found, _ = remembered(last, store.photos(), store)
     return report_of(last, found, store)
 
 
@@ -86,26 +90,26 @@ def compared_before(store: Store, weights: str, line: Line, settings: Settings) 
     last = last_alike(photos, store, weights, settings)
     if last is None:
         return None
-    found, scores, pixels = remembered(last, photos, store)
+    found, pixels = remembered(last, photos, store)
     missing = missing_pairs(photos.photos, found.verdicts, settings, store.decisions())
-    return found if all_seen(found, scores, pixels, line, settings) and not len(missing) else None
+    return found if all_seen(found, pixels, line, settings) and not len(missing) else None
 
 
-def all_seen(found: Compared, scores: Scores, pixels: dict[int, bytes | None], line: Line, settings: Settings) -> bool:
+def all_seen(found: Compared, pixels: dict[int, bytes | None], line: Line, settings: Settings) -> bool:
     """Return whether no file has to be looked at again; one that could not be had may be there the next time."""
-    N = len(found.photos.ids)
+    N, scores = len(found.photos.ids), found.scores
     wanted = (decide.worth_a_look(scores, line) | decide.of_stars(scores, found.groups, N)) & settings.confirm
     unseen = wanted & ~np.isin(scores.keys(N), found.looks.keys(N))
     return not unseen.any() and None not in pixels.values()
 
 
-def remembered(last: Run, photos: Photos, store: Store) -> tuple[Compared, Scores, dict[int, bytes | None]]:
-    """Return what the last scan makes of its candidates, what the head said of them, and the pixels that are known."""
+def remembered(last: Run, photos: Photos, store: Store) -> tuple[Compared, dict[int, bytes | None]]:
+    """Return what the last scan makes of its candidates, and the pixels that are known."""
     scores, looks = store.candidates(photos.ids), kept_looks(photos, store, last.weights, last.settings)
     pixels = kept_pixels(scores, photos, store)
     verdicts = decide.decide(photos.photos, scores, looks, pixels)
     groups = group(photos.photos, verdicts, last.settings, store.decisions())
-    return Compared(photos, verdicts, groups, looks, last.recall, fresh=False), scores, pixels
+    return Compared(photos, scores, verdicts, groups, looks, last.recall, fresh=False), pixels
 
 
 def last_alike(photos: Photos, store: Store, weights: str, settings: Settings) -> Run | None:

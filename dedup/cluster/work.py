@@ -384,7 +384,7 @@ def settle(job: Job, batch: int) -> None:
         store.add_scores(scores, photos.ids, weights=weights.name, glanced=True)
         for seen in tables.read_part(f"{job.run}/batch-look", batch):
             store.add_looks(tables.looks_in(seen, *places(seen, table)), photos.ids, weights=weights.name)
-        verdicts = matching.settle(scores, photos, store, weights, job.settings, machine)
+        _, verdicts = matching.settle(scores, photos, store, weights, job.settings, machine)
         groups = group(photos.photos, verdicts, job.settings, job.decisions)
         looks = kept_looks(photos, store, weights.name, job.settings)
         judged = store.scores(photos.ids, weights=weights.name, glanced=False)
