@@ -113,11 +113,12 @@ def decode(data: bytes, *, side: int, proof: int = 0, quick: bool = False) -> Pi
     """Return the upright picture squashed to (side, side), each pixel an average of those it covers.
 
     proof: pixels of the longer side of a proof, which comes with pictures that are dear to decode; 0 for none.
-    quick: take the thumbnail that a camera put into a large JPEG, if it shows all of the picture, and decode no more.
+    quick: take the thumbnail that a camera put into a large JPEG or HEIC, if it shows all of the picture, and decode no
+    more.
     Raises NotAPicture, MissingExtra, or UnreadablePhoto for anything else; the message is one line.
     """
     with _failures_named():
-        shown = _thumbnail(data) if quick else None
+        shown = _thumbnail(data, side) if quick else None
         opened = shown or _open(data, least=lambda size: (side, side))
         small = _averageable(opened.image).resize((side, side), Image.Resampling.BILINEAR)
         square = _turned(_srgb(small, opened.image.info.get("icc_profile")), opened.orientation)
@@ -232,10 +233,29 @@ def _nearly(longest: int) -> _Least:
     return least
 
 
-def _thumbnail(data: bytes) -> _Opened | None:
-    """Return the thumbnail in a large JPEG, without its bars; None if there is none that shows all of the picture."""
-    if not data.startswith(b"\xff\xd8"):
+def _thumbnail(data: bytes, side: int) -> _Opened | None:
+    """Return the thumbnail in a large JPEG or HEIC; None if there is none that shows all of the picture."""
+    if data.startswith(b"\xff\xd8"):
+        return _thumbnail_in_exif(data)
+    return _thumbnail_in_heif(data, side) if data[4:8] == b"ftyp" and not missing_bytes(data) else None
+
+
+def _thumbnail_in_heif(data: bytes, side: int) -> _Opened | None:
+    """Return a thumbnail of at least side x side pixels; phones put one of 320 x 240 beside the picture."""
+    try:
+        image = Image.open(BytesIO(data), formats=("HEIF",))
+    except UnidentifiedImageError:  # AVIF, a camera RAW, a film
         return None
+    width, height = image.size
+    _check_size(width, height)
+    if width * height < _QUICK_PIXELS or not image.draft(None, (side, side)):
+        return None
+    opened = _loaded(image, least=None)
+    return replace(opened, width=width, height=height) if opened.orientation < 5 else None
+
+
+def _thumbnail_in_exif(data: bytes) -> _Opened | None:
+    """Return the thumbnail in the EXIF block of a JPEG, without its bars."""
     image = Image.open(BytesIO(data), formats=("JPEG",))
     _check_size(*image.size)
     exif = exif_of(image)

@@ -114,10 +114,11 @@ def make_set(folder: Path, name: str, photos: Sequence[Path]) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     grain = texture(height + 64, width + 64)
+    beside = {"thumbnails": [320]} if suffix == ".heic" else {}  # as phones have it
     for n in range(count):
         made = photo(n, width, height, grain, photos)
         taken = f"2026:01:{n // 1440 % 28 + 1:02d} {n // 60 % 24:02d}:{n % 60:02d}:00"
-        made.save(part / f"{n:05d}{suffix}", quality=90, exif=camera_exif(taken, made))
+        made.save(part / f"{n:05d}{suffix}", quality=90, exif=camera_exif(taken, made), **beside)
         if n % _COPY_EVERY == 0 and name == "1 MP JPEG":
             made.resize((640, 480), Image.Resampling.BICUBIC).save(part / f"{n:05d} small.jpg", quality=75)
     part.rename(folder)
@@ -229,7 +230,7 @@ def rounds_of(folder: Path, work: Path, *, rounds: int, workers: int, peers: boo
         shutil.copytree(folder, album, copy_function=os.link)
         let_them_age()
         costs["dedup scan, first"].append(cost([*scan, album, "--db", db]))
-        if folder.name == "12 MP JPEG":  # smaller ones are decoded as they are
+        if folder.name.startswith("12 MP"):  # smaller ones are decoded as they are
             costs["dedup scan --quick, first"].append(cost([*scan, album, "--quick", "--db", work / f"{n} quick.db"]))
         costs["dedup scan, nothing new"].append(cost([*scan, album, "--db", db]))
         for path in sorted(album.iterdir()):

@@ -621,6 +621,27 @@ def test_thumbnail_of_a_camera_stands_for_the_picture(size: tuple[int, int], tur
     assert np.abs(full.pixels.astype(int) - quick.pixels).mean() < 4
 
 
+@pytest.mark.parametrize("turn", [1, 6])
+def test_thumbnail_in_a_heic_stands_for_the_picture(turn: int) -> None:
+    data = saved(scene(1648, 1236), "HEIF", quality=80, thumbnails=[320], exif=exif(turn).tobytes())
+    full, quick = decode(data, side=160), decode(data, side=160, quick=True, proof=512)
+    assert (quick.width, quick.height) == (full.width, full.height) == ((1648, 1236) if turn == 1 else (1236, 1648))
+    assert quick.proof is None  # nobody would take 320 pixels for a proof
+    assert not np.array_equal(full.pixels, quick.pixels)  # it was not decoded
+    assert np.abs(full.pixels.astype(int) - quick.pixels).mean() < 4
+
+
+@pytest.mark.parametrize("why", ["tiny", "small picture", "none", "cut short"])
+def test_heic_is_decoded_where_its_thumbnail_will_not_do(why: str) -> None:
+    size = (1200, 800) if why == "small picture" else (1648, 1236)
+    data = saved(scene(*size), "HEIF", quality=80, thumbnails={"tiny": [150], "none": []}.get(why, [320]))
+    if why == "cut short":
+        with pytest.raises(UnreadablePhoto, match="cut short"):
+            decode(data[:-1000], side=160, quick=True)
+        return
+    assert np.array_equal(decode(data, side=160, quick=True).pixels, decode(data, side=160).pixels)
+
+
 @pytest.mark.parametrize("why", ["cropped since", "damaged", "tiny", "small picture", "none", "cut short"])
 def test_picture_is_decoded_where_its_thumbnail_will_not_do(why: str) -> None:
     image = scene(2400, 1600)

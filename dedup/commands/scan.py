@@ -61,7 +61,9 @@ if TYPE_CHECKING:
 @click.option(
     "--confirm/--no-confirm", default=True, help="Look at the files of likely copies once more. Default: yes."
 )
-@click.option("--quick", is_flag=True, help="Go by the thumbnails inside camera JPEGs; misses some strong edits.")
+@click.option(
+    "--quick", is_flag=True, help="Go by the thumbnails inside camera JPEGs and HEICs; misses some strong edits."
+)
 @click.option(
     "--workers",
     type=click.IntRange(1),
