@@ -7,7 +7,7 @@
 PHOTOS is any folder of photos; its first-level folders are taken as kinds, and photos of one kind are the harder
 negatives. --hard names a folder with scenes.csv (file,scene): several shots of one thing, which are not copies.
 A tenth of the photos is held apart to watch the loss, another to calibrate on; no network learns from either.
-A stopped run goes on where it was: every stage leaves its result, and each minute's progress, in --work.
+A stopped run goes on where it was: every stage leaves its result in --work, the encoder its state each hundred steps.
 """
 
 import argparse

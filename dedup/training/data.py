@@ -67,15 +67,18 @@ class Corpus:
 
 
 def scenes_in(folder: Path) -> list[tuple[str, str]]:
-    """Return the files that the scenes.csv of a folder names, and the scene of each."""
+    """Return the files that the scenes.csv of a folder names, and the scene of each, which may be empty."""
     kept = folder / "scenes.csv"
     try:
         with kept.open(newline="", encoding="utf-8") as f:
-            return [(row["file"], row["scene"]) for row in csv.DictReader(f)]
+            named = [(row["file"], row["scene"] or "") for row in csv.DictReader(f)]
     except OSError as error:
         raise ValueError(f"{kept}: {error.strerror}; it must say which pictures show one thing (file,scene)") from error
-    except (KeyError, UnicodeDecodeError) as error:
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{kept}: must be UTF-8 with the columns file and scene") from error
+    if not all(file for file, _ in named):
+        raise ValueError(f"{kept}: has a row that names no file")
+    return named
 
 
 def load(root: Path, hard: Path | None, *, plain: int, seed: int) -> Corpus:
