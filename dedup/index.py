@@ -209,11 +209,10 @@ def cosines(vectors: Held, left: Indices, right: Indices) -> Floats:
     """Return (P,) float32, the cosine of each pair; the same whatever search proposed it."""
     similarity = np.empty(len(left), np.float32)
     for start in range(0, len(left), _COSINES):
-        ends = np.stack([left[start : start + _COSINES], right[start : start + _COSINES]])
-        photos, ends = np.unique(ends, return_inverse=True)  # each is in several pairs, and widened once
-        wide = vectors[photos]
-        a, b = ends.reshape(2, -1)
-        similarity[start : start + _COSINES] = np.einsum("pd,pd->p", wide[a], wide[b])
+        part = slice(start, start + _COSINES)
+        photos, ends = np.unique(np.stack([left[part], right[part]]), return_inverse=True)
+        wide, (a, b) = vectors[photos], ends.reshape(2, -1)  # each is in several pairs, and widened once
+        similarity[part] = np.einsum("pd,pd->p", wide[a], wide[b])
     return similarity.clip(-1, 1)  # rounding may go beyond
 
 
