@@ -29,6 +29,10 @@ _POINTS_SIDE = 320  # pixels; SIFT doubles it, and its time grows with the area
 _RATIO = 0.85  # of the best distance to the second best (Lowe 2004)
 _MOST_ZOOM = 40.0  # change of area between two versions
 PLAIN = 6.0  # contrast below which nobody could tell a version of a picture
+# Detail below which it is as smooth as a gradient: any two of these lie on each other once their colours are matched.
+# Of 300 smooth pictures that were drawn none has more than 1.4; of 11,912 photos one has less, and six less than 2.2.
+_SMOOTH = 1.5
+_DETAIL = 1 / 64  # of the side, standard deviation of the blur that takes detail away
 _WORTHWHILE = 0.15  # agreement below which refining is no use
 # Of pairs held apart that agree less and have fewer inliers, 4 in 100 were copies, of which a look told one in 19.
 _UNLIKE, _INLIERS = 0.2, 8
@@ -49,13 +53,15 @@ _MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1][:, :, [0, 7, 6, 5, 4, 3, 2, 1]
 class Prepared:
     """A picture made ready to be aligned with others.
 
-    contrast: standard deviation of the grey values, 0 to 128.   coarse, middle, fine: it squashed to small squares.
+    contrast: standard deviation of the grey values, 0 to 128.   detail: that of what a blur takes away from them.
+    coarse, middle, fine: it squashed to small squares.
     points: (M, 2), positions of its local features in the unit square.   features: (M, 128), unit norm (Arandjelovic
     and Zisserman 2012).
     """
 
     image: Image
     contrast: float
+    detail: float
     coarse: Grey
     middle: Grey
     fine: Grey
@@ -129,7 +135,8 @@ def prepare(image: Image) -> Prepared:
     places = np.array([p.pt for p in points], np.float32).reshape(-1, 2) / (np.array(stretched.shape[::-1]) - 1)
     features = np.sqrt(features / np.maximum(features.sum(1, keepdims=True), 1e-6))
     coarse, middle, fine = (_shrunk(grey, side) for side in (_COARSE, _MIDDLE, _FINE))
-    return Prepared(image, float(grey.std()), coarse, middle, fine, places.astype(np.float32), features)
+    contrast, detail = float(grey.std()), float((middle - cv2.GaussianBlur(middle, (0, 0), _DETAIL * _MIDDLE)).std())
+    return Prepared(image, contrast, detail, coarse, middle, fine, places.astype(np.float32), features)
 
 
 def align(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> Aligned:
@@ -146,7 +153,8 @@ def align_if_alike(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> A
 
 
 def _plain(a: Prepared, b: Prepared) -> bool:
-    return min(a.contrast, b.contrast) < PLAIN
+    """Tell whether one of them holds too little to be known by."""
+    return min(a.contrast, b.contrast) < PLAIN or min(a.detail, b.detail) < _SMOOTH
 
 
 def _best(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> _Guess:

@@ -45,6 +45,23 @@ def plain(colour: tuple[int, int, int], size: tuple[int, int] = (320, 240)) -> I
     return Image.new("RGB", size, colour)
 
 
+SHADES = ("ramp", "there and back", "spot", "horizon")
+
+
+def smooth(
+    shade: str, first: tuple[int, int, int] = (20, 40, 90), last: tuple[int, int, int] = (240, 220, 150)
+) -> Image.Image:
+    """Return a picture that goes from one colour to another and has nothing else in it."""
+    x, y = np.meshgrid(np.linspace(0, 1, 320), np.linspace(0, 1, 240))
+    share = {
+        "ramp": x,
+        "there and back": abs(2 * x - 1),
+        "spot": np.exp(-((x - 0.4) ** 2 + (y - 0.5) ** 2) / 0.02),
+        "horizon": 1 / (1 + np.exp(-30 * (y - 0.5))),
+    }[shade][..., None]
+    return Image.fromarray((np.array(first) * (1 - share) + np.array(last) * share).round().astype(np.uint8))
+
+
 def make_album(folder: Path) -> Path:
     """Fill the folder: three groups (1 + 3, 1 + 2 and 1 + 1 files) and four pictures of their own."""
     trip = folder / "Trip [2019]"

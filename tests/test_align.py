@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from album import plain, scene
-from PIL import Image, ImageDraw, ImageOps
+from album import SHADES, plain, scene, smooth
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from dedup.align import (
     _WHOLE,
@@ -141,6 +141,17 @@ def test_all_turns_of_the_whole_are_compared_at_once_as_each_is_by_itself() -> N
 def test_picture_with_next_to_nothing_in_it_is_plain() -> None:
     assert aligned(scene(1), plain((9, 9, 9))).plain
     assert not aligned(scene(1), scene(2)).plain
+
+
+@pytest.mark.parametrize("shade", SHADES)
+def test_picture_as_smooth_as_a_gradient_is_plain(shade: str) -> None:
+    assert prepare(np.asarray(smooth(shade))).contrast > 20
+    assert aligned(scene(1), smooth(shade)).plain
+    assert isinstance(align_if_alike(prepare(np.asarray(scene(1))), prepare(np.asarray(smooth(shade))), []), Aligned)
+
+
+def test_blurred_picture_is_not_plain() -> None:
+    assert not aligned(scene(1), scene(1).filter(ImageFilter.GaussianBlur(10))).plain
 
 
 def test_same_pair_gives_the_same_canvas() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from album import plain, scene
+from album import SHADES, plain, scene, smooth
 from click.testing import Result
 from PIL import Image, ImageOps
 
@@ -59,6 +59,18 @@ def test_two_plain_pictures_are_never_copies(dedup: Dedup, photo: Path) -> None:
     plain((240, 240, 240)).save(photo.with_name("c.png"))
     result = dedup("compare", photo.with_name("b.png"), photo.with_name("c.png"))
     assert result.output.split(",")[0] in ("undecided", "unrelated")
+
+
+@pytest.mark.parametrize("shade", SHADES)
+def test_smooth_pictures_of_other_colours_are_undecided_and_in_no_group(
+    shade: str, dedup: Dedup, photo: Path, tmp_path: Path
+) -> None:
+    smooth(shade).save(photo.with_name("b.png"))
+    smooth(shade, (250, 60, 30), (10, 10, 10)).save(photo.with_name("c.png"))
+    result = dedup("compare", photo.with_name("b.png"), photo.with_name("c.png"))
+    assert result.output.split(",")[0] in ("undecided", "unrelated")
+    dedup("scan", tmp_path, "--quiet")
+    assert len(dedup("export", "groups").output.splitlines()) == 1
 
 
 def test_verdict_is_the_same_both_ways_round_and_in_a_scan(dedup: Dedup, photo: Path, tmp_path: Path) -> None:
