@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dedup.types import Floats, Group, Indices, Line, Looks, Photo, Relation, Scores, Verdicts
 
-WORTH_A_LOOK = 0.03  # chance that a second look finds a copy; 9 in 1,000 copies that it would find have less
+WORTH_A_LOOK = 0.03  # chance that a second look finds a copy; 12 in 1,000 copies that it would find have less
 LEAST = 0.005  # probability of a copy below which no line was fitted, and nobody looks
 _AT_ONCE = 1 << 16  # pairs
 _MOST_LOOKS = 12  # a photo, the likeliest copies first: what bounds the cost
