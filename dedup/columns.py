@@ -94,8 +94,7 @@ class PhotoColumns(Sequence[Photo]):
 
     def _files(self, n: int) -> tuple[File, ...]:
         start, end = self.first[n : n + 2].tolist()
-        rows = self.order[start:end].tolist()
-        return tuple(File(os.fsdecode(self.paths[row]), *self.stats[row].tolist()) for row in rows)
+        return tuple(_files(self.paths, self.stats, self.order[start:end].tolist()))
 
     @property
     def files(self) -> int:
@@ -105,6 +104,34 @@ class PhotoColumns(Sequence[Photo]):
     def contents(self) -> bytes:
         """Return 32 bytes that stand for the set of photos, whatever their files are called."""
         return sha256(self.sha256.tobytes()).digest()
+
+
+@dataclass(frozen=True, eq=False)
+class Links(Sequence[list[File]]):
+    """M files, hard links of one inode together: K lists of them.
+
+    paths: M.   stats: (M, 5), the other figures of a File.   first: (K + 1,), where those of list k begin.
+    """
+
+    paths: Texts
+    stats: Indices
+    first: Indices
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    @overload
+    def __getitem__(self, k: int) -> list[File]: ...
+
+    @overload
+    def __getitem__(self, k: slice) -> list[list[File]]: ...
+
+    def __getitem__(self, k: int | slice) -> list[File] | list[list[File]]:
+        if isinstance(k, slice):
+            return [self[n] for n in range(len(self))[k]]
+        k = range(len(self))[k]
+        start, end = self.first[k : k + 2].tolist()
+        return _files(self.paths, self.stats, range(start, end))
 
 
 def held_by_several(photos: Sequence[Photo]) -> list[int]:
@@ -145,6 +172,13 @@ def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]
     return PhotoColumns(sha256s, sizes, said, tuple(codes), words, *texts, stats, known[order], first), ids
 
 
+def links(files: Iterable[Sequence[Any]]) -> Links:
+    """Return files as columns: rows of path (bytes), size, mtime_ns, ctime_ns, device, inode, by device and inode."""
+    stats, *paths = stacked((np.array(stats, np.int64).T, *_joined(names)) for names, *stats in transposed(files, 6))
+    other = np.flatnonzero((stats[1:, -2:] != stats[:-1, -2:]).any(1)) + 1
+    return Links(_texts(*paths), stats, np.unique(np.concatenate([[0, len(stats)], other])))
+
+
 def transposed(rows: Iterable[Sequence[Any]], width: int) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the columns of some rows at a time, at least once."""
     left = iter(rows)
@@ -164,6 +198,10 @@ def stacked(parts: Iterable[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
             column += part.tobytes()
     ends = [(part.dtype, part.shape[1:]) for part in some]
     return [np.frombuffer(c, dtype).reshape(-1, *shape) for c, (dtype, shape) in zip(grown, ends, strict=True)]
+
+
+def _files(paths: Texts, stats: Indices, rows: Iterable[int]) -> list[File]:
+    return [File(os.fsdecode(paths[row]), *stats[row].tolist()) for row in rows]
 
 
 def _joined(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Indices]:

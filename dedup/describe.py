@@ -56,11 +56,12 @@ def read_files(
     unknown: Sequence[list[File]], store: Store, machine: Machine, *, quick: bool = False
 ) -> Iterator[Found]:
     """Yield what was read of each inode, with all of its files, in any order. quick: a thumbnail will do."""
-    links = {same[0].path: same for same in unknown}
+    under_way: dict[str, list[File]] = {}
     kept = 0
 
     def tasks() -> Iterator[Task]:
         for same in unknown:
+            under_way[same[0].path] = same
             folder = machine.proofs if kept < proofs.MOST else None
             yield Task(same[0], SIDE, store.digests_of_size(same[0].size), folder, quick)
 
@@ -68,7 +69,7 @@ def read_files(
         kept += result.proof if isinstance(result, Reading) else 0
         if isinstance(result, Failure):
             result = Rejected(Skipped(task.file.path, result.reason), lasting=True)
-        yield links[task.file.path], result
+        yield under_way.pop(task.file.path), result
 
 
 def shards(readings: Iterator[Found]) -> Iterator[Shard]:

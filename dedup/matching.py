@@ -42,29 +42,42 @@ _LOOKS_LIMIT_S = 600.0  # for so many
 Thing = TypeVar("Thing")
 
 
-def compare(photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine) -> Compared:
-    """Return the verdicts on all candidates, and the groups that they make.
+def compare(store: Store, weights: Weights, settings: Settings, machine: Machine) -> Compared:
+    """Return the verdicts on all candidates of the photos found, and the groups that they make.
 
-    Where the last scan found the same contents on the same terms, its candidates are these.
+    Where the last scan found the same contents on the same terms, its candidates are these. Otherwise photos are read
+    when they have been searched, for vectors and lists of neighbours take as much memory as they do.
     """
-    last = last_alike(photos, store, weights.name, settings)
+    ids, contents = store.contents()
+    last = last_alike(contents, store, weights.name, settings)
     if last:
+        photos = store.photos()
         scores, recall = store.candidates(photos.ids), last.recall
         verdicts = second_look(scores, photos, store, weights, settings, machine)
     fresh = last is None or len(missing_pairs(photos.photos, verdicts, settings, store.decisions())) > 0
     if fresh:
-        near, recall = searched(photos, store, weights, settings, machine)
-        scores = answers_on(near, photos, store, weights)
+        scores, recall = proposed(ids, store, weights, settings, machine)
+        photos = store.photos()
         scores, verdicts = settle(scores, photos, store, weights, settings, machine)
-        k, least = settings.neighbours, settings.min_similarity
-        store.keep_neighbours(near, photos.ids, weights=weights.name, k=k, least=least, recall=recall)
     groups = group(photos.photos, verdicts, settings, store.decisions())
     looks = kept_looks(photos, store, weights.name, settings)
     return Compared(photos, scores, verdicts, groups, looks, recall, fresh)
 
 
+def proposed(
+    ids: Indices, store: Store, weights: Weights, settings: Settings, machine: Machine
+) -> tuple[Scores, float]:
+    """Return what the head says of neighbours, those left out that it refused at a glance, and the search's recall."""
+    near, recall = searched(ids, store, weights, settings, machine)
+    k, least = settings.neighbours, settings.min_similarity
+    store.keep_neighbours(near, ids, weights=weights.name, k=k, least=least, recall=recall)
+    scores = store.scores(ids, weights=weights.name, glanced=True)
+    listed = index.listed(near, scores.left, scores.right)
+    return scores if listed.all() else scores.rows(listed), recall
+
+
 def searched(
-    photos: Photos, store: Store, weights: Weights, settings: Settings, machine: Machine
+    ids: Indices, store: Store, weights: Weights, settings: Settings, machine: Machine
 ) -> tuple[Neighbours, float]:
     """Return each photo's neighbours, about all pairs of which the head was asked, and the recall of the search.
 
@@ -72,15 +85,15 @@ def searched(
     """
     k, least = settings.neighbours, settings.min_similarity
     machine.progress("searching", 0, 1)
-    vectors = index.HalfVectors.of(store.vectors(photos.ids))
-    before, fresh, recall = store.neighbours(photos.ids, weights=weights.name, k=k, least=least)
+    vectors = index.HalfVectors.of(store.vectors(ids))
+    before, fresh, recall = store.neighbours(ids, weights=weights.name, k=k, least=least)
     near = before
-    if len(fresh) > _FEW * len(photos.ids):
+    if len(fresh) > _FEW * len(ids):
         near, recall = index.neighbours(vectors, k=k, min_similarity=least)
     elif len(fresh):
         near = index.grown(vectors, near, fresh, k=k, min_similarity=least)
     machine.progress("searching", 1, 1)
-    known = store.scores(photos.ids, weights=weights.name, glanced=True).keys(len(photos.ids))
+    known = store.scores(ids, weights=weights.name, glanced=True).keys(len(ids))
     changed = np.flatnonzero((near != before).any(1)) if before.shape[1] else None  # no other list has new pairs
     lists = near if changed is None else near[changed]
 
@@ -89,15 +102,8 @@ def searched(
             asked = index.listed(before, pairs.left, pairs.right) | np.isin(pairs.keys(len(near)), known)
             yield min(n * index.PAIRED, len(lists)), pairs.rows(~asked)
 
-    ask(new(), len(lists), photos, store, weights, machine, glance=True)
+    ask(new(), len(lists), ids, store, weights, machine, glance=True)
     return near, recall
-
-
-def answers_on(near: Neighbours, photos: Photos, store: Store, weights: Weights) -> Scores:
-    """Return what the head said of the pairs of neighbours; those that it refused at a glance are left out."""
-    scores = store.scores(photos.ids, weights=weights.name, glanced=True)
-    listed = index.listed(near, scores.left, scores.right)
-    return scores if listed.all() else scores.rows(listed)
 
 
 def settle(
@@ -113,7 +119,7 @@ def settle(
         wanted = missing.keys(N)
         known = store.scores(photos.ids, weights=weights.name, glanced=False).keys(N)
         asked = with_cosines(missing.rows(~np.isin(wanted, known)), photos, store)
-        ask([(len(asked), asked)], len(asked), photos, store, weights, machine, glance=False)
+        ask([(len(asked), asked)], len(asked), photos.ids, store, weights, machine, glance=False)
         answers = store.scores(photos.ids, weights=weights.name, glanced=False)
         scores = scores.followed_by(answers.rows(np.isin(answers.keys(N), wanted)))
         scores = scores.rows(np.argsort(scores.keys(N)))
@@ -129,7 +135,7 @@ def with_cosines(pairs: Candidates, photos: Photos, store: Store) -> Candidates:
 def ask(
     parts: Iterable[tuple[int, Candidates]],
     of: int,
-    photos: Photos,
+    ids: Indices,
     store: Store,
     weights: Weights,
     machine: Machine,
@@ -147,7 +153,7 @@ def ask(
             for start in range(0, len(pairs), _PAIRS):
                 some = pairs.rows(slice(start, start + _PAIRS))
                 numbers = np.unique(np.concatenate([some.left, some.right]))
-                maps = by_number(numbers, maps_of(store, photos.ids[numbers]))
+                maps = by_number(numbers, maps_of(store, ids[numbers]))
                 yield done if start + _PAIRS >= len(pairs) else before, some, maps
             before = done
 
@@ -157,7 +163,7 @@ def ask(
         return done, verify.verify(pairs, maps, weights.head, weights.calibration, glance=line, device=weights.device)
 
     for done, scores in in_threads(answered, asked(), begin=encode.one_thread, threads=machine.workers):
-        store.add_scores(scores, photos.ids, weights=weights.name, glanced=glance)
+        store.add_scores(scores, ids, weights=weights.name, glanced=glance)
         machine.progress("comparing", done, of)
 
 

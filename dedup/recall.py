@@ -87,7 +87,7 @@ def totals_of(report: Report) -> Totals:
 def compared_before(store: Store, weights: str, line: Line, settings: Settings) -> Compared | None:
     """Return what the last scan made of the photos found now; None if a part of it has to be computed first."""
     photos = store.photos()
-    last = last_alike(photos, store, weights, settings)
+    last = last_alike(photos.photos.contents(), store, weights, settings)
     if last is None:
         return None
     found, pixels = remembered(last, photos, store)
@@ -112,10 +112,10 @@ def remembered(last: Run, photos: Photos, store: Store) -> tuple[Compared, dict[
     return Compared(photos, scores, verdicts, groups, looks, last.recall, fresh=False), pixels
 
 
-def last_alike(photos: Photos, store: Store, weights: str, settings: Settings) -> Run | None:
-    """Return the last scan if it found the contents that these photos are, on the same terms."""
+def last_alike(contents: bytes, store: Store, weights: str, settings: Settings) -> Run | None:
+    """Return the last scan if it found these contents on the same terms."""
     last = store.last_run()
-    same = last and (last.contents, last.weights, last.settings) == (photos.photos.contents(), weights, settings)
+    same = last and (last.contents, last.weights, last.settings) == (contents, weights, settings)
     return last if same else None
 
 

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from hashlib import sha256
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from dedup.columns import PhotoColumns, photo_columns, stacked, transposed
+from dedup.columns import Links, PhotoColumns, links, photo_columns, stacked, transposed
 from dedup.errors import DedupError, StoreBusy, StoreUnusable
 from dedup.types import (
     KEEP,
@@ -251,17 +251,17 @@ class Store:
             )
             db.execute("INSERT INTO refused SELECT * FROM unread")
 
-    def unknown(self) -> list[list[File]]:
+    def unknown(self) -> Links:
         """Return the files that must be opened, as lists of hard links of one inode."""
-        rows = self._rows(
-            """SELECT * FROM found WHERE NOT EXISTS (
+        rows = self._each(
+            """SELECT path, size, mtime_ns, ctime_ns, device, inode FROM found WHERE NOT EXISTS (
                 SELECT 1 FROM file f LEFT JOIN descriptor d ON d.photo = f.photo, terms t
                 WHERE f.path = found.path AND f.settled AND f.size = found.size AND f.mtime_ns = found.mtime_ns
                   AND f.ctime_ns = found.ctime_ns AND f.device = found.device AND f.inode = found.inode
                   AND (d.weights = t.weights OR f.reason IS NOT NULL AND f.reader = t.reader))
                ORDER BY device, inode, path"""
         )
-        return [[_file(row) for row in rows] for _, rows in groupby(rows, key=lambda row: row[1:3])]
+        return links(rows)
 
     def digests_of_size(self, size: int) -> list[bytes]:
         """Return the SHA-256 of the photos of so many bytes that need no decoding."""
@@ -304,6 +304,15 @@ class Store:
             finally:
                 if self._db.in_transaction:
                     self._db.execute("COMMIT")
+
+    def contents(self) -> tuple[Indices, bytes]:
+        """Return the numbers (N,) of the photos found, in the order of their SHA-256, and what stands for their set."""
+        sql = f"SELECT id, sha256 FROM photo WHERE id IN (SELECT photo FROM {_PRESENT}) ORDER BY sha256"
+        ids, digest = bytearray(), sha256()
+        for numbers, digests in transposed(self._each(sql), 2):
+            ids += np.array(numbers, np.int64).tobytes()
+            digest.update(b"".join(digests))
+        return np.frombuffer(ids, np.int64), digest.digest()
 
     def skipped(self) -> list[Skipped]:
         """Return the files found that are no photos, in the order of their paths."""
@@ -663,11 +672,6 @@ def _as_rows(
             refused.append(f)
         else:
             yield os.fsencode(f.path), f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns
-
-
-def _file(row: Sequence[Any]) -> File:
-    path, device, inode, size, mtime_ns, ctime_ns = row
-    return File(os.fsdecode(path), size, mtime_ns, ctime_ns, device, inode)
 
 
 def _add_rejected(db: sqlite3.Connection, files: Sequence[File], result: Rejected, *, started_ns: int) -> None:

@@ -149,10 +149,9 @@ def compare(database: str, count: int) -> str:
 
     with Store(database, scanning=True) as store:
         store.begin(files_of(range(count)), weights=shipped().name, reader=decoders())
-        photos = store.photos()
         progress("listing", 1, 1)
         weights, settings = shipped().load(), Settings(confirm=False)
-        found = matching.compare(photos, store, weights, settings, Machine(CORES, progress, time.time))
+        found = matching.compare(store, weights, settings, Machine(CORES, progress, time.time))
         run = Run(0, 1, ("/photos",), settings, weights.name, found.recall, found.photos.photos.contents())
         store.finish(run, found.verdicts, found.photos.ids)
         progress("grouping", 1, 1)

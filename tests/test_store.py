@@ -1,4 +1,5 @@
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def three_photos(store: Store) -> np.ndarray:
     return store.photos().ids
 
 
-def names(files: list[list[File]]) -> list[list[str]]:
+def names(files: Sequence[list[File]]) -> list[list[str]]:
     return [[f.path.removeprefix("/photos/") for f in links] for links in files]
 
 
@@ -109,7 +110,7 @@ def test_other_weights_and_other_decoders_open_files_again(path: str) -> None:
         files = [file("a", inode=1), file("b", inode=2)]
         store.begin(files, **TERMS)
         add(store, (files[0], reading("x")), (files[1], bad))
-        assert store.unknown() == []
+        assert names(store.unknown()) == []
         store.begin(files, weights="w", reader="newer")
         assert names(store.unknown()) == [["b"]]
         store.begin(files, weights="newer", reader="r")
@@ -132,6 +133,19 @@ def test_photo_has_every_file_that_holds_it_and_photos_are_in_order_of_content(p
         assert photos.photos[0].camera == "Canon"
         assert store.vectors(photos.ids).tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
         assert store.maps(photos.ids).tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
+
+
+def test_contents_are_those_of_the_photos_found(path: str) -> None:
+    with Store(path, scanning=True) as store:
+        files = [file(n, inode=i) for i, n in enumerate("cab")]
+        store.begin(files, **TERMS)
+        add(store, (files[0], reading("z")), (files[1], reading("y")), (files[2], reading("x")))
+        for found in (files, files[1:], []):
+            store.begin(found, **TERMS)
+            ids, contents = store.contents()
+            assert ids.tolist() == store.photos().ids.tolist()
+            assert len(ids) == len(found)
+            assert contents == store.photos().photos.contents()
 
 
 def test_digests_of_a_size_are_those_that_need_no_decoding(path: str) -> None:
@@ -222,7 +236,7 @@ def test_database_of_the_first_version_is_brought_up_and_nothing_is_read_again(p
     db.close()
     with Store(path, scanning=True) as store:
         store.begin([file("a")], **TERMS)
-        assert store.unknown() == []
+        assert names(store.unknown()) == []
         (only,) = store.photos().photos
         assert (only.gps, only.rating, only.screenshot) == (False, None, False)
 
