@@ -200,6 +200,13 @@ def stacked(parts: Iterable[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
     return [np.frombuffer(c, dtype).reshape(-1, *shape) for c, (dtype, shape) in zip(grown, ends, strict=True)]
 
 
+def among(keys: Indices, others: Indices) -> NDArray[np.bool_]:
+    """Return which keys (P,) are among others, which are in ascending order: many times, numpy's isin() takes hours."""
+    if not len(others):
+        return np.zeros(len(keys), bool)
+    return np.asarray(others[np.searchsorted(others, keys).clip(max=len(others) - 1)] == keys)
+
+
 def _files(paths: Texts, stats: Indices, rows: Iterable[int]) -> list[File]:
     return [File(os.fsdecode(paths[row]), *stats[row].tolist()) for row in rows]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from dedup import confirm, decide, encode, index, verify
 from dedup.align import UNLIKE_COPY, Aligned, Unlike
+from dedup.columns import among
 from dedup.group import group, missing_pairs
 from dedup.read import Pair, read_aligned, read_pixels
 from dedup.recall import Compared, file_of, kept_looks, kept_pixels, last_alike
@@ -93,13 +94,13 @@ def searched(
     elif len(fresh):
         near = index.grown(vectors, near, fresh, k=k, min_similarity=least)
     machine.progress("searching", 1, 1)
-    known = store.scores(ids, weights=weights.name, glanced=True).keys(len(ids))
+    known = store.scored(ids, weights=weights.name, glanced=True)
     changed = np.flatnonzero((near != before).any(1)) if before.shape[1] else None  # no other list has new pairs
     lists = near if changed is None else near[changed]
 
     def new() -> Iterator[tuple[int, Candidates]]:
         for n, pairs in enumerate(index.pairs_of(lists, vectors, queries=changed), 1):
-            asked = index.listed(before, pairs.left, pairs.right) | np.isin(pairs.keys(len(near)), known)
+            asked = index.listed(before, pairs.left, pairs.right) | among(pairs.keys(len(near)), known)
             yield min(n * index.PAIRED, len(lists)), pairs.rows(~asked)
 
     ask(new(), len(lists), ids, store, weights, machine, glance=True)
@@ -117,7 +118,7 @@ def settle(
         if not len(missing):
             return scores, verdicts
         wanted = missing.keys(N)
-        known = store.scores(photos.ids, weights=weights.name, glanced=False).keys(N)
+        known = store.scored(photos.ids, weights=weights.name, glanced=False)
         asked = with_cosines(missing.rows(~np.isin(wanted, known)), photos, store)
         ask([(len(asked), asked)], len(asked), photos.ids, store, weights, machine, glance=False)
         answers = store.scores(photos.ids, weights=weights.name, glanced=False)
@@ -180,7 +181,7 @@ def second_look(
     N, keys = len(photos.ids), scores.keys(len(photos.ids))
     wanted, tried = decide.worth_a_look(scores, weights.line), np.zeros(len(scores), bool)
     while True:
-        known = store.looks(photos.ids, weights=weights.name).keys(N)
+        known = store.looked_at(photos.ids, weights=weights.name)
         take_looks(scores.rows(wanted & ~tried & ~np.isin(keys, known)), photos, store, weights, machine)
         tried |= wanted
         looks = store.looks(photos.ids, weights=weights.name)

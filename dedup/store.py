@@ -20,7 +20,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from dedup.columns import Links, PhotoColumns, links, photo_columns, stacked, transposed
+from dedup.columns import Links, PhotoColumns, among, links, photo_columns, stacked, transposed
 from dedup.errors import DedupError, StoreBusy, StoreUnusable
 from dedup.types import (
     KEEP,
@@ -59,14 +59,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             photo INTEGER REFERENCES photo ON DELETE CASCADE, reason TEXT, picture INTEGER, reader TEXT,
             run INTEGER) STRICT, WITHOUT ROWID""",
         "CREATE INDEX file_photo ON file (photo)",
-        # pairs: the run whose candidates these are, itself unless the same contents had been searched before
+        # pairs: the number that its candidates have as `run`
         """CREATE TABLE run (
             id INTEGER PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL NOT NULL, roots TEXT NOT NULL,
             settings TEXT NOT NULL, weights TEXT NOT NULL, recall REAL NOT NULL, contents BLOB NOT NULL,
             pairs INTEGER NOT NULL) STRICT""",
         # files of the last run that could not even be read
         "CREATE TABLE unread (path BLOB NOT NULL, reason TEXT NOT NULL, picture INTEGER NOT NULL) STRICT",
-        # what the head said of two contents, a < b; run: the last whose candidate it was
+        # what the head said of two contents, a < b; run: what the candidates of the last run have there
         """CREATE TABLE pair (
             a INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE,
             b INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE,
@@ -402,6 +402,10 @@ class Store:
         sql = "SELECT a, b, similarity, copy, similar FROM pair WHERE weights = ? AND glanced >= ?"
         return self._scores(sql, (weights, glanced), ids)
 
+    def scored(self, ids: Indices, *, weights: str, glanced: bool) -> Indices:
+        """Return (P,), Candidates.keys() of what scores() returns, in ascending order."""
+        return self._keys("SELECT a, b FROM pair WHERE weights = ? AND glanced >= ?", (weights, glanced), ids)
+
     def candidates(self, ids: Indices) -> Scores:
         """Return what the head said of the last run's candidates, in the order of (left, right)."""
         sql = """SELECT a, b, similarity, copy, similar FROM pair
@@ -410,6 +414,11 @@ class Store:
 
     def _scores(self, sql: str, values: Sequence[Any], ids: Indices) -> Scores:
         return Scores(*_pair_columns(self._each(sql, values), ids, [np.float32] * 3))
+
+    def _keys(self, sql: str, values: Sequence[Any], ids: Indices) -> Indices:
+        left, right = _pair_columns(self._each(sql, values), ids, [])
+        keys: Indices = left * len(ids) + right
+        return keys
 
     def add_looks(self, looks: Looks, ids: Indices, *, weights: str) -> None:
         """Keep what second looks said of pairs."""
@@ -429,6 +438,10 @@ class Store:
         left, right, similarity, copy, similar, plain, transform = columns
         transforms = np.frombuffer(transform, "<f8").reshape(-1, 3, 3)
         return Looks(left, right, similarity, copy, similar, plain, transforms)
+
+    def looked_at(self, ids: Indices, *, weights: str) -> Indices:
+        """Return (P,), Candidates.keys() of what looks() returns, in ascending order."""
+        return self._keys('SELECT "left", "right" FROM look WHERE weights = ?', (weights,), ids)
 
     def pixels(self, ids: Indices) -> list[bytes | None]:
         """Return the SHA-256 of the decoded pixels of photos, where it is known."""
@@ -480,22 +493,30 @@ class Store:
         """Write the run down. candidates: None if they are those of the last run."""
         with self._change() as db:
             values = (json.dumps(run.roots), json.dumps(asdict(run.settings)), run.weights, run.recall, run.contents)
-            previous = db.execute("SELECT pairs FROM run ORDER BY id DESC LIMIT 1").fetchone()
-            number = db.execute(
+            db.execute(
                 """INSERT INTO run (started_at, ended_at, roots, settings, weights, recall, contents, pairs)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, 0)""",
+                   SELECT ?, ?, ?, ?, ?, ?, ?, coalesce(max(pairs), 1) FROM run""",
                 (run.started_at, run.ended_at, *values),
-            ).lastrowid
-            pairs = previous[0] if candidates is None else number
-            db.execute("UPDATE run SET pairs = ? WHERE id = ?", (pairs, number))
+            )
+            number, pairs = db.execute("SELECT id, pairs FROM run ORDER BY id DESC LIMIT 1").fetchone()
             if candidates is not None:
-                for start in range(0, len(candidates), _ROWS):
-                    a, b = _ordered(ids, candidates.rows(slice(start, start + _ROWS)))
-                    rows = zip(a.tolist(), b.tolist(), strict=True)
-                    db.executemany(f"UPDATE pair SET run = {number} WHERE a = ? AND b = ?", rows)
+                self._mark(db, candidates, ids, pairs)
             db.execute("UPDATE file SET run = ? WHERE path IN (SELECT path FROM found)", (number,))
             db.execute("DELETE FROM unread")
             db.execute("INSERT INTO unread SELECT * FROM refused")
+
+    def _mark(self, db: sqlite3.Connection, candidates: Candidates, ids: Indices, number: int) -> None:
+        """Have the candidates, and no other pair of these photos, be those of a number; few of millions change."""
+        before = self._keys("SELECT a, b FROM pair WHERE run = ?", (number,), ids)
+        now = np.sort(candidates.keys(len(ids)))
+        for wanted, others, mark in ((now, before, number), (before, now, None)):
+            for start in range(0, len(wanted), _ROWS):
+                some = wanted[start : start + _ROWS]
+                left, right = np.divmod(some[~among(some, others)], len(ids))
+                a, b = np.sort([ids[left], ids[right]], axis=0).tolist()
+                db.executemany(
+                    "UPDATE pair SET run = ? WHERE a = ? AND b = ?", [(mark, *pair) for pair in zip(a, b, strict=True)]
+                )
 
     def remember(self, terms: bytes, totals: Totals) -> None:
         """Keep the figures of the last run for rerun()."""

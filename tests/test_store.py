@@ -267,6 +267,19 @@ def test_scores_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
         assert store.candidates(ids).left.tolist() == [1]
 
 
+def test_candidates_are_those_of_the_last_run_whatever_was_marked_before(path: str) -> None:
+    with Store(path, scanning=True) as store:
+        ids = three_photos(store)
+        left, right, share = np.array([0, 0, 1]), np.array([1, 2, 2]), np.float32([0.25, 0.1, 0.5])
+        pairs = Scores(left, right, share, share, share)
+        store.add_scores(pairs, ids, weights="w", glanced=True)
+        assert store.scored(ids, weights="w", glanced=True).tolist() == pairs.keys(3).tolist()
+        for rows in ([0, 1], [1, 2], [0, 1, 2], [], [2], [0]):
+            finish(store, pairs.rows(np.array(rows, np.int64)))
+            assert store.candidates(ids).keys(3).tolist() == pairs.keys(3)[rows].tolist()
+            assert store.candidates(ids[1:]).keys(2).tolist() == ([1] if 2 in rows else [])
+
+
 def test_forget_removes_a_folder_but_not_its_namesakes(path: str) -> None:
     with Store(path, scanning=True) as store:
         files = [file("a/1", inode=1), file("ab", inode=2), file("a", inode=3)]
