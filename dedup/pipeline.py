@@ -33,7 +33,11 @@ def find_duplicates(
 ) -> Report:
     """Return the groups of near-duplicate photos under `roots`. Changes no file but the store."""
     started = machine.clock()
-    return _find(files.walk(roots, exclude=exclude), roots, started, store, weights, settings, machine)
+    listing = files.walk(roots, exclude=exclude)
+    terms = _terms(listing, roots, weights, settings)
+    store.begin(listing, weights=weights.name, reader=decoders())
+    del listing  # a tenth of a kilobyte a file
+    return _find(terms, roots, started, store, weights, settings, machine)
 
 
 def count_duplicates(
@@ -47,16 +51,19 @@ def count_duplicates(
 ) -> tuple[Run, Totals]:
     """Return what find_duplicates() would find, counted; where nothing changed, as the last scan wrote it down."""
     started = machine.clock()
-    found = files.walk(roots, exclude=exclude)
-    known = store.rerun(_terms(found, roots, weights, settings), started_at=started, ended_at=machine.clock())
+    listing = files.walk(roots, exclude=exclude)
+    terms = _terms(listing, roots, weights, settings)
+    known = store.rerun(terms, started_at=started, ended_at=machine.clock())
     if known:
         return known
-    report = _find(found, roots, started, store, weights, settings, machine)
+    store.begin(listing, weights=weights.name, reader=decoders())
+    del listing
+    report = _find(terms, roots, started, store, weights, settings, machine)
     return report.run, totals_of(report)
 
 
 def _find(
-    listing: files.Listing,
+    terms: bytes,
     roots: Sequence[str],
     started: float,
     store: Store,
@@ -64,12 +71,11 @@ def _find(
     settings: Settings,
     machine: Machine,
 ) -> Report:
-    """Return what find_duplicates() does, of files that are listed.
+    """Return what find_duplicates() does, of files that are listed in the store.
 
     What the store knows already is not done again: files by their times, photos by content, pairs by both contents.
     Where all is known, neither the networks nor the search are even loaded.
     """
-    store.begin(listing, weights=weights.name, reader=decoders())
     unknown = store.unknown()
     before = None if unknown else compared_before(store, weights.name, weights.line, settings)
     if before:
@@ -81,7 +87,7 @@ def _find(
         with proofs.folder_of(store.path) as folder, staying(replace(machine, proofs=folder)) as machine:
             # read and decode -> encode
             describe_files(unknown, store, weights, machine, started_ns=int(started * 1e9))
-            del unknown  # a tenth of a kilobyte a file, as long as it is there
+            del unknown  # as much memory as a listing
 
             from dedup.matching import compare
 
@@ -92,7 +98,7 @@ def _find(
     store.finish(done, found.verdicts if found.fresh else None, found.photos.ids)
     report = report_of(done, found, store)
     if before or _is_settled(found, store, weights, settings):
-        store.remember(_terms(listing, roots, weights, settings), totals_of(report))
+        store.remember(terms, totals_of(report))
     return report
 
 

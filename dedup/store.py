@@ -307,12 +307,14 @@ class Store:
 
     def contents(self) -> tuple[Indices, bytes]:
         """Return the numbers (N,) of the photos found, in the order of their SHA-256, and what stands for their set."""
-        sql = f"SELECT id, sha256 FROM photo WHERE id IN (SELECT photo FROM {_PRESENT}) ORDER BY sha256"
-        ids, digest = bytearray(), sha256()
-        for numbers, digests in transposed(self._each(sql), 2):
-            ids += np.array(numbers, np.int64).tobytes()
-            digest.update(b"".join(digests))
-        return np.frombuffer(ids, np.int64), digest.digest()
+        sql = f"SELECT p.id, sha256 FROM {_PRESENT} CROSS JOIN photo p ON p.id = file.photo"
+        ids, digests = stacked(
+            (np.array(numbers, np.int64), np.frombuffer(b"".join(some), "V32"))
+            for numbers, some in transposed(self._each(sql), 2)
+        )
+        ids, first = np.unique(ids, return_index=True)  # sorted here, for what SQLite takes to sort is not given back
+        order = np.argsort(digests[first])
+        return ids[order], sha256(digests[first[order]].tobytes()).digest()
 
     def skipped(self) -> list[Skipped]:
         """Return the files found that are no photos, in the order of their paths."""
