@@ -38,8 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     "recall": {"types", "decide", "group", "store"},
     "describe": {"types", "encode", "proofs", "read", "runners", "store", "weights"},
     "matching": {
-        *{"types", "align", "confirm", "decide", "encode", "group", "index", "read", "recall", "runners", "store"},
-        *{"verify", "weights"},
+        *{"types", "align", "columns", "confirm", "decide", "encode", "group", "index", "read", "recall", "runners"},
+        *{"store", "verify", "weights"},
     },
     "pipeline": {
         *{"describe", "files", "matching", "proofs", "recall", "runners", "store", "types", "version", "weights"},
