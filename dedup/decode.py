@@ -27,7 +27,7 @@ from PIL.ExifTags import Base
 from pillow_heif import register_heif_opener
 
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
-from dedup.formats import HEAD_BYTES, is_camera_raw, is_jpeg_xl, missing_bytes, sniff
+from dedup.formats import HEAD_BYTES, averages_alone, is_camera_raw, is_jpeg_xl, missing_bytes, sniff
 from dedup.metadata import (
     camera,
     exif_of,
@@ -113,8 +113,8 @@ def decode(data: bytes, *, side: int, proof: int = 0, quick: bool = False) -> Pi
     """Return the upright picture squashed to (side, side), each pixel an average of those it covers.
 
     proof: pixels of the longer side of a proof, which comes with pictures that are dear to decode; 0 for none.
-    quick: take the thumbnail that a camera put into a large JPEG or HEIC, if it shows all of the picture, and decode no
-    more.
+    quick: take the thumbnail that a camera put into a large JPEG or HEIC, if it shows all of the picture, or what a
+    large progressive JPEG begins with, and decode no more.
     Raises NotAPicture, MissingExtra, or UnreadablePhoto for anything else; the message is one line.
     """
     with _failures_named():
@@ -234,9 +234,9 @@ def _nearly(longest: int) -> _Least:
 
 
 def _thumbnail(data: bytes, side: int) -> _Opened | None:
-    """Return the thumbnail in a large JPEG or HEIC; None if there is none that shows all of the picture."""
+    """Return a small version that a large JPEG or HEIC holds; None if there is none that shows all of the picture."""
     if data.startswith(b"\xff\xd8"):
-        return _thumbnail_in_exif(data)
+        return _thumbnail_in_exif(data) or _beginning_of_progressive(data)
     return _thumbnail_in_heif(data, side) if data[4:8] == b"ftyp" and not missing_bytes(data) else None
 
 
@@ -276,6 +276,22 @@ def _thumbnail_in_exif(data: bytes) -> _Opened | None:
     turn = orientation(exif)
     width, height = image.size if turn < 5 else image.size[::-1]
     return _Opened(whole, width, height, turn, image.format or "", exif)
+
+
+def _beginning_of_progressive(data: bytes) -> _Opened | None:
+    """Return an eighth of a JPEG of many passes, from the first of them."""
+    image = Image.open(BytesIO(data), formats=("JPEG",))
+    _check_size(*image.size)
+    eighth = (-(-image.width // 8), -(-image.height // 8))
+    if "progressive" not in image.info or image.width * image.height < _QUICK_PIXELS or max(eighth) < _LEAST_THUMBNAIL:
+        return None
+    first = averages_alone(data)
+    if first is None or data.rfind(b"\xff\xd9") < max(len(first), len(data) - _TAIL):  # cut short: decoding says how
+        return None
+    try:
+        return _loaded(Image.open(BytesIO(first), formats=("JPEG",)), least=lambda size: eighth)
+    except FAILURES:
+        return None
 
 
 def _without_bars(image: Image.Image, aspect: float) -> Image.Image | None:

@@ -183,3 +183,32 @@ def missing_bytes(data: bytes) -> int:
         if at > len(data) and kind in (b"meta", b"mdat"):  # and not what a phone added behind the boxes
             return at - len(data)
     return 0
+
+
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")  # neither a stuffed byte nor a restart
+_SCAN, _PROGRESSIVE, _END = 0xDA, 0xC2, b"\xff\xd9"
+
+
+def averages_alone(jpeg: bytes) -> bytes | None:
+    """Return a progressive JPEG cut behind the scans that say no more than the average of each block of 8 x 8 pixels;
+    None if it is none, or does not begin with these (ITU-T T.81, G.1).
+    """
+    at, wanted, seen = 2, 0, set[int]()
+    try:
+        while found := _JPEG_MARKER.search(jpeg, at):
+            kind, at = found[1][0], found.end()
+            length = int.from_bytes(jpeg[at : at + 2], "big")
+            if kind == _PROGRESSIVE:
+                wanted = jpeg[at + 7]  # components
+            if kind == _SCAN:
+                count = jpeg[at + 2]
+                if not wanted or jpeg[at + 3 + 2 * count]:  # the first coefficient of the scan: details come
+                    return None
+                seen.update(jpeg[at + 3 : at + 3 + 2 * count : 2])
+                if len(seen) == wanted:
+                    end = _JPEG_MARKER.search(jpeg, at + length)
+                    return jpeg[: end.start()] + _END if end else None
+            at += length
+    except IndexError:  # cut short
+        pass
+    return None

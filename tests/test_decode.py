@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, TiffImagePlugin
 
 from dedup.decode import MAX_PIXELS, decode, decode_proof, decode_within, pixels_sha256, preview, read_proof
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
+from dedup.formats import averages_alone
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "formats"
 SIDE = 32
@@ -629,6 +630,45 @@ def test_thumbnail_in_a_heic_stands_for_the_picture(turn: int) -> None:
     assert quick.proof is None  # nobody would take 320 pixels for a proof
     assert not np.array_equal(full.pixels, quick.pixels)  # it was not decoded
     assert np.abs(full.pixels.astype(int) - quick.pixels).mean() < 4
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_beginning_of_a_progressive_jpeg_stands_for_the_picture(mode: str, turn: int) -> None:
+    image = scene(2000, 1500).convert(mode)
+    data = saved(image, "JPEG", quality=90, progressive=True, exif=exif(turn).tobytes(), restart_marker_rows=1)
+    full, quick = decode(data, side=160), decode(data, side=160, quick=True, proof=512)
+    assert (quick.width, quick.height) == (full.width, full.height) == ((2000, 1500) if turn == 1 else (1500, 2000))
+    assert not np.array_equal(full.pixels, quick.pixels)  # it was not decoded
+    assert np.abs(full.pixels.astype(int) - quick.pixels).mean() < 4
+    assert quick.proof is None
+
+
+@pytest.mark.parametrize("why", ["small picture", "one pass", "cut short", "cut in the first pass", "damaged"])
+def test_progressive_jpeg_is_decoded_where_its_beginning_will_not_do(why: str) -> None:
+    size = (1200, 800) if why == "small picture" else (2000, 1500)
+    data = saved(scene(*size), "JPEG", quality=90, progressive=why != "one pass")
+    first = averages_alone(data)
+    assert (first is None) == (why == "one pass")
+    if why == "damaged":
+        start = data.index(b"\xff\xda")
+        data = data[: start + 2] + b"\0\0" + data[start + 4 :]
+    elif why.startswith("cut"):
+        data = data[: len(data) // 2 if why == "cut short" else len(first or b"") // 2]
+    if size[0] > 1200 and why != "one pass":
+        with pytest.raises(UnreadablePhoto):
+            decode(data, side=160, quick=True)
+        return
+    assert np.array_equal(decode(data, side=160, quick=True).pixels, decode(data, side=160).pixels)
+
+
+def test_only_a_progressive_jpeg_begins_with_averages_and_no_byte_of_it_may_miss() -> None:
+    data = saved(scene(200, 150), "JPEG", progressive=True)
+    first = averages_alone(data)
+    assert first is not None
+    assert data.startswith(first[:-2])
+    assert [averages_alone(data[:n]) for n in range(len(first) - 1)] == [None] * (len(first) - 1)
+    assert averages_alone(b"") is averages_alone(saved(scene(200, 150), "PNG")) is None
 
 
 @pytest.mark.parametrize("why", ["tiny", "small picture", "none", "cut short"])

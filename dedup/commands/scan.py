@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     "--confirm/--no-confirm", default=True, help="Look at the files of likely copies once more. Default: yes."
 )
 @click.option(
-    "--quick", is_flag=True, help="Go by the thumbnails inside camera JPEGs and HEICs; misses some strong edits."
+    "--quick", is_flag=True, help="Go by the small versions inside JPEGs and HEICs; misses some strong edits."
 )
 @click.option(
     "--workers",
