@@ -415,9 +415,12 @@ def test_warnings_of_the_caller_are_left_alone() -> None:
 # --- optional packages
 
 
-def mosaic(*, orientation: int = 1, preview: bytes = b"") -> bytes:
-    """Return the scene as an uncompressed DNG, one colour of RGGB in each place; a preview gets the first directory."""
-    rgb = np.asarray(scene(400, 300)).astype("<u2") * 257
+def mosaic(image: Image.Image | None = None, *, orientation: int = 1, preview: bytes = b"") -> bytes:
+    """Return a picture of 400 x 300 pixels, or the scene, as an uncompressed DNG, one colour of RGGB in each place.
+
+    preview: gets the first directory.
+    """
+    rgb = np.asarray(image or scene(400, 300)).astype("<u2") * 257
     raw = rgb[..., 1].copy()
     raw[0::2, 0::2], raw[1::2, 1::2] = rgb[0::2, 0::2, 0], rgb[1::2, 1::2, 2]
     one, none = (1, 1), (0, 1)

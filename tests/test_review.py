@@ -299,7 +299,7 @@ def test_camera_raw_is_shown_developed_and_explained(dedup: Dedup, tmp_path: Pat
     rawpy = pytest.importorskip("rawpy")
     folder = tmp_path / "Photos"
     folder.mkdir()
-    (folder / "DSC_1.dng").write_bytes(mosaic())
+    (folder / "DSC_1.dng").write_bytes(mosaic(scene(1, (400, 300))))
     with rawpy.imread(str(folder / "DSC_1.dng")) as raw:
         Image.fromarray(raw.postprocess(use_camera_wb=True)).resize((300, 225)).save(folder / "mail.jpg")
     dedup("scan", folder, "-q")
