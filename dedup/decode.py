@@ -236,7 +236,7 @@ def _nearly(longest: int) -> _Least:
 def _thumbnail(data: bytes, side: int) -> _Opened | None:
     """Return a small version that a large JPEG or HEIC holds; None if there is none that shows all of the picture."""
     if data.startswith(b"\xff\xd8"):
-        return _thumbnail_in_exif(data) or _beginning_of_progressive(data)
+        return _thumbnail_in_jpeg(data)
     return _thumbnail_in_heif(data, side) if data[4:8] == b"ftyp" and not missing_bytes(data) else None
 
 
@@ -254,15 +254,25 @@ def _thumbnail_in_heif(data: bytes, side: int) -> _Opened | None:
     return replace(opened, width=width, height=height) if opened.orientation < 5 else None
 
 
-def _thumbnail_in_exif(data: bytes) -> _Opened | None:
-    """Return the thumbnail in the EXIF block of a JPEG, without its bars."""
+def _thumbnail_in_jpeg(data: bytes) -> _Opened | None:
+    """Return the thumbnail in the EXIF block of a large JPEG, or what a progressive one begins with."""
     image = Image.open(BytesIO(data), formats=("JPEG",))
     _check_size(*image.size)
+    if image.width * image.height < _QUICK_PIXELS:
+        return None
+    return _thumbnail_in_exif(data, image) or _beginning_of_progressive(data, image)
+
+
+def _ends(data: bytes, *, behind: int) -> bool:
+    """Tell whether a JPEG has its end, behind so many bytes; where it was cut short, decoding says how."""
+    return data.rfind(b"\xff\xd9") >= max(behind, len(data) - _TAIL)
+
+
+def _thumbnail_in_exif(data: bytes, image: Image.Image) -> _Opened | None:
+    """Return the thumbnail in the EXIF block of a JPEG, without its bars."""
     exif = exif_of(image)
     found = thumbnail(exif, image.info.get("exif", b""))
-    if found is None or image.width * image.height < _QUICK_PIXELS:
-        return None
-    if data.rfind(b"\xff\xd9") < max(data.index(found) + len(found), len(data) - _TAIL):  # cut short: decoding says how
+    if found is None or not _ends(data, behind=data.index(found) + len(found)):
         return None
     try:
         small = Image.open(BytesIO(found), formats=("JPEG",))
@@ -278,15 +288,11 @@ def _thumbnail_in_exif(data: bytes) -> _Opened | None:
     return _Opened(whole, width, height, turn, image.format or "", exif)
 
 
-def _beginning_of_progressive(data: bytes) -> _Opened | None:
+def _beginning_of_progressive(data: bytes, image: Image.Image) -> _Opened | None:
     """Return an eighth of a JPEG of many passes, from the first of them."""
-    image = Image.open(BytesIO(data), formats=("JPEG",))
-    _check_size(*image.size)
     eighth = (-(-image.width // 8), -(-image.height // 8))
-    if "progressive" not in image.info or image.width * image.height < _QUICK_PIXELS or max(eighth) < _LEAST_THUMBNAIL:
-        return None
-    first = averages_alone(data)
-    if first is None or data.rfind(b"\xff\xd9") < max(len(first), len(data) - _TAIL):  # cut short: decoding says how
+    first = averages_alone(data) if "progressive" in image.info and max(eighth) >= _LEAST_THUMBNAIL else None
+    if first is None or not _ends(data, behind=len(first)):
         return None
     try:
         return _loaded(Image.open(BytesIO(first), formats=("JPEG",)), least=lambda size: eighth)
