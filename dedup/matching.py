@@ -119,7 +119,7 @@ def settle(
             return scores, verdicts
         wanted = missing.keys(N)
         known = store.scored(photos.ids, weights=weights.name, glanced=False)
-        asked = with_cosines(missing.rows(~np.isin(wanted, known)), photos, store)
+        asked = with_cosines(missing.rows(~among(wanted, known)), photos, store)
         ask([(len(asked), asked)], len(asked), photos.ids, store, weights, machine, glance=False)
         answers = store.scores(photos.ids, weights=weights.name, glanced=False)
         scores = scores.followed_by(answers.rows(np.isin(answers.keys(N), wanted)))
@@ -182,7 +182,7 @@ def second_look(
     wanted, tried = decide.worth_a_look(scores, weights.line), np.zeros(len(scores), bool)
     while True:
         known = store.looked_at(photos.ids, weights=weights.name)
-        take_looks(scores.rows(wanted & ~tried & ~np.isin(keys, known)), photos, store, weights, machine)
+        take_looks(scores.rows(wanted & ~tried & ~among(keys, known)), photos, store, weights, machine)
         tried |= wanted
         looks = store.looks(photos.ids, weights=weights.name)
         verdicts = decide.decide(photos.photos, scores, looks, pixels)

@@ -312,9 +312,12 @@ class Store:
             (np.array(numbers, np.int64), np.frombuffer(b"".join(some), "V32"))
             for numbers, some in transposed(self._each(sql), 2)
         )
-        ids, first = np.unique(ids, return_index=True)  # sorted here, for what SQLite takes to sort is not given back
-        order = np.argsort(digests[first])
-        return ids[order], sha256(digests[first[order]].tobytes()).digest()
+        order = np.argsort(digests)
+        order = order[np.append(True, np.diff(ids[order]) != 0)[: len(order)]]  # each photo once, however many files
+        digest = sha256()
+        for start in range(0, len(order), _ROWS):
+            digest.update(digests[order[start : start + _ROWS]].tobytes())
+        return ids[order], digest.digest()
 
     def skipped(self) -> list[Skipped]:
         """Return the files found that are no photos, in the order of their paths."""
@@ -382,7 +385,7 @@ class Store:
 
     def add_scores(self, scores: Scores, ids: Indices, *, weights: str, glanced: bool) -> None:
         """Keep what the head said of pairs. glanced: they stood a glance; otherwise grouping asked about them."""
-        a, b = _ordered(ids, scores)
+        a, b = _ordered(ids, scores.left, scores.right)
         names = [weights] * len(scores)
         columns = (
             a.tolist(),
@@ -515,9 +518,10 @@ class Store:
             for start in range(0, len(wanted), _ROWS):
                 some = wanted[start : start + _ROWS]
                 left, right = np.divmod(some[~among(some, others)], len(ids))
-                a, b = np.sort([ids[left], ids[right]], axis=0).tolist()
+                a, b = _ordered(ids, left, right)
                 db.executemany(
-                    "UPDATE pair SET run = ? WHERE a = ? AND b = ?", [(mark, *pair) for pair in zip(a, b, strict=True)]
+                    "UPDATE pair SET run = ? WHERE a = ? AND b = ?",
+                    [(mark, *pair) for pair in zip(a.tolist(), b.tolist(), strict=True)],
                 )
 
     def remember(self, terms: bytes, totals: Totals) -> None:
@@ -751,10 +755,9 @@ def _decided(decisions: Decisions) -> list[tuple[bytes, bytes]]:
     return [(bytes.fromhex(a), bytes.fromhex(b)) for a, b in rows]
 
 
-def _ordered(ids: Indices, pairs: Candidates) -> tuple[Indices, Indices]:
+def _ordered(ids: Indices, left: Indices, right: Indices) -> tuple[Indices, Indices]:
     """Return the database numbers of both photos of each pair, the smaller first."""
-    left, right = ids[pairs.left], ids[pairs.right]
-    return np.minimum(left, right), np.maximum(left, right)
+    return np.minimum(ids[left], ids[right]), np.maximum(ids[left], ids[right])
 
 
 def _totals(text: str, path: str) -> Totals:

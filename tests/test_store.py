@@ -133,6 +133,7 @@ def test_photo_has_every_file_that_holds_it_and_photos_are_in_order_of_content(p
         assert photos.photos[0].camera == "Canon"
         assert store.vectors(photos.ids).tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
         assert store.maps(photos.ids).tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
+        assert store.contents()[0].tolist() == photos.ids.tolist()
 
 
 def test_contents_are_those_of_the_photos_found(path: str) -> None:
