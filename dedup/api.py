@@ -16,19 +16,26 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from dedup import figure as drawing
-from dedup import page, places, recall, report, types, weights
-from dedup.ask import compare_two
-from dedup.encode import Encoder as Encoder
 from dedup.errors import BadUsage
-from dedup.files import folder, protected
-from dedup.group import in_order, keep_order
-from dedup.pipeline import find_duplicates
-from dedup.runners import Machine, staying
-from dedup.store import Store
+from dedup.files import user_dirs
+from dedup.files.walk import folder, protected
+from dedup.grouping.ranking import in_order, keep_order
+from dedup.models import weights
+from dedup.models.encoder import Encoder as Encoder
+from dedup.pipeline.query import compare_two
+from dedup.pipeline.results import totals_of
+from dedup.pipeline.scan import find_duplicates
+from dedup.report import figure as drawing
+from dedup.report import html, tables
+from dedup.report.csv_file import Row
+from dedup.store.store import Store
+from dedup.types.pairs import Comparison as FoundComparison
+from dedup.types.report import Report as FoundReport
+from dedup.types.settings import KEEP, Settings
+from dedup.workers import Runtime, worker_pool
 
 AnyPath = str | os.PathLike[str]
-Relation = Literal["exact", "identical", "copy", "similar", "unrelated", "undecided"]
+Relation = Literal["exact", "identical", "copy", "similar", "unrelated", "inconclusive"]
 
 _GROUP = itemgetter("group")
 _SHOWN = 20  # groups in a notebook: each brings its thumbnails into the file
@@ -99,12 +106,12 @@ class Report:
     files: int
     seconds: float
     db: Path
-    _found: recall.Report = field(repr=False, compare=False)
+    _found: FoundReport = field(repr=False, compare=False)
 
     @property
     def pairs(self) -> Iterator[Pair]:
         """Yield every pair that was compared, refused ones too, the surest first: many more than there are files."""
-        for row in report.pair_rows(self._found):
+        for row in tables.pair_rows(self._found):
             yield Pair(**(row | {"path_a": Path(row["path_a"]), "path_b": Path(row["path_b"])}))
 
     def write(self, path: AnyPath, table: str = "groups") -> None:
@@ -112,18 +119,18 @@ class Report:
 
         Raises BadUsage for another suffix or table, DedupError if the file cannot be written.
         """
-        _demand(table in report.TABLES, f"no such table: {table!r}; there are {', '.join(report.TABLES)}")
+        _demand(table in tables.TABLES, f"no such table: {table!r}; there are {', '.join(tables.TABLES)}")
         name = _absolute(path)
-        report.write(self._found, table, report.format_of(name), name)
+        tables.write(self._found, table, tables.format_of(name), name)
 
     def _repr_html_(self) -> str:
         """Return the page of `dedup export --format html` in a frame, so that neither touches the notebook's style."""
         count = len(self.groups)
         found = self._found
         first = in_order(found.groups, found.photos.photos, found.run.settings)[:_SHOWN]
-        html = "".join(page.page(replace(found, groups=first), None, workers=os.cpu_count() or 1))
+        page = "".join(html.page(replace(found, groups=first), None, workers=os.cpu_count() or 1))
         more = f"<p>The first {_SHOWN} of {count:,} groups; report.write('report.html') has all.</p>"
-        frame = f'<iframe sandbox="allow-scripts" width="100%" height="{_HEIGHT}" srcdoc="{escape(html)}"></iframe>'
+        frame = f'<iframe sandbox="allow-scripts" width="100%" height="{_HEIGHT}" srcdoc="{escape(page)}"></iframe>'
         return (more if count > _SHOWN else "") + frame
 
 
@@ -140,7 +147,7 @@ class Comparison:
     probability: float
     similarity: float
     change: str
-    _seen: types.Comparison = field(repr=False, compare=False)
+    _seen: FoundComparison = field(repr=False, compare=False)
 
     def figure(self) -> bytes:
         """Return the picture of `dedup compare --figure`, as PNG."""
@@ -159,10 +166,10 @@ def scan(
     include: Literal["similar"] | None = None,
     min_probability: float = 0.9,
     protect: Sequence[AnyPath] = (),
-    keep: Sequence[str] = types.KEEP,
+    keep: Sequence[str] = KEEP,
     prefer: Sequence[str] = (),
     avoid: Sequence[str] = (),
-    confirm: bool = True,
+    verify: bool = True,
     quick: bool = False,
     workers: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -183,23 +190,23 @@ def scan(
     _demand(workers is None or workers > 0, f"workers is one or more, not {workers!r}")
     for name, words in {"exclude": exclude, "protect": protect, "keep": keep, "prefer": prefer, "avoid": avoid}.items():
         _demand(not isinstance(words, str | os.PathLike), f"{name} is a list of words, not {words!r}")
-    settings = types.Settings(
+    settings = Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
-        confirm=confirm,
+        verify=verify,
         protect=protected(map(_absolute, protect)),
         keep=keep_order(keep),
         prefer=tuple(prefer),
         avoid=tuple(avoid),
     )
-    machine = Machine(workers or os.cpu_count() or 1, progress or _told_nobody, time.time)
-    _demand(confirm or not quick, "quick needs the second look: leave out confirm=False")
-    networks = weights.shipped(device=device, quick=quick)  # before there is a database: the word may be wrong
-    path = _absolute(db or os.environ.get("DEDUP_DB") or places.database())
+    runtime = Runtime(workers or os.cpu_count() or 1, progress or _told_nobody, time.time)
+    _demand(verify or not quick, "quick needs verification: leave out verify=False")
+    networks = weights.weights_spec(device=device, quick=quick)  # before there is a database: the word may be wrong
+    path = _absolute(db or os.environ.get("DEDUP_DB") or user_dirs.database())
     with Store(path, scanning=True) as store:
         found = find_duplicates(
             [folder(_absolute(path)) for path in several], exclude=exclude, store=store,
-            weights=networks, settings=settings, machine=machine,
+            weights=networks, settings=settings, runtime=runtime,
         )  # fmt: skip
     return _report(found, Path(path))
 
@@ -210,8 +217,8 @@ def compare(path_a: AnyPath, path_b: AnyPath) -> Comparison:
     Raises UnreadablePhoto if one of them is no photo, BadUsage if it is not there: both are DedupError.
     """
     one, other = _absolute(path_a), _absolute(path_b)
-    with staying(Machine(1, _told_nobody, time.time)) as machine:
-        found = compare_two(one, other, weights=weights.load_shipped(), machine=machine)
+    with worker_pool(Runtime(1, _told_nobody, time.time)) as runtime:
+        found = compare_two(one, other, weights=weights.load_weights(), runtime=runtime)
     word: Relation = found.relation.word  # type: ignore[assignment]
     return Comparison(Path(one), Path(other), word, found.probability, found.similarity, found.change, found)
 
@@ -223,20 +230,20 @@ def load_encoder(*, device: str = "cpu") -> Encoder:
     maps (B, 32, 10, 10), float32 of unit L2 norm, each vector and each place of a map. The dot product of two vectors
     is the similarity of a pair. Raises WeightsUnusable if the package is damaged.
     """
-    return weights.load_shipped(device=device).encoder
+    return weights.load_weights(device=device).encoder
 
 
-def _report(found: recall.Report, db: Path) -> Report:
-    groups = tuple(_group(number, list(rows)) for number, rows in groupby(report.group_rows(found), _GROUP))
+def _report(found: FoundReport, db: Path) -> Report:
+    groups = tuple(_group(number, list(rows)) for number, rows in groupby(tables.group_rows(found), _GROUP))
     skipped = tuple(Skipped(Path(s.path), s.reason, s.picture) for s in found.skipped)
-    files = recall.totals_of(found).files
+    files = totals_of(found).files
     return Report(groups, skipped, files, found.run.ended_at - found.run.started_at, db, found)
 
 
-def _group(number: int, rows: list[report.Row]) -> Group:
+def _group(number: int, rows: list[Row]) -> Group:
     """Return a group from its rows, the keeper's first."""
 
-    def made(kind: Any, row: report.Row) -> Any:
+    def made(kind: Any, row: Row) -> Any:
         values = {f.name: row[f.name] for f in fields(kind)}
         return kind(**values | {"path": Path(row["path"])})
 

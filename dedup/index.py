@@ -12,7 +12,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.types import NOTHING_FOUND, Candidates, Floats, Indices, Neighbours, Vectors
+from dedup.types.arrays import Floats, Indices, Neighbours, Vectors
+from dedup.types.pairs import NOTHING_FOUND, Candidates
 
 EXACT_LIMIT = 200_000  # photos; exact search of so many takes about as long as decoding 4,000 of them
 _BLOCK = 4096  # photos searched for at once
@@ -59,12 +60,12 @@ class HalfVectors:
         return self.values.shape
 
 
-Held = Vectors | HalfVectors
+VectorSource = Vectors | HalfVectors
 _Search = Callable[[Vectors, int], Indices]  # queries (M, D), k -> (M, k), the photos found; -1 where there are fewer
 
 
 def nearest_pairs(
-    vectors: Held,
+    vectors: VectorSource,
     *,
     k: int,
     min_similarity: float,
@@ -81,7 +82,7 @@ def nearest_pairs(
 
 
 def neighbours(
-    vectors: Held,
+    vectors: VectorSource,
     *,
     k: int,
     min_similarity: float,
@@ -106,7 +107,9 @@ def neighbours(
     return near, 1.0 if exact else _recall(vectors, near, asked, k=k, min_similarity=min_similarity)
 
 
-def grown(vectors: Held, near: Neighbours, fresh: Indices, *, k: int, min_similarity: float) -> Neighbours:
+def add_to_neighbours(
+    vectors: VectorSource, near: Neighbours, fresh: Indices, *, k: int, min_similarity: float
+) -> Neighbours:
     """Return (N, k), what neighbours() would by exact search, given the lists (N, k) of all photos but the fresh ones.
 
     Only the fresh photos are compared with the others; each may come into the list of any of them.
@@ -136,7 +139,7 @@ def grown(vectors: Held, near: Neighbours, fresh: Indices, *, k: int, min_simila
     return near
 
 
-def pairs_of(near: Neighbours, vectors: Held, *, queries: Indices | None = None) -> Iterator[Candidates]:
+def pairs_of(near: Neighbours, vectors: VectorSource, *, queries: Indices | None = None) -> Iterator[Candidates]:
     """Yield the photos (N or Q) and their neighbours (Q, k) as pairs, each once, those of PAIRED photos at a time.
 
     Photos that are near each other are taken together, since they have the same neighbours: whoever looks into what is
@@ -155,7 +158,7 @@ def pairs_of(near: Neighbours, vectors: Held, *, queries: Indices | None = None)
         yield Candidates(left, right, cosines(vectors, left, right))
 
 
-def _together(vectors: Held, photos: Indices) -> Indices:
+def _together(vectors: VectorSource, photos: Indices) -> Indices:
     """Return the rows of photos (Q,) in an order in which those nearest to one of a few photos follow each other."""
     few = vectors[photos[:: max(1, int(np.sqrt(len(photos))))]]
     cell = np.empty(len(photos), np.int64)
@@ -190,7 +193,7 @@ def _rows_of(near: Neighbours, photos: int, queries: Indices | None) -> tuple[In
     return asked, row_of
 
 
-def nearest(vectors: Held, queries: Vectors, *, k: int) -> tuple[Indices, Indices]:
+def nearest(vectors: VectorSource, queries: Vectors, *, k: int) -> tuple[Indices, Indices]:
     """Return (query, photo) columns: the k photos nearest to each query (M, D), by exact search."""
     found = _exact(vectors)(queries, min(k, len(vectors)))
     return np.repeat(np.arange(len(queries)), found.shape[1]), found.ravel()
@@ -205,7 +208,7 @@ def cells(sample: Vectors, *, count: int) -> Vectors:
     return centres
 
 
-def cosines(vectors: Held, left: Indices, right: Indices) -> Floats:
+def cosines(vectors: VectorSource, left: Indices, right: Indices) -> Floats:
     """Return (P,) float32, the cosine of each pair; the same whatever search proposed it."""
     similarity = np.empty(len(left), np.float32)
     for start in range(0, len(left), _COSINES):
@@ -216,7 +219,7 @@ def cosines(vectors: Held, left: Indices, right: Indices) -> Floats:
     return similarity.clip(-1, 1)  # rounding may go beyond
 
 
-def _exact(vectors: Held) -> _Search:
+def _exact(vectors: VectorSource) -> _Search:
     """Return a search that compares with all."""
 
     def search(queries: Vectors, k: int) -> Indices:
@@ -234,7 +237,7 @@ def _exact(vectors: Held) -> _Search:
     return search
 
 
-def _inverted(vectors: Held) -> _Search:
+def _inverted(vectors: VectorSource) -> _Search:
     """Return a search in cells of one byte a component, trained on evenly spaced photos."""
     N, D = vectors.shape
     cells = int(4 * np.sqrt(N))
@@ -246,7 +249,7 @@ def _inverted(vectors: Held) -> _Search:
     return lambda queries, k: index.search(queries, k)[1]
 
 
-def _found_by(search: _Search, vectors: Held, queries: Indices, *, k: int, min_similarity: float) -> Neighbours:
+def _found_by(search: _Search, vectors: VectorSource, queries: Indices, *, k: int, min_similarity: float) -> Neighbours:
     """Return (Q, k), what a search finds near some photos."""
     near = np.empty((len(queries), k), np.int32)
     for start in range(0, len(queries), _BLOCK):
@@ -259,7 +262,7 @@ def _found_by(search: _Search, vectors: Held, queries: Indices, *, k: int, min_s
 
 
 def _ranked(
-    vectors: Held, rows: Indices, others: Indices, wanted: Indices, *, k: int, min_similarity: float
+    vectors: VectorSource, rows: Indices, others: Indices, wanted: Indices, *, k: int, min_similarity: float
 ) -> Neighbours:
     """Return (Q, k), for each of the wanted photos the nearest of its others but itself; -1 where there are fewer.
 
@@ -279,7 +282,7 @@ def _ranked(
     return out
 
 
-def _recall(vectors: Held, near: Neighbours, asked: Indices, *, k: int, min_similarity: float) -> float:
+def _recall(vectors: VectorSource, near: Neighbours, asked: Indices, *, k: int, min_similarity: float) -> float:
     """Return the share of true pairs, at least min_similarity near, of evenly spaced photos that were found."""
     sample = asked[:: max(1, len(asked) // _SAMPLE)]
     true = _found_by(_exact(vectors), vectors, sample, k=k, min_similarity=min_similarity)

@@ -27,9 +27,9 @@ from accuracy.peers import PEERS, LeftOut, ranking_of, usable
 from accuracy.score import Album, Ranking
 
 from dedup import __version__
-from dedup.report import cell
-from dedup.types import Settings
-from dedup.weights import load_shipped
+from dedup.models.weights import load_weights
+from dedup.report.csv_file import cell
+from dedup.types.settings import Settings
 
 SEED = 20261124
 THRESHOLD = Settings().min_probability
@@ -146,7 +146,7 @@ def report(album: Album, results: Results, left_out: list[str]) -> str:
     files, wanted, names = len(album.paths), score.count_copies(album), list(results)
     ours = results[names[0]][0]
     lines = [
-        f"{files:,} files, {wanted:,} true pairs of {files * (files - 1) // 2:,}; weights {load_shipped().name}.",
+        f"{files:,} files, {wanted:,} true pairs of {files * (files - 1) // 2:,}; weights {load_weights().name}.",
         "",
         *(line for view in views(album, results) for line in overall_table(album, *view)),
         *usual_table(album, results),

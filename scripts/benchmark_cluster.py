@@ -29,13 +29,17 @@ import numpy as np
 import pyarrow as pa
 from benchmark_scale import SEED, drawn, found_share, maps_like
 
-from dedup import files, index
-from dedup.cluster import engine, scan, tables, work
-from dedup.runners import Machine
-from dedup.types import NOTHING_DECIDED, File, Indices, Settings, Vectors
-from dedup.weights import shipped
+from dedup import index
+from dedup.cluster import ray_runner, scan, tables, tasks
+from dedup.files.walk import walk
+from dedup.models.weights import weights_spec
+from dedup.types.arrays import Indices, Vectors
+from dedup.types.groups import NOTHING_DECIDED
+from dedup.types.photo import File
+from dedup.types.settings import Settings
+from dedup.workers import Runtime
 
-MACHINE = Machine(1, lambda stage, done, of: None, time.time)
+MACHINE = Runtime(1, lambda stage, done, of: None, time.time)
 SHARD = 4096
 MOVED = ("cell-vectors", "candidates", "wanted", "cell-maps")
 TASKS = ("spread", "find", "send_maps", "judge")
@@ -43,17 +47,17 @@ TASKS = ("spread", "find", "send_maps", "judge")
 
 def encoding(photos: str, workers: int) -> float:
     """Return files a second, once every process has loaded what it needs."""
-    found = [f for f in files.walk([photos]) if isinstance(f, File)]
-    slices = list(scan.slices_of(found, shipped(), scan.Sizes(slice=128)))
-    with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
-        job = work.Job(at, at, Settings(), NOTHING_DECIDED, "cpu")
-        describe = partial(on_one_core, at, partial(work.describe, job))
+    found = [f for f in walk([photos]) if isinstance(f, File)]
+    slices = list(scan.slices_of(found, weights_spec(), scan.Sizes(slice=128)))
+    with tempfile.TemporaryDirectory() as at, ray_runner.cluster(None, workers=workers):
+        job = tasks.Job(at, at, Settings(), NOTHING_DECIDED, "cpu")
+        describe = partial(on_one_core, at, partial(tasks.describe, job))
         warming = 3 * workers
-        list(engine.run(describe, slices[:warming]))
+        list(ray_runner.run(describe, slices[:warming]))
         if len(list(Path(at).glob("core *"))) != workers:
             sys.exit(f"{workers} workers did not find a core each")
         begun = time.perf_counter()
-        list(engine.run(describe, slices[warming:]))
+        list(ray_runner.run(describe, slices[warming:]))
         return sum(len(s.files) for s in slices[warming:]) / (time.perf_counter() - begun)
 
 
@@ -101,13 +105,13 @@ def matching(count: int, workers: int, min_similarity: float) -> str:
     core_s: Counter[str] = Counter()
 
     def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        for item, (result, seconds, peak) in engine.run(partial(with_costs, fn), items):
+        for item, (result, seconds, peak) in ray_runner.run(partial(with_costs, fn), items):
             peaks.append(peak)
             core_s[fn.func.__name__] += seconds  # type: ignore[attr-defined]
             yield item, result
 
-    with tempfile.TemporaryDirectory() as at, engine.cluster(None, workers=workers):
-        job = work.Job(at, f"{at}/run", Settings(min_similarity=min_similarity), NOTHING_DECIDED, "cpu")
+    with tempfile.TemporaryDirectory() as at, ray_runner.cluster(None, workers=workers):
+        job = tasks.Job(at, f"{at}/run", Settings(min_similarity=min_similarity), NOTHING_DECIDED, "cpu")
         shards = write_photos(at, vectors, originals, scene, rng)
         begun = time.perf_counter()
         cells = scan.compare(job, shards, count, scan.Sizes(bundle=4), scan.Stages(run, MACHINE))

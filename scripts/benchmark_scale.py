@@ -28,14 +28,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import index, matching
-from dedup.encode import CHANNELS, DIMS, GRID
-from dedup.read import Reading
-from dedup.runners import Machine
-from dedup.store import Run, Store
-from dedup.types import File, Indices, Maps, Picture, Settings, Vectors
+from dedup import index
+from dedup.models.encoder import CHANNELS, DIMS, GRID
+from dedup.models.weights import weights_spec
+from dedup.pipeline import match
+from dedup.store.store import Store
+from dedup.types.arrays import Indices, Maps, Vectors
+from dedup.types.photo import File, Picture, Reading
+from dedup.types.report import Run
+from dedup.types.settings import Settings
 from dedup.version import decoders
-from dedup.weights import shipped
+from dedup.workers import Runtime
 
 SEED = 20261124
 LOOKED_UP = 1000
@@ -75,7 +78,9 @@ def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x
 
 
-def found_share(vectors: index.Held, original: Indices, copy: Indices, found: NDArray[np.bool_], k: int) -> float:
+def found_share(
+    vectors: index.VectorSource, original: Indices, copy: Indices, found: NDArray[np.bool_], k: int
+) -> float:
     """Return the share of copies among the k exact neighbours that were found (C,), of some that are looked up."""
     some = slice(None, None, max(1, len(copy) // LOOKED_UP))
     asked, near = index.nearest(vectors, vectors[copy[some]], k=k + 1)
@@ -100,7 +105,7 @@ def search(file: str, count: int) -> str:
     seconds, peak = time.perf_counter() - started, peak_mb()
     started = time.perf_counter()
     new = np.arange(0, count, 100)
-    index.grown(vectors, near, new, k=settings.neighbours, min_similarity=settings.min_similarity)
+    index.add_to_neighbours(vectors, near, new, k=settings.neighbours, min_similarity=settings.min_similarity)
     grown = time.perf_counter() - started
     found = found_share(vectors, original, copy, index.listed(near, original, copy), settings.neighbours)
     return f"| {count:,} | {seconds:.1f} | {peak:,.0f} | {grown:.1f} | {pairs / count:.1f} | {found:.2%} | {said:.2%} |"
@@ -119,7 +124,7 @@ def fill(database: str, count: int) -> None:
     of[copy] = original
     picture = Picture(np.zeros((1, 1, 3), np.uint8), 4000, 3000, "JPEG", "2026-01-01T00:00:00", "Camera")
     with Store(database, scanning=True) as store:
-        store.begin(files_of(range(count)), weights=shipped().name, reader=decoders())
+        store.begin(files_of(range(count)), weights=weights_spec().name, reader=decoders())
         for start in range(0, count, SHARD):
             numbers = range(start, min(start + SHARD, count))
             maps = maps_like(of[numbers], scene[numbers], rng)
@@ -131,8 +136,8 @@ def maps_like(originals: Indices, scenes: Indices, rng: np.random.Generator) -> 
     """Return the maps (M, S, C) of versions of these photos: alike for one scene, nearly the same for one photo."""
     own = np.stack([_field(0, n) for n in originals.tolist()])
     shared = {n: IN_COMMON * _field(1, n) for n in np.unique(scenes).tolist()}
-    together = (own + np.stack([shared[n] for n in scenes.tolist()])) / np.sqrt(1 + IN_COMMON**2)
-    return together.astype(np.int8) + rng.integers(-2, 3, own.shape, np.int8)
+    depth_first_order = (own + np.stack([shared[n] for n in scenes.tolist()])) / np.sqrt(1 + IN_COMMON**2)
+    return depth_first_order.astype(np.int8) + rng.integers(-2, 3, own.shape, np.int8)
 
 
 def _field(kind: int, number: int) -> NDArray[np.float32]:
@@ -148,10 +153,10 @@ def compare(database: str, count: int) -> str:
         ends[stage] = time.perf_counter() - began, peak_mb()
 
     with Store(database, scanning=True) as store:
-        store.begin(files_of(range(count)), weights=shipped().name, reader=decoders())
+        store.begin(files_of(range(count)), weights=weights_spec().name, reader=decoders())
         progress("listing", 1, 1)
-        weights, settings = shipped().load(), Settings(confirm=False)
-        found = matching.compare(store, weights, settings, Machine(CORES, progress, time.time))
+        weights, settings = weights_spec().load(), Settings(verify=False)
+        found = match.compare(store, weights, settings, Runtime(CORES, progress, time.time))
         run = Run(0, 1, ("/photos",), settings, weights.name, found.recall, found.photos.photos.contents())
         store.finish(run, found.verdicts, found.photos.ids)
         progress("grouping", 1, 1)

@@ -257,11 +257,11 @@ def installed(module: str) -> bool:
 
 def stages(folder: Path, work: Path, *, workers: int) -> dict[str, float]:
     """Return the seconds between the progress reports of a first scan, by stage."""
-    from dedup.pipeline import find_duplicates
-    from dedup.runners import Machine
-    from dedup.store import Store
-    from dedup.types import Settings
-    from dedup.weights import shipped
+    from dedup.models.weights import weights_spec
+    from dedup.pipeline.scan import find_duplicates
+    from dedup.store.store import Store
+    from dedup.types.settings import Settings
+    from dedup.workers import Runtime
 
     spent: dict[str, float] = defaultdict(float)
     last = time.perf_counter()
@@ -272,12 +272,12 @@ def stages(folder: Path, work: Path, *, workers: int) -> dict[str, float]:
         spent[stage] += now - last
         last = now
 
-    weights = shipped()
+    weights = weights_spec()
     weights.load()
     spent["start-up"], last = time.perf_counter() - last, time.perf_counter()
-    machine = Machine(workers, progress, time.time)
+    runtime = Runtime(workers, progress, time.time)
     with Store(str(work / "stages.db"), scanning=True) as store:
-        find_duplicates([str(folder)], exclude=(), store=store, weights=weights, settings=Settings(), machine=machine)
+        find_duplicates([str(folder)], exclude=(), store=store, weights=weights, settings=Settings(), runtime=runtime)
     progress("the rest", 1, 1)
     return dict(spent)
 

@@ -19,8 +19,8 @@ sys.path.append(str(ROOT / "tests"))
 from album import scene  # noqa: E402
 from reproduce_seed import ROWS, SEED, SIDE, accuracy, draw_pairs, explain, train  # noqa: E402
 
-from dedup.cli import main  # noqa: E402
-from dedup.demo import SCENES, draw  # noqa: E402
+from dedup.cli.demo_album import SCENES, draw  # noqa: E402
+from dedup.cli.main import main  # noqa: E402
 
 PICTURES, HELD, PASSES = 600, 120, 40
 

@@ -25,9 +25,10 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from dedup.read import Reading, Task, read_photo
-from dedup.runners import Failure, run
-from dedup.types import SIDE, File
+from dedup.images.read import Task, read_photo
+from dedup.types.arrays import SIDE
+from dedup.types.photo import File, Reading
+from dedup.workers import Failure, run
 
 LIMIT_S = 20.0
 MOST_MB = 1500  # of a worker, interpreter and decoders (about 120) included

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from dedup import places
-from dedup.cli import main
+from dedup.cli.main import main
+from dedup.files import user_dirs
 from dedup.version import __version__
 
 
@@ -34,8 +34,8 @@ def page() -> str:
             switches, about = option.get_help_record(click.Context(command, info_name=name, parent=ctx)) or ("", "")
             lines += [".TP", f".B {roff(switches)}", roff(about)]
         lines += [".PP", *text(command.epilog or "")]
-    whole = "\n".join(lines).replace(roff(places.database()), "dedup.db in the user's data folder")
-    return whole.replace(roff(places.config()), "config.toml in the user's settings folder") + "\n"
+    whole = "\n".join(lines).replace(roff(user_dirs.database()), "dedup.db in the user's data folder")
+    return whole.replace(roff(user_dirs.config()), "config.toml in the user's settings folder") + "\n"
 
 
 def commands() -> list[tuple[str, click.Command]]:

@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dedup.decode import decode
-from dedup.encode import encode, unit
 from dedup.errors import UnreadablePhoto
-from dedup.types import SIDE as OUR_SIDE
-from dedup.types import Candidates
-from dedup.verify import verify
-from dedup.weights import load_shipped
+from dedup.images.decode import decode
+from dedup.models.encoder import encode, unit
+from dedup.models.pair_head import score_pairs
+from dedup.models.weights import load_weights
+from dedup.types.arrays import SIDE as OUR_SIDE
+from dedup.types.pairs import Candidates
 
 SEED = 34041
 SIDE = 128  # pixels
@@ -226,14 +226,14 @@ def our_head(pairs: Pairs) -> tuple[int, float]:
 
     Nothing is trained: a pair is called a copy where the shipped probability is above one half.
     """
-    weights = load_shipped()
+    weights = load_weights()
     size = (OUR_SIDE, OUR_SIDE)
     pictures = [cv2.resize(p, size, interpolation=cv2.INTER_LINEAR) for p in (*pairs.left, *pairs.right)]
     vectors, maps = encode(weights.encoder, pictures)
     P, unit_vectors = len(pairs.same), unit(vectors)
     similarity = (unit_vectors[:P] * unit_vectors[P:]).sum(1)
     candidates = Candidates(np.arange(P), np.arange(P, 2 * P), similarity)
-    scores = verify(candidates, lambda photos: maps[photos], weights.head, weights.calibration)
+    scores = score_pairs(candidates, lambda photos: maps[photos], weights.head, weights.calibration)
     return count_parameters(weights.encoder, weights.head), float(((scores.copy > 0.5) == (pairs.same > 0.5)).mean())
 
 

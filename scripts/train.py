@@ -44,11 +44,24 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from dedup.align import residuals
-from dedup.confirm import ResidualHead
-from dedup.decide import LEAST, WORTH_A_LOOK, deserving, figures
-from dedup.encode import BATCH, DIMS, Encoder, encode, one_thread, unit
-from dedup.runners import in_threads
+from dedup.geometry.registration import residuals
+from dedup.grouping.relations import GATE_LOWER_BOUND, VERIFY_THRESHOLD, figures, needs_verification
+from dedup.models.encoder import BATCH, DIMS, Encoder, encode, one_thread, unit
+from dedup.models.pair_head import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits, prefiltered
+from dedup.models.residual_head import ResidualHead
+from dedup.models.weights import FILE, Weights, device_of, version
+from dedup.training.aligned_pairs import (
+    DRAWN,
+    AlignedPairs,
+    Drawer,
+    collection,
+    encoded,
+    joined,
+    looks_of,
+    neighbours_of,
+    proposed,
+    turned,
+)
 from dedup.training.data import (
     PLAIN,
     SPLITS,
@@ -62,23 +75,11 @@ from dedup.training.data import (
     load,
     lookalikes,
 )
-from dedup.training.looks import (
-    DRAWN,
-    AlignedPairs,
-    Drawer,
-    collection,
-    encoded,
-    joined,
-    looks_of,
-    neighbours_of,
-    proposed,
-    turned,
-)
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
-from dedup.types import SIDE, Line, Scores
-from dedup.verify import COPY, SIMILAR, UNRELATED, Calibration, PairHead, glanced, pair_logits
-from dedup.weights import FILE, Weights, device_of, version
+from dedup.types.arrays import SIDE
+from dedup.types.pairs import Gate, Scores
+from dedup.workers import in_threads
 
 SEED = 20261123
 GLANCE_KEEPS = 0.998  # of the copies that deserve a second look
@@ -329,11 +330,13 @@ def look_pairs(
         loader = DataLoader(drawer, sampler=some, batch_size=None, num_workers=CORES, multiprocessing_context="spawn")
         drawn = iter(loader)
         for kept, numbers in missing.items():
-            looks = joined(list(islice(drawn, len(numbers))))
+            verified = joined(list(islice(drawn, len(numbers))))
             unfinished = folder / "unfinished.npz"
-            np.savez(unfinished, **asdict(looks))
+            np.savez(unfinished, **asdict(verified))
             unfinished.replace(kept)
-            print(f"drew {numbers.stop} of {draws} to {split}: {np.bincount(looks.classes, minlength=3)}", flush=True)
+            print(
+                f"drew {numbers.stop} of {draws} to {split}: {np.bincount(verified.classes, minlength=3)}", flush=True
+            )
     parts = []
     for kept in shards:
         with np.load(kept) as arrays:
@@ -343,10 +346,10 @@ def look_pairs(
     return joined(parts)
 
 
-def look_batch(looks: AlignedPairs) -> tuple[torch.Tensor, ...]:
+def look_batch(verified: AlignedPairs) -> tuple[torch.Tensor, ...]:
     """Return what the second look takes: planes, covered, evidence, logits, cosines."""
-    pairs = zip(looks.first, looks.second, looks.covered, strict=True)
-    columns = (looks.covered, looks.evidence, looks.logits, looks.similarity)
+    pairs = zip(verified.first, verified.second, verified.covered, strict=True)
+    columns = (verified.covered, verified.evidence, verified.logits, verified.similarity)
     planes = np.stack([residuals(np.ascontiguousarray(a), np.ascontiguousarray(b), c) for a, b, c in pairs])
     return tuple(torch.from_numpy(np.ascontiguousarray(column)) for column in (planes, *columns))
 
@@ -368,8 +371,8 @@ def train_second(
     batches = in_threads(drawn, range(steps), begin=one_thread, threads=CORES)
 
     def loss_of(net: ResidualHead) -> torch.Tensor:
-        *looks, classes = (x.to(device) for x in next(batches))
-        return F.cross_entropy(net(*looks), classes)
+        *verified, classes = (x.to(device) for x in next(batches))
+        return F.cross_entropy(net(*verified), classes)
 
     def figures_of(net: ResidualHead) -> dict[str, float]:
         return judged_figures(second_logits(net, choose, device=device), choose.classes)
@@ -379,9 +382,9 @@ def train_second(
 
 
 @torch.inference_mode()
-def second_logits(net: ResidualHead, looks: AlignedPairs, *, device: str = "cpu") -> NDArray[np.float32]:
+def second_logits(net: ResidualHead, verified: AlignedPairs, *, device: str = "cpu") -> NDArray[np.float32]:
     """Return logits (P, 3) of pairs on their canvases."""
-    parts = (looks.rows(slice(start, start + 64)) for start in range(0, len(looks.classes), 64))
+    parts = (verified.rows(slice(start, start + 64)) for start in range(0, len(verified.classes), 64))
     batches = in_threads(look_batch, parts, begin=one_thread, threads=CORES)
     return np.concatenate([net(*(x.to(device) for x in batch)).cpu().numpy() for batch in batches])
 
@@ -402,9 +405,9 @@ class Tried:
     odds: NDArray[np.float32]
     classes: NDArray[np.int64]
 
-    def worth(self, line: Line) -> "Tried":
+    def worth(self, line: Gate) -> "Tried":
         """Return those that the line finds worth it."""
-        rows = deserving(self.copy, self.similar, self.similarity, line)
+        rows = needs_verification(self.copy, self.similar, self.similarity, line)
         return Tried(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
@@ -420,7 +423,7 @@ def tried_out(
     parts = []
     for some in looks_of(pictures, photos, corpus, unsure, weights, worth):
         copy, similar = weights.calibration.probabilities(some.logits)
-        odds = copy_odds(second_logits(weights.second, some))
+        odds = copy_odds(second_logits(weights.residual_head, some))
         parts.append(Tried(copy, similar, some.similarity, odds, some.classes))
         print(f"{split}: {sum(len(part.odds) for part in parts)} pairs were looked at twice", flush=True)
     if not parts:
@@ -429,22 +432,22 @@ def tried_out(
     return Tried(*(np.concatenate(list(column)) for column in columns))
 
 
-def fitted_line(tried: Tried) -> Line:
+def fitted_line(tried: Tried) -> Gate:
     """Return the line that tells copies which the second look finds from pairs that are none."""
     found = (tried.classes == COPY) & (tried.odds > 0)
     counted = found | (tried.classes != COPY)
     said = tried.copy, tried.similar, tried.similarity
     line = network_of(figures(*said)[counted], found[counted])
-    worth = deserving(*said, line)
+    worth = needs_verification(*said, line)
     print(
-        f"line at {WORTH_A_LOOK}: {worth[found].mean():.4f} of {int(found.sum())} copies, "
+        f"line at {VERIFY_THRESHOLD}: {worth[found].mean():.4f} of {int(found.sum())} copies, "
         f"{int((worth & ~found & counted).sum())} other pairs of {int((~found & counted).sum())}",
         flush=True,
     )
     return line
 
 
-def network_of(x: NDArray[np.float64], wanted: NDArray[np.bool_], *, hidden: int = 8, steps: int = 1500) -> Line:
+def network_of(x: NDArray[np.float64], wanted: NDArray[np.bool_], *, hidden: int = 8, steps: int = 1500) -> Gate:
     """Return the network over figures x (P, F) that tells which pairs are wanted."""
     mean, spread = x.mean(0), x.std(0)
     inputs, y = torch.from_numpy((x - mean) / spread).float(), torch.from_numpy(wanted).float()
@@ -459,7 +462,7 @@ def network_of(x: NDArray[np.float64], wanted: NDArray[np.bool_], *, hidden: int
     weight = inner.weight.detach().double().numpy().T / spread[:, None]  # (F, H), of figures as they come
     bias = inner.bias.detach().double().numpy() - mean @ weight
     last = [*outer.weight.detach()[0].tolist(), *outer.bias.tolist()]
-    return Line(tuple(tuple(row) for row in np.round([*weight, bias], 6).tolist()), tuple(round(v, 6) for v in last))
+    return Gate(tuple(tuple(row) for row in np.round([*weight, bias], 6).tolist()), tuple(round(v, 6) for v in last))
 
 
 # Where the head is worth its time
@@ -478,11 +481,11 @@ def glances(
         pair_logits(weights.head, maps[pairs.left], maps[pairs.right], pairs.similarity)
     )
     copies = photos[pairs.left] == photos[pairs.right]
-    seen = glanced(maps, np.stack([pairs.left, pairs.right]), pairs.similarity)
-    return seen, copies, copies & deserving(*said, pairs.similarity, weights.line)
+    seen = prefiltered(maps, np.stack([pairs.left, pairs.right]), pairs.similarity)
+    return seen, copies, copies & needs_verification(*said, pairs.similarity, weights.gate)
 
 
-def fitted_glance(corpus: Corpus, unsure: set[tuple[int, int]], weights: Weights) -> Line:
+def fitted_glance(corpus: Corpus, unsure: set[tuple[int, int]], weights: Weights) -> Gate:
     """Return the line by which a glance leaves out pairs; it keeps GLANCE_KEEPS of the copies worth a second look."""
     seen, copies, wanted = glances(corpus, "choose", unsure, weights)
     counted = wanted | ~copies
@@ -591,7 +594,7 @@ def folded(encoder: Encoder) -> Encoder:
 def export(encoder: Encoder, weights: Weights, corpus: Corpus, output: Path) -> None:
     """Write the tensors and their card. encoder: before its norms were folded."""
     tensors = {}
-    for prefix, module in (("encoder.", encoder), ("head.", weights.head), ("second.", weights.second)):
+    for prefix, module in (("encoder.", encoder), ("head.", weights.head), ("second.", weights.residual_head)):
         for name, tensor in module.state_dict().items():
             half = prefix == "encoder." and tensor.ndim > 1
             tensors[prefix + name] = (tensor.half() if half else tensor).contiguous()
@@ -601,9 +604,9 @@ def export(encoder: Encoder, weights: Weights, corpus: Corpus, output: Path) -> 
         "sha256": digest,
         "bytes": len(data),
         "calibration": asdict(weights.calibration),
-        "second_calibration": asdict(weights.second_calibration),
-        "glance": asdict(weights.glance),
-        "line": asdict(weights.line),
+        "second_calibration": asdict(weights.residual_calibration),
+        "glance": asdict(weights.prefilter),
+        "line": asdict(weights.gate),
         "seed": SEED,
         "golden": golden(weights),
         "photos": {pool: corpus.pools.count(pool) for pool in sorted(set(corpus.pools))},
@@ -662,18 +665,22 @@ def main() -> None:
     train, choose = (PairSampler(corpus, described[s], unsure, neighbours=40) for s in ("train", "choose"))
     head = train_head(train, choose, a.work, steps=a.head_steps, batch=2 * a.batch, device=device)
     calibration = calibrated(head, described["calibrate"], corpus, unsure)
-    none = Line((), ())
+    none = Gate((), ())
     weights = Weights("", folded(encoder), head, calibration, ResidualHead(), calibration, none, none)
-    looks = {s: look_pairs(corpus, s, unsure, weights, a.work, draws=a.draws // n) for s, n in LOOK_SHARES.items()}
-    second = train_second(looks["train"], looks["choose"], a.work, steps=a.second_steps, batch=a.batch, device=device)
-    weights = replace(weights, second=second)
-    tried = tried_out(corpus, "choose", unsure, weights, lambda scores: scores.copy >= LEAST)
+    verified = {s: look_pairs(corpus, s, unsure, weights, a.work, draws=a.draws // n) for s, n in LOOK_SHARES.items()}
+    second = train_second(
+        verified["train"], verified["choose"], a.work, steps=a.second_steps, batch=a.batch, device=device
+    )
+    weights = replace(weights, residual_head=second)
+    tried = tried_out(corpus, "choose", unsure, weights, lambda scores: scores.copy >= GATE_LOWER_BOUND)
     weights = replace(weights, line=fitted_line(tried))
-    weights = replace(weights, glance=fitted_glance(corpus, unsure, weights))
-    line = weights.line
-    apart = tried_out(corpus, "calibrate", unsure, weights, lambda s: deserving(s.copy, s.similar, s.similarity, line))
+    weights = replace(weights, prefilter=fitted_glance(corpus, unsure, weights))
+    line = weights.gate
+    apart = tried_out(
+        corpus, "calibrate", unsure, weights, lambda s: needs_verification(s.copy, s.similar, s.similarity, line)
+    )
     curve = second_curve([tried.worth(line), apart])
-    export(encoder, replace(weights, second_calibration=curve), corpus, a.output)
+    export(encoder, replace(weights, residual_calibration=curve), corpus, a.output)
 
 
 if __name__ == "__main__":

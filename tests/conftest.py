@@ -6,10 +6,10 @@ import torch
 from album import make_album
 from click.testing import CliRunner, Result
 
-from dedup.cli import main
-from dedup.weights import Shipped, Weights, shipped
+from dedup.cli.main import main
+from dedup.models.weights import Weights, WeightsSpec, weights_spec
 
-SHIPPED = shipped()
+SHIPPED = weights_spec()
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -35,7 +35,7 @@ def weights() -> Weights:
 
 
 @pytest.fixture
-def shipped_weights() -> Shipped:
+def shipped_weights() -> WeightsSpec:
     return SHIPPED
 
 

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import astuple
 
-from dedup.columns import PhotoColumns, photo_columns
-from dedup.types import Indices, Photo
+from dedup.types.arrays import Indices
+from dedup.types.photo import Photo
+from dedup.types.photo_table import PhotoColumns, photo_columns
 
 
 def columns_of(photos: Sequence[Photo]) -> tuple[PhotoColumns, Indices]:

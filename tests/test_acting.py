@@ -172,7 +172,7 @@ def test_quarantine_inside_the_scanned_folder_and_deletion_by_accident_are_refus
 
 
 def test_apply_and_undo_wait_for_no_scan(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
-    from dedup.store import Store
+    from dedup.store.store import Store
 
     dedup("scan", photos, "-q")
     with Store(str(tmp_path / "test.db"), scanning=True):
@@ -214,7 +214,7 @@ def test_marks_survive_renaming_and_forgetting_and_a_fourth_photo_is_compared(
     scene(1, (64, 48)).save(photos / "fourth.png", compress_level=3)
     dedup("scan", photos, "-q")
     assert "fourth" in dedup("export").stdout
-    assert "1 decision taken back" in dedup("mark", "undecided", photos / "renamed.png").stdout
+    assert "1 decision taken back" in dedup("mark", "clear", photos / "renamed.png").stdout
     dedup("scan", photos, "-q")
     assert "renamed" in dedup("export").stdout
     dedup("mark", "--from", tmp_path / "d.csv")
@@ -228,8 +228,8 @@ def test_marks_survive_renaming_and_forgetting_and_a_fourth_photo_is_compared(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "say not-duplicate, keep or undecided"),
-        (["keep", "a.jpg", "--from", "d.csv"], "say not-duplicate, keep or undecided"),
+        ([], "say not-duplicate, keep or clear"),
+        (["keep", "a.jpg", "--from", "d.csv"], "say not-duplicate, keep or clear"),
         (["keep"], "which photos?"),
         (["keep", "--group", "9"], "there is no group 9; 'dedup export groups' has 1"),
         (["keep", "nowhere.jpg"], "nowhere.jpg: not a photo of the last scan"),

@@ -16,17 +16,19 @@ from typing import BinaryIO
 
 import pytest
 
-from dedup import disk, trash
-from dedup.actions import Outcome, apply, undo
+from dedup.actions import file_ops, trash
+from dedup.actions.apply import Outcome, apply, undo
+from dedup.actions.journal import Journal, last_run, new_run, read
 from dedup.errors import ActionFailed, BadUsage, DedupError
-from dedup.journal import Journal, last_run, new_run, read
-from dedup.types import File, Part, Relation, Step
+from dedup.types.pairs import Relation
+from dedup.types.photo import File
+from dedup.types.plan import Removal, RemovalStep
 
 LATER = 4_000_000_000 * 10**9  # the scan began long after all files were written: nothing is young
 
 
 def seen(path: Path) -> File:
-    file = disk.seen(str(path))
+    file = file_ops.seen(str(path))
     assert file is not None
     return file
 
@@ -35,10 +37,10 @@ def digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
-def step(keeper: Path, *files: Path, relation: Relation = Relation.EXACT, root: Path | None = None) -> Step:
-    photo = Part(seen(files[0]), digest(files[0]), seen(keeper), digest(keeper))
-    rest = tuple(Part(seen(f), "", None, "") for f in files[1:])
-    return Step((photo, *rest), str(root or files[0].parent), relation, 1.0, "")
+def step(keeper: Path, *files: Path, relation: Relation = Relation.EXACT, root: Path | None = None) -> RemovalStep:
+    photo = Removal(seen(files[0]), digest(files[0]), seen(keeper), digest(keeper))
+    rest = tuple(Removal(seen(f), "", None, "") for f in files[1:])
+    return RemovalStep((photo, *rest), str(root or files[0].parent), relation, 1.0, "")
 
 
 def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -60,7 +62,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def steps_of(p: Path) -> list[Step]:
+def steps_of(p: Path) -> list[RemovalStep]:
     return [
         step(p / "a.jpg", p / "sub/a.jpg", p / "sub/a.xmp", root=p),
         step(p / "a.jpg", p / "a2.jpg"),
@@ -69,7 +71,7 @@ def steps_of(p: Path) -> list[Step]:
 
 
 def act(
-    steps: list[Step], to: object, runs: Path, *, scanned_ns: int = LATER, protect: tuple[str, ...] = ()
+    steps: list[RemovalStep], to: object, runs: Path, *, scanned_ns: int = LATER, protect: tuple[str, ...] = ()
 ) -> list[Outcome]:
     run = new_run(str(runs), 0)
     with Journal(str(runs / f"{run}.jsonl")) as lines:
@@ -112,14 +114,14 @@ def unsupported(*about: object) -> int:
 @pytest.mark.parametrize("libc", [None, SimpleNamespace(), SimpleNamespace(renameat2=unsupported)])
 def test_rename_is_never_over_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, libc: object) -> None:
     if libc is not None:  # another system, or a filesystem that cannot do both at once
-        monkeypatch.setattr(disk.ctypes, "CDLL", lambda *about, **more: libc)
+        monkeypatch.setattr(file_ops.ctypes, "CDLL", lambda *about, **more: libc)
     one, other, free = (tmp_path / name for name in ("one", "other", "free"))
     one.write_bytes(b"1")
     other.write_bytes(b"2")
     with pytest.raises(FileExistsError):
-        disk.rename(str(one), str(other))
+        file_ops.rename(str(one), str(other))
     assert tree(tmp_path).keys() == {"one", "other"}
-    disk.rename(str(one), str(free))
+    file_ops.rename(str(one), str(free))
     assert (free.read_bytes(), other.read_bytes(), one.exists()) == (b"1", b"2", False)
 
 
@@ -278,7 +280,7 @@ def test_move_to_another_filesystem_and_back(photos: Path, runs: Path, home: Pat
 
 def test_copy_of_other_bytes_than_were_scanned_is_not_left_behind(photos: Path) -> None:
     with pytest.raises(ActionFailed, match="its copy differs from what was scanned"):
-        disk.copy(str(photos / "a.jpg"), str(photos / "copy.jpg"), sha=digest(photos / "b.jpg"))
+        file_ops.copy(str(photos / "a.jpg"), str(photos / "copy.jpg"), sha=digest(photos / "b.jpg"))
     assert not (photos / "copy.jpg").exists()
 
 
@@ -289,7 +291,7 @@ def test_file_that_somebody_writes_to_while_it_moves_to_another_filesystem_stays
         writer.write(reader.read())
         (photos / "a2.jpg").write_bytes(b"A" * 999 + b"and more")
 
-    monkeypatch.setattr(disk.shutil, "copyfileobj", copied)
+    monkeypatch.setattr(file_ops.shutil, "copyfileobj", copied)
     (words,) = failures(act(steps_of(photos)[1:2], small_disk / "Away", runs))
     assert "changed while it was copied; it was left alone" in words
     assert (photos / "a2.jpg").read_bytes().endswith(b"and more")
@@ -401,8 +403,8 @@ def test_trash_that_undo_does_not_know_is_refused(
 
 CHILD = """
 import os, pickle, signal, sys
-from dedup.actions import apply
-from dedup.journal import Journal
+from dedup.actions.apply import apply
+from dedup.actions.journal import Journal
 steps, to, journal, after = pickle.load(sys.stdin.buffer)
 left = after
 def count(frame, event, arg):
@@ -422,7 +424,7 @@ print(after - left)
 
 
 def killed(
-    steps: list[Step], to: str, journal: Path, after: int, data_home: Path
+    steps: list[RemovalStep], to: str, journal: Path, after: int, data_home: Path
 ) -> subprocess.CompletedProcess[bytes]:
     data = pickle.dumps((steps, to, str(journal), after))
     about = os.environ | {"XDG_DATA_HOME": str(data_home)}

@@ -15,9 +15,9 @@ from PIL import Image
 
 import dedup as library
 from dedup import api
-from dedup.encode import encode
 from dedup.errors import BadUsage, DedupError, UnreadablePhoto
-from dedup.weights import Weights
+from dedup.models.encoder import encode
+from dedup.models.weights import Weights
 
 Dedup = Callable[..., Result]
 

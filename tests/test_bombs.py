@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dedup.read import Reading, Rejected, Task, read_photo
-from dedup.runners import Failure, run
-from dedup.types import File
+from dedup.images.read import Task, read_photo
+from dedup.types.photo import File, Reading, Rejected
+from dedup.workers import Failure, run
 
 MOST_MB = 600  # of a whole worker
 

@@ -15,8 +15,8 @@ from album import scene
 from click.testing import Result
 from serving import serving
 
-from dedup.store import Store
-from dedup.types import Decisions
+from dedup.store.store import Store
+from dedup.types.groups import Decisions
 
 pytestmark = pytest.mark.browser
 playwright = pytest.importorskip("playwright.sync_api")

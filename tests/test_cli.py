@@ -11,8 +11,8 @@ import pytest
 from album import scene
 from click.testing import Result
 
-from dedup.cli import main
-from dedup.words import human_bytes, human_time, printable
+from dedup.cli.main import main
+from dedup.report.text import human_bytes, human_time, printable
 
 Dedup = Callable[..., Result]
 
@@ -31,7 +31,7 @@ def error_of(result: Result) -> str:
 
 def test_help_loads_neither_torch_nor_faiss_nor_pillow() -> None:
     heavy = {"torch", "faiss", "PIL", "numpy", "sqlite3", "jinja2", "starlette", "uvicorn", "dedup.review"}
-    code = f"import sys, dedup, dedup.cli; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, dedup, dedup.cli.main; print(sorted({heavy} & set(sys.modules)))"
     assert process("-c", code).stdout.strip() == "[]"
     done = process("-X", "importtime", "-m", "dedup", "--help")
     assert done.returncode == 0
@@ -43,7 +43,7 @@ def test_what_is_known_is_told_without_the_networks(album: Path, tmp_path: Path)
     db = ["--db", str(tmp_path / "a.db")]
     code = """if True:
         import sys, time
-        from dedup.cli import main
+        from dedup.cli.main import main
         clock, time.time = time.time, lambda: clock() + 60  # the files are no longer too young
         try:
             main(sys.argv[1:])
@@ -67,7 +67,9 @@ def test_files_are_read_before_torch_is_loaded() -> None:
 
 
 def test_review_without_its_extra_says_what_to_install() -> None:
-    done = process("-c", "import sys; sys.modules['starlette'] = None; from dedup.cli import main; main(['review'])")
+    done = process(
+        "-c", "import sys; sys.modules['starlette'] = None; from dedup.cli.main import main; main(['review'])"
+    )
     assert (done.returncode, done.stderr) == (2, "Error: dedup review needs starlette: pip install 'dedup[review]'\n")
 
 
@@ -139,11 +141,11 @@ def test_file_instead_of_a_folder_is_one_line(dedup: Dedup, album: Path) -> None
 
 def test_object_store_without_its_engine_is_one_line(dedup: Dedup) -> None:
     said = error_of(dedup("scan", "s3://bucket/photos", code=2))
-    assert said.startswith("Error: s3://bucket/photos: an object store is scanned with --engine ray and --store")
+    assert said.startswith("Error: s3://bucket/photos: an object store is scanned with --engine ray and --work-dir")
 
 
 def test_quick_scan_without_a_second_look_is_refused(dedup: Dedup, album: Path) -> None:
-    assert "--quick needs the second look" in error_of(dedup("scan", album, "--quick", "--no-confirm", code=2))
+    assert "--quick needs verification" in error_of(dedup("scan", album, "--quick", "--no-verify", code=2))
     assert "3 groups" in dedup("scan", album, "--quick").stdout
 
 
@@ -193,7 +195,7 @@ def test_full_disk_is_one_line_and_the_next_scan_goes_on(dedup: Dedup, album: Pa
 
 
 def test_two_scans_of_one_database_are_refused_with_exit_code_4(dedup: Dedup, album: Path, tmp_path: Path) -> None:
-    from dedup.store import Store
+    from dedup.store.store import Store
 
     with Store(str(tmp_path / "test.db"), scanning=True):
         assert "another run is using this database" in error_of(dedup("scan", album, code=4))
@@ -277,13 +279,13 @@ def test_time_that_is_up_stops_a_scan_and_the_next_goes_on(dedup: Dedup, tmp_pat
     assert "stopped after 1.0 s, as --max-time says" in error_of(result)
     assert not (tmp_path / "g.csv").exists()
     assert dedup("status").stdout.splitlines()[2] == "no finished scan"
-    assert "300 photos" in dedup("scan", tmp_path / "in", "--no-confirm").stdout
+    assert "300 photos" in dedup("scan", tmp_path / "in", "--no-verify").stdout
     for wrong in ("1", "0s", "soon", "-3m"):
         assert "write 90s, 30m or 2h" in dedup("scan", tmp_path / "in", f"--max-time={wrong}", code=2).stderr
 
 
 def test_runs_tell_what_was_new_what_failed_and_what_was_killed(dedup: Dedup, album: Path, tmp_path: Path) -> None:
-    from dedup.store import Store
+    from dedup.store.store import Store
 
     dedup("scan", album)
     with Store(str(tmp_path / "test.db"), scanning=True) as store:
@@ -306,7 +308,7 @@ def test_config_show_says_where_each_value_came_from_and_is_a_config_file(
     assert said["exclude"] == said["max-time"] == "file"
     assert (said["avoid"], said["keep"], said["workers"]) == ("environment", "command line", "default")
     assert tomllib.loads(text)["scan"] | {"workers": 1} == {
-        "output": [], "min-probability": 0.9, "confirm": True, "exclude": ["a*"], "protect": [], "keep": "path,pixels",
+        "output": [], "min-probability": 0.9, "verify": True, "exclude": ["a*"], "protect": [], "keep": "path,pixels",
         "prefer": [], "avoid": ["old"], "quick": False, "workers": 1, "device": "auto", "fail-if-found": False,
             "engine": "local", "max-time": "7200s",
         "quiet": False,
@@ -412,7 +414,7 @@ def test_config_file_that_is_not_there_is_one_line(dedup: Dedup, album: Path, tm
 
 
 def test_words_of_keep_are_checked_and_decide(dedup: Dedup, album: Path, tmp_path: Path) -> None:
-    from dedup.types import KEEP
+    from dedup.types.settings import KEEP
 
     assert "'biggest' is none of them" in error_of(dedup("scan", album, "--keep", "pixels,biggest", code=2))
     assert ",".join(KEEP) in "".join(dedup("scan", "--help").stdout.split()).replace("-", "")

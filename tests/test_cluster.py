@@ -22,22 +22,23 @@ import pytest
 from album import scene
 from click.testing import Result
 
-from dedup import report
-from dedup.encode import unit
-from dedup.pipeline import find_duplicates as find_here
-from dedup.recall import Report
-from dedup.runners import Machine
-from dedup.store import Store
-from dedup.types import File, Settings
-from dedup.weights import Shipped
+from dedup.models.encoder import unit
+from dedup.models.weights import WeightsSpec
+from dedup.pipeline.scan import find_duplicates as find_here
+from dedup.report.tables import group_rows
+from dedup.store.store import Store
+from dedup.types.photo import File
+from dedup.types.report import Report
+from dedup.types.settings import Settings
+from dedup.workers import Runtime
 
 pytest.importorskip("ray")
 pytest.importorskip("pyarrow")
 moto_server = pytest.importorskip("moto.server")
 
-from dedup import objects  # noqa: E402
-from dedup.cluster import engine, scan, tables  # noqa: E402
-from dedup.runners import Failure  # noqa: E402
+from dedup.cluster import ray_runner, scan, tables  # noqa: E402
+from dedup.files import object_store  # noqa: E402
+from dedup.workers import Failure  # noqa: E402
 
 pytestmark = [
     pytest.mark.cluster,
@@ -45,7 +46,7 @@ pytestmark = [
 ]
 
 SMALL = scan.Sizes(slice=2, bundle=2, cell=4, overlap=6, lot=5, batch=3)
-MACHINE = Machine(1, lambda stage, done, of: None, time.time)
+MACHINE = Runtime(1, lambda stage, done, of: None, time.time)
 
 
 def here(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
@@ -56,17 +57,17 @@ def here(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, 
 
 
 def scanned(
-    roots: list[object], at: object, shipped_weights: Shipped, db: Path, run: Any, sizes: scan.Sizes = SMALL
+    roots: list[object], at: object, shipped_weights: WeightsSpec, db: Path, run: Any, sizes: scan.Sizes = SMALL
 ) -> tuple[Report, dict[str, int]]:
     with Store(str(db), scanning=True) as store:
         return scan.find_duplicates(
             [str(r) for r in roots], exclude=(), store=store, at=str(at), weights=shipped_weights, settings=Settings(),
-            machine=MACHINE, run=run, sizes=sizes,
+            runtime=MACHINE, run=run, sizes=sizes,
         )  # fmt: skip
 
 
 def groups(result: Report) -> list[dict[str, Any]]:
-    return list(report.group_rows(result))
+    return list(group_rows(result))
 
 
 def members(result: Report, root: str) -> set[tuple[int, str, str]]:
@@ -77,11 +78,11 @@ def members(result: Report, root: str) -> set[tuple[int, str, str]]:
 
 
 @pytest.fixture
-def alone(album: Path, shipped_weights: Shipped, tmp_path: Path) -> Report:
+def alone(album: Path, shipped_weights: WeightsSpec, tmp_path: Path) -> Report:
     """What one machine finds."""
     with Store(str(tmp_path / "alone.db"), scanning=True) as store:
         return find_here(
-            [str(album)], exclude=(), store=store, weights=shipped_weights, settings=Settings(), machine=MACHINE
+            [str(album)], exclude=(), store=store, weights=shipped_weights, settings=Settings(), runtime=MACHINE
         )  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def alone(album: Path, shipped_weights: Shipped, tmp_path: Path) -> Report:
 def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)  # for functions of this file
-        with engine.cluster(None, workers=2):
+        with ray_runner.cluster(None, workers=2):
             yield
 
 
@@ -104,9 +105,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     urlopen(Request(f"http://127.0.0.1:{port}/photos", method="PUT")).close()
-    objects._root.cache_clear()
+    object_store._root.cache_clear()
     yield "s3://photos"
-    objects._root.cache_clear()
+    object_store._root.cache_clear()
     server.stop()
 
 
@@ -116,7 +117,7 @@ def test_address_where_nothing_listens_is_one_line_at_once(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        words = ("--engine", "ray", "--address", address, "--store", tmp_path / "s")
+        words = ("--engine", "ray", "--address", address, "--work-dir", tmp_path / "s")
         (line,) = dedup("scan", album, *words, code=1).output.splitlines()
     assert line.startswith(f"Error: {address}: no Ray cluster answers there (")
 
@@ -125,7 +126,7 @@ def test_token_that_is_missing_is_one_line(album: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         words = [sys.executable, "-m", "dedup", "scan", str(album), "--engine", "ray", "--address", address]
-        words += ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "a.db")]
+        words += ["--work-dir", str(tmp_path / "store"), "--db", str(tmp_path / "a.db")]
         about = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
         done = subprocess.run(words, env=os.environ | about, capture_output=True, text=True)
     (line,) = done.stderr.splitlines()
@@ -134,7 +135,7 @@ def test_token_that_is_missing_is_one_line(album: Path, tmp_path: Path) -> None:
 
 def test_a_scan_says_nothing_of_ray(album: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "dedup", "scan", str(album), "--engine", "ray", "--workers", "2"]
-    words += ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "a.db")]
+    words += ["--work-dir", str(tmp_path / "store"), "--db", str(tmp_path / "a.db")]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     assert done.stderr == ""
     (line,) = done.stdout.splitlines()
@@ -144,7 +145,7 @@ def test_a_scan_says_nothing_of_ray(album: Path, tmp_path: Path) -> None:
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from dedup.cluster import engine
+from dedup.cluster import ray_runner
 
 def dies_once(mark):
     print("from a task"), print("from a task", file=sys.stderr)
@@ -152,8 +153,8 @@ def dies_once(mark):
         Path(mark).touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
-with engine.cluster(None, workers=1):
-    for _, result in engine.run(dies_once, [sys.argv[1]]):
+with ray_runner.cluster(None, workers=1):
+    for _, result in ray_runner.run(dies_once, [sys.argv[1]]):
         print(result)
 """
 
@@ -166,15 +167,15 @@ def test_a_task_that_is_tried_again_says_nothing(tmp_path: Path) -> None:
 
 GONE = """
 import os, signal, subprocess, sys, time
-from dedup.cluster import engine
+from dedup.cluster import ray_runner
 from dedup.errors import DedupError
 
 def slow(number):
     time.sleep(number)
 
 def main():
-    with engine.cluster(None, workers=1):
-        for _ in engine.run(slow, [0, 5, 5, 5, 5]):
+    with ray_runner.cluster(None, workers=1):
+        for _ in ray_runner.run(slow, [0, 5, 5, 5, 5]):
             found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", sys.argv[1]], capture_output=True, text=True)
             os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
             time.sleep(0.5)
@@ -203,14 +204,16 @@ def test_a_cluster_that_is_gone_is_one_line(what: str, why: str) -> None:
 
 def uploaded(album: Path, bucket: str) -> None:
     for path in album.rglob("*.*"):
-        objects.put(f"{bucket}/{path.relative_to(album)}", path.read_bytes())
+        object_store.put(f"{bucket}/{path.relative_to(album)}", path.read_bytes())
 
 
 def test_groups_and_pairs_are_those_of_one_machine(
-    alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path
+    alone: Report, album: Path, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:
-    together, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here, scan.Sizes())
-    assert groups(together) == groups(alone)
+    depth_first_order, counts = scanned(
+        [album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here, scan.Sizes()
+    )
+    assert groups(depth_first_order) == groups(alone)
     assert counts == {"files": 13, "photos": 13}
     (pairs,) = (tables.read(str(path)) for path in tmp_path.glob("store/runs/*/pairs/0.parquet"))
     copies = 1  # of the same bytes: a pair for the cluster, one photo for one machine
@@ -218,7 +221,7 @@ def test_groups_and_pairs_are_those_of_one_machine(
 
 
 def test_groups_do_not_depend_on_how_the_work_is_cut_up(
-    alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path
+    alone: Report, album: Path, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:
     assert groups(scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here)[0]) == groups(alone)
     assert len(list(tmp_path.glob("store/photos/*"))) > 3
@@ -226,7 +229,7 @@ def test_groups_do_not_depend_on_how_the_work_is_cut_up(
 
 
 def test_pairs_of_many_cells_are_those_of_one_machine_and_judged_once(
-    alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path
+    alone: Report, album: Path, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:
     scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here)
     (folder,) = tmp_path.glob("store/runs/*")
@@ -245,7 +248,7 @@ def test_pairs_of_many_cells_are_those_of_one_machine_and_judged_once(
     assert judged["same"].sum() == 1  # two files of the same bytes
 
 
-def test_maps_go_only_where_a_pair_wants_them(album: Path, shipped_weights: Shipped, tmp_path: Path) -> None:
+def test_maps_go_only_where_a_pair_wants_them(album: Path, shipped_weights: WeightsSpec, tmp_path: Path) -> None:
     scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here)
     (folder,) = tmp_path.glob("store/runs/*")
     sent, wanted = set[tuple[int, int]](), set[tuple[int, int]]()
@@ -262,7 +265,7 @@ def test_maps_go_only_where_a_pair_wants_them(album: Path, shipped_weights: Ship
     assert sent == wanted
 
 
-def test_what_is_done_is_not_done_again(album: Path, shipped_weights: Shipped, tmp_path: Path) -> None:
+def test_what_is_done_is_not_done_again(album: Path, shipped_weights: WeightsSpec, tmp_path: Path) -> None:
     asked: list[str] = []
 
     def counted(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
@@ -279,7 +282,7 @@ def test_what_is_done_is_not_done_again(album: Path, shipped_weights: Shipped, t
     assert groups(again) == groups(first)
 
 
-def test_a_file_that_comes_changes_its_slice_and_no_other(shipped_weights: Shipped) -> None:
+def test_a_file_that_comes_changes_its_slice_and_no_other(shipped_weights: WeightsSpec) -> None:
     found = [File(f"/photos/{n:04d}.jpg", n, n, n, 1, n) for n in range(1000)]
     before = {s.key: s for s in scan.slices_of(found, shipped_weights, scan.Sizes(slice=20))}
     more = [*found, File("/photos/0500b.jpg", 1, 1, 1, 1, 9999)]
@@ -295,7 +298,7 @@ def test_command_writes_the_same_report(
     (album / "broken.jpg").write_bytes((album / "Trip [2019]" / "harbour.jpg").read_bytes()[:500])
     dedup("scan", album, "-o", tmp_path / "a.csv", code=3)
     monkeypatch.setenv("DEDUP_DB", str(tmp_path / "cluster.db"))
-    words = ("--engine", "ray", "--store", tmp_path / "store", "--workers", 2)
+    words = ("--engine", "ray", "--work-dir", tmp_path / "store", "--workers", 2)
     said = dedup("scan", album, *words, "-o", tmp_path / "b.csv", code=3).output
     assert "13 photos" in said
     assert (tmp_path / "b.csv").read_bytes() == (tmp_path / "a.csv").read_bytes()
@@ -304,16 +307,16 @@ def test_command_writes_the_same_report(
 
 
 def test_store_is_demanded(dedup: Callable[..., Result], album: Path) -> None:
-    assert "--store" in dedup("scan", album, "--engine", "ray", code=2).output
+    assert "--work-dir" in dedup("scan", album, "--engine", "ray", code=2).output
 
 
 def test_address_without_a_cluster_is_one_line(dedup: Callable[..., Result], album: Path, tmp_path: Path) -> None:
-    words = ("--engine", "ray", "--address", "auto", "--store", tmp_path / "s")
+    words = ("--engine", "ray", "--address", "auto", "--work-dir", tmp_path / "s")
     assert "no Ray cluster answers" in dedup("scan", album, *words, code=1).output
 
 
 def test_objects_are_scanned_and_kept_in_a_bucket(
-    alone: Report, album: Path, bucket: str, shipped_weights: Shipped, tmp_path: Path
+    alone: Report, album: Path, bucket: str, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:
     uploaded(album, f"{bucket}/my photos #1")
     result, counts = scanned([f"{bucket}/my photos #1"], f"{bucket}/dedup", shipped_weights, tmp_path / "a.db", here)
@@ -322,22 +325,22 @@ def test_objects_are_scanned_and_kept_in_a_bucket(
 
 
 def test_object_that_vanishes_is_skipped_and_tried_again(
-    album: Path, bucket: str, shipped_weights: Shipped, tmp_path: Path
+    album: Path, bucket: str, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:
     uploaded(album, f"{bucket}/in")
     gone = f"{bucket}/in/garden.png"
-    data = objects.get(gone)
+    data = object_store.get(gone)
 
     def vanishing(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        system, name = objects.located(gone)
-        if objects.names(f"{bucket}/in") >= {"garden.png"}:
+        system, name = object_store.located(gone)
+        if object_store.names(f"{bucket}/in") >= {"garden.png"}:
             system.delete_file(name)
         return here(fn, items)
 
     result, counts = scanned([f"{bucket}/in"], tmp_path / "store", shipped_weights, tmp_path / "a.db", vanishing)
     assert [s.path for s in result.skipped] == [gone]
     assert counts == {"files": 13, "photos": 12}
-    objects.put(gone, data)
+    object_store.put(gone, data)
     result, counts = scanned([f"{bucket}/in"], tmp_path / "store", shipped_weights, tmp_path / "b.db", here)
     assert (result.skipped, counts) == ([], {"files": 13, "photos": 13})
 
@@ -352,7 +355,7 @@ def slow(fn: Callable[[Any], Any], nodes: str, item: Any) -> Any:
 
 # before the tests that share a cluster: a process can be in one cluster at a time
 def test_a_node_that_is_killed_costs_nothing(
-    alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: Report, album: Path, shipped_weights: WeightsSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray.cluster_utils import Cluster
 
@@ -365,13 +368,13 @@ def test_a_node_that_is_killed_costs_nothing(
         cluster.wait_for_nodes()
 
         def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-            for item, result in engine.run(partial(slow, fn, str(nodes)), items):
+            for item, result in ray_runner.run(partial(slow, fn, str(nodes)), items):
                 if len(list(nodes.iterdir())) == 2 and not killed:
                     killed.append(other.node_id)
                     cluster.remove_node(other, allow_graceful=False)  # with what it was at
                 yield item, result
 
-        with engine.cluster(cluster.address, workers=2):
+        with ray_runner.cluster(cluster.address, workers=2):
             result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
     finally:
         cluster.shutdown()
@@ -389,13 +392,13 @@ def killed_once(fn: Callable[[Any], Any], marks: str, item: Any) -> Any:
 
 
 def test_a_process_killed_in_every_stage_costs_nothing(
-    cluster: None, alone: Report, album: Path, shipped_weights: Shipped, tmp_path: Path
+    cluster: None, alone: Report, album: Path, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:
     marks = tmp_path / "marks"
     marks.mkdir()
 
     def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        return engine.run(partial(killed_once, fn, str(marks)), items)
+        return ray_runner.run(partial(killed_once, fn, str(marks)), items)
 
     result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
     matching = "sample spread find send_maps judge neighbours pairs_found near"
@@ -408,7 +411,7 @@ def digests_of(table: tables.Table) -> list[bytes]:
     return [bytes(digest) for digest in table["sha256"].to_pylist()]
 
 
-def test_recall_of_the_cells_is_measured(shipped_weights: Shipped, tmp_path: Path) -> None:
+def test_recall_of_the_cells_is_measured(shipped_weights: WeightsSpec, tmp_path: Path) -> None:
     photos = tmp_path / "Photos"
     photos.mkdir()
     for n in range(24):
@@ -449,10 +452,10 @@ def killed_by_the_garden(fn: Callable[[Any], Any], item: Any) -> Any:
 
 
 def test_a_shard_that_always_fails_is_named_and_the_rest_is_done(
-    cluster: None, album: Path, shipped_weights: Shipped, tmp_path: Path
+    cluster: None, album: Path, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:
     def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        return engine.run(partial(killed_by_the_garden, fn), items)
+        return ray_runner.run(partial(killed_by_the_garden, fn), items)
 
     result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
     assert {"garden.png", "garden.tif"} <= {Path(s.path).name for s in result.skipped}
@@ -468,7 +471,7 @@ def test_what_fn_raises_each_time_is_a_failure_of_that_item(cluster: None) -> No
             raise ValueError(f"{number} is odd\nand more")
         return number
 
-    assert dict(engine.run(odd, range(4))) == {
+    assert dict(ray_runner.run(odd, range(4))) == {
         0: 0,
         1: Failure("ValueError: 1 is odd"),
         2: 2,
@@ -478,7 +481,7 @@ def test_what_fn_raises_each_time_is_a_failure_of_that_item(cluster: None) -> No
 
 def test_a_driver_that_is_killed_goes_on_where_it_was(album: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "dedup", "scan", str(album), "--engine", "ray", "--workers", "1"]
-    words += ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "a.db"), "-o", str(tmp_path / "a.csv")]
+    words += ["--work-dir", str(tmp_path / "store"), "--db", str(tmp_path / "a.db"), "-o", str(tmp_path / "a.csv")]
     first = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list(tmp_path.glob("store/photos/*.parquet")):
         assert first.poll() is None

@@ -12,14 +12,14 @@ from album import SHADES, plain, scene, smooth
 from click.testing import Result
 from PIL import Image, ImageOps
 
-from dedup.ask import compare_two
-from dedup.figure import panels
-from dedup.recall import last_report
-from dedup.runners import Machine
-from dedup.store import Store
-from dedup.types import Comparison, Explanation, Relation
-from dedup.weights import Weights
-from dedup.why import explained
+from dedup.models.weights import Weights
+from dedup.pipeline.explain import explained
+from dedup.pipeline.query import compare_two
+from dedup.pipeline.results import last_report
+from dedup.report.figure import panels
+from dedup.store.store import Store
+from dedup.types.pairs import Comparison, Explanation, Relation
+from dedup.workers import Runtime
 
 Dedup = Callable[..., Result]
 
@@ -58,17 +58,17 @@ def test_two_plain_pictures_are_never_copies(dedup: Dedup, photo: Path) -> None:
     plain((250, 250, 250)).save(photo.with_name("b.png"))
     plain((240, 240, 240)).save(photo.with_name("c.png"))
     result = dedup("compare", photo.with_name("b.png"), photo.with_name("c.png"))
-    assert result.output.split(",")[0] in ("undecided", "unrelated")
+    assert result.output.split(",")[0] in ("inconclusive", "unrelated")
 
 
 @pytest.mark.parametrize("shade", SHADES)
-def test_smooth_pictures_of_other_colours_are_undecided_and_in_no_group(
+def test_smooth_pictures_of_other_colours_are_inconclusive_and_in_no_group(
     shade: str, dedup: Dedup, photo: Path, tmp_path: Path
 ) -> None:
     smooth(shade).save(photo.with_name("b.png"))
     smooth(shade, (250, 60, 30), (10, 10, 10)).save(photo.with_name("c.png"))
     result = dedup("compare", photo.with_name("b.png"), photo.with_name("c.png"))
-    assert result.output.split(",")[0] in ("undecided", "unrelated")
+    assert result.output.split(",")[0] in ("inconclusive", "unrelated")
     dedup("scan", tmp_path, "--quiet")
     assert len(dedup("export", "groups").output.splitlines()) == 1
 
@@ -100,7 +100,7 @@ def test_pair_of_a_scan_is_explained_as_compare_does(
     dedup: Dedup, album: Path, weights: Weights, tmp_path: Path
 ) -> None:
     dedup("scan", album, "-q")
-    machine = Machine(1, lambda stage, done, of: None, time.time)
+    runtime = Runtime(1, lambda stage, done, of: None, time.time)
     with Store(str(tmp_path / "test.db")) as store:
         report = last_report(store)
         photos = report.photos.photos
@@ -109,7 +109,7 @@ def test_pair_of_a_scan_is_explained_as_compare_does(
         assert len(both) == 10
         for (left, right), found in zip(both, explained(both, report, store, weights, workers=2), strict=True):
             paths = (photos[i].files[0].path for i in (left, right))
-            expected = compare_two(*paths, weights=weights, machine=machine)
+            expected = compare_two(*paths, weights=weights, runtime=runtime)
             assert isinstance(found, Comparison)
             assert (found.relation, found.change) == (expected.relation, expected.change)
             assert found.probability == pytest.approx(expected.probability, abs=1e-5)

@@ -15,9 +15,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from dedup.decode import MAX_PIXELS, decode, decode_proof, decode_within, pixels_sha256, preview, read_proof
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
-from dedup.formats import averages_alone
+from dedup.images.decode import MAX_PIXELS, decode, decode_preview, decode_within, pixels_sha256, preview, read_preview
+from dedup.images.signatures import averages_alone
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "formats"
 SIDE = 32
@@ -327,7 +327,7 @@ def test_strips_do_not_change_the_digest(monkeypatch: pytest.MonkeyPatch) -> Non
     files = [saved(lying(turn), "PNG", exif=exif(turn)) for turn in range(1, 9)]
     files.append(saved(scene().convert("RGBA"), "PNG"))
     whole = [pixels_sha256(data) for data in files]
-    monkeypatch.setattr("dedup.decode._STRIP_PIXELS", 7 * 96)  # does not divide 64
+    monkeypatch.setattr("dedup.images.decode._STRIP_PIXELS", 7 * 96)  # does not divide 64
     assert [pixels_sha256(data) for data in files] == whole
 
 
@@ -586,10 +586,10 @@ def test_second_look_sees_the_same_with_a_proof_and_without(kind: str, width: in
     data = saved(scene(width, height), kind)
     proof = decode(data, side=160, proof=512).proof
     assert (proof is not None) == dear
-    without = decode_proof(data, longest=512)
+    without = decode_preview(data, longest=512)
     assert max(without.shape) in (500, 512)
     if proof is not None:
-        assert np.array_equal(read_proof(proof), without)
+        assert np.array_equal(read_preview(proof), without)
         assert np.abs(without.astype(int) - decode_within(data, longest=512)).mean() < 2
     assert decode(data, side=160).proof is None
 

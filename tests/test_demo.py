@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from dedup.demo import SCENES, draw
+from dedup.cli.demo_album import SCENES, draw
 
 Dedup = Callable[..., Result]
 

@@ -18,7 +18,7 @@ import pytest
 from album import make_album
 from click.testing import CliRunner
 
-from dedup.cli import main
+from dedup.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(console|diff|python) run\n(.*?)^```$", re.MULTILINE | re.DOTALL)

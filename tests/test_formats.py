@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from dedup.formats import is_camera_raw, is_jpeg_xl, sniff
+from dedup.images.signatures import is_camera_raw, is_jpeg_xl, sniff
 
 
 def box(brand: bytes, *compatible: bytes) -> bytes:

@@ -5,12 +5,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dedup.align import CANVAS, EVIDENCE, PLANES
-from dedup.cli import main
-from dedup.confirm import ResidualHead
-from dedup.encode import BATCH, CHANNELS, GRID, Encoder
-from dedup.types import SIDE
-from dedup.verify import PairHead
+from dedup.cli.main import main
+from dedup.geometry.registration import CANVAS, EVIDENCE, PLANES
+from dedup.models.encoder import BATCH, CHANNELS, GRID, Encoder
+from dedup.models.pair_head import PairHead
+from dedup.models.residual_head import ResidualHead
+from dedup.types.arrays import SIDE
 
 
 def test_networks_make_no_tensor_of_their_own_on_another_device() -> None:

@@ -21,13 +21,13 @@ import torch
 from album import make_album, scene
 from click.testing import CliRunner, Result
 
-from dedup.cli import main
-from dedup.pipeline import find_duplicates
-from dedup.report import cell, value_of
-from dedup.runners import Machine
-from dedup.store import Store
-from dedup.types import Settings
-from dedup.weights import Shipped
+from dedup.cli.main import main
+from dedup.models.weights import WeightsSpec
+from dedup.pipeline.scan import find_duplicates
+from dedup.report.csv_file import cell, value_of
+from dedup.store.store import Store
+from dedup.types.settings import Settings
+from dedup.workers import Runtime
 
 Dedup = Callable[..., Result]
 KILLS = int(os.environ.get("DEDUP_KILLS", "6"))
@@ -312,15 +312,15 @@ def test_path_as_long_as_the_system_takes_is_read_and_a_longer_one_is_told(dedup
     os.stat(longest)
 
 
-def test_clock_that_jumps_changes_no_report(shipped_weights: Shipped, album: Path, tmp_path: Path) -> None:
+def test_clock_that_jumps_changes_no_report(shipped_weights: WeightsSpec, album: Path, tmp_path: Path) -> None:
     reports = []
     for jump in (0.0, -3e9, 3e9):
         ticks = itertools.count(1.7e9)
         with Store(str(tmp_path / "clock.db"), scanning=True) as store:
-            machine = Machine(1, lambda *about: None, lambda: next(ticks) + jump)  # noqa: B023
+            runtime = Runtime(1, lambda *about: None, lambda: next(ticks) + jump)  # noqa: B023
             reports.append(
                 find_duplicates(
-                    [str(album)], exclude=(), store=store, weights=shipped_weights, settings=Settings(), machine=machine
+                    [str(album)], exclude=(), store=store, weights=shipped_weights, settings=Settings(), runtime=runtime
                 )
             )
         scene(77, (64, 48)).save(album / "alone 10.jpg")

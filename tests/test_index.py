@@ -1,9 +1,20 @@
 import numpy as np
 import pytest
 
-from dedup.encode import unit
-from dedup.index import PAIRED, HalfVectors, cosines, grown, listed, nearest, nearest_pairs, neighbours, pairs_of
-from dedup.types import Candidates, Vectors
+from dedup.index import (
+    PAIRED,
+    HalfVectors,
+    add_to_neighbours,
+    cosines,
+    listed,
+    nearest,
+    nearest_pairs,
+    neighbours,
+    pairs_of,
+)
+from dedup.models.encoder import unit
+from dedup.types.arrays import Vectors
+from dedup.types.pairs import Candidates
 
 
 def clustered(n: int, *, dims: int = 32, copies: int = 4, seed: int = 0) -> Vectors:
@@ -94,7 +105,8 @@ def test_vectors_in_half_precision_give_what_they_give_when_all_are_made_wide_be
         assert (one[0].similarity == other[0].similarity).all()
         assert one[1] == other[1]
     assert (
-        grown(wide, near, fresh, k=8, min_similarity=0.3) == grown(taken, near, fresh, k=8, min_similarity=0.3)
+        add_to_neighbours(wide, near, fresh, k=8, min_similarity=0.3)
+        == add_to_neighbours(taken, near, fresh, k=8, min_similarity=0.3)
     ).all()
 
 
@@ -120,7 +132,7 @@ def test_neighbours_of_a_grown_collection_are_those_of_a_search_from_nothing(few
     near[old] = np.where(before >= 0, old[before], -1)
     wanted, _ = neighbours(vectors, k=8, min_similarity=0.3)
     assert (near[old] != wanted[old]).any()
-    assert (grown(vectors, near, fresh, k=8, min_similarity=0.3) == wanted).all()
+    assert (add_to_neighbours(vectors, near, fresh, k=8, min_similarity=0.3) == wanted).all()
 
 
 def test_neighbours_are_in_the_order_of_their_nearness_and_equals_in_that_of_their_numbers() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import man
 import pytest
 
-from dedup.cli import main
+from dedup.cli.main import main
 
 
 def test_page_names_every_command_option_and_example() -> None:

@@ -14,9 +14,9 @@ import click
 import pytest
 from click.testing import Result
 
-from dedup.cli import main
-from dedup.commands.scan import next_command
-from dedup.words import roughly
+from dedup.cli.main import main
+from dedup.cli.scan import next_command
+from dedup.report.text import roughly
 
 Dedup = Callable[..., Result]
 
@@ -113,8 +113,8 @@ def test_scan_at_a_terminal_ends_with_the_next_command(album: Path, tmp_path: Pa
 
 def test_longer_scan_says_what_it_does_and_how_long(album: Path, tmp_path: Path) -> None:
     code = """import sys
-from dedup.cli import main
-from dedup.commands import progress
+from dedup.cli.main import main
+from dedup.cli import progress
 progress._FIRST_S = float(sys.argv.pop(1))
 main()"""
     seen = in_terminal(python(code, 0, "scan", album, "--db", tmp_path / "a.db"))

@@ -4,8 +4,8 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
-from dedup.decode import decode
-from dedup.types import Picture
+from dedup.images.decode import decode
+from dedup.types.photo import Picture
 
 
 def jpeg(*, xmp: bytes | None = None, **tags: object) -> Picture:

@@ -76,9 +76,3 @@ def test_sdist_holds_what_the_tests_and_the_pages_need(dist: Path) -> None:
 def test_workflow_fits_the_schema_of_workflows(path: Path) -> None:
     words = ("-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", path)
     assert "ok -- validation done" in run(sys.executable, *words, cwd=ROOT)
-
-
-def test_every_package_is_shipped() -> None:
-    there = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "dedup").rglob("__init__.py")}
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert set(settings["tool"]["setuptools"]["packages"]) == there

@@ -15,15 +15,19 @@ import pytest
 from album import make_album, plain, scene
 from click.testing import Result
 
-from dedup import matching, pipeline, report
-from dedup.ask import find_matches
-from dedup.files import Folder, Listing
-from dedup.pipeline import count_duplicates, find_duplicates
-from dedup.recall import Report, last_report, totals_of
-from dedup.runners import Machine
-from dedup.store import Store
-from dedup.types import Relation, Scores, Settings, Totals
-from dedup.weights import Shipped, shipped
+from dedup.files.walk import Folder, Listing
+from dedup.models.weights import WeightsSpec, weights_spec
+from dedup.pipeline import match
+from dedup.pipeline import scan as pipeline_scan
+from dedup.pipeline.query import find_matches
+from dedup.pipeline.results import last_report, totals_of
+from dedup.pipeline.scan import count_duplicates, find_duplicates
+from dedup.report import tables
+from dedup.store.store import Store
+from dedup.types.pairs import Relation, Scores
+from dedup.types.report import Report, Totals
+from dedup.types.settings import Settings
+from dedup.workers import Runtime
 
 DEFAULT = Settings()
 
@@ -36,7 +40,7 @@ def later() -> float:
 class Scan:
     """Runs scans of one folder over one database, and counts the work."""
 
-    def __init__(self, shipped_weights: Shipped, db: Path) -> None:
+    def __init__(self, shipped_weights: WeightsSpec, db: Path) -> None:
         self.weights, self.db, self.read = shipped_weights, str(db), 0
 
     def __call__(
@@ -54,19 +58,19 @@ class Scan:
                 store=store,
                 weights=self.weights,
                 settings=settings,
-                machine=Machine(workers, progress, clock=later),
+                runtime=Runtime(workers, progress, clock=later),
             )
 
 
 @pytest.fixture
-def scan(shipped_weights: Shipped, tmp_path: Path) -> Scan:
+def scan(shipped_weights: WeightsSpec, tmp_path: Path) -> Scan:
     return Scan(shipped_weights, tmp_path / "scan.db")
 
 
 def groups(result: Report, root: Path) -> dict[str, dict[str, str]]:
     """Return {keeper: {duplicate: relation}} by names relative to the root."""
     found: dict[str, dict[str, str]] = {}
-    for row in report.group_rows(result):
+    for row in tables.group_rows(result):
         star = found.setdefault(os.path.relpath(row["keeper"], root), {})
         if row["role"] == "duplicate":
             star[os.path.relpath(row["path"], root)] = row["relation"]
@@ -85,9 +89,9 @@ ANSWER = {
 
 
 def csv_of(result: Report, path: Path) -> bytes:
-    for table in report.TABLES:
-        report.write(result, table, "csv", str(path / f"{table}.csv"))
-    return b"".join((path / f"{table}.csv").read_bytes() for table in report.TABLES)
+    for table in tables.TABLES:
+        tables.write(result, table, "csv", str(path / f"{table}.csv"))
+    return b"".join((path / f"{table}.csv").read_bytes() for table in tables.TABLES)
 
 
 def test_album_gives_the_known_answer(scan: Scan, album: Path) -> None:
@@ -109,16 +113,16 @@ def test_moved_file_costs_a_hash(scan: Scan, album: Path, monkeypatch: pytest.Mo
     (album / "elsewhere").mkdir()
     (album / "alone 10.jpg").rename(album / "elsewhere" / "renamed.jpg")
     encoded: list[int] = []
-    real = matching.encode.encode
+    real = match.encoder.encode
 
     def counted(encoder: object, pixels: list[np.ndarray], **more: str) -> object:
         encoded.append(len(pixels))
         return real(encoder, pixels, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(matching.encode, "encode", counted)
+    monkeypatch.setattr(match.encoder, "encode", counted)
     result = scan(album)
     assert (scan.steps["reading"], sum(encoded)) == (1, 0)
-    assert "elsewhere/renamed.jpg" in {os.path.relpath(r["path"], album) for r in report.photo_rows(result)}
+    assert "elsewhere/renamed.jpg" in {os.path.relpath(r["path"], album) for r in tables.photo_rows(result)}
 
 
 def test_one_new_photo_is_compared_and_nothing_else_is_done_again(scan: Scan, album: Path, tmp_path: Path) -> None:
@@ -132,10 +136,10 @@ def test_one_new_photo_is_compared_and_nothing_else_is_done_again(scan: Scan, al
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_order_and_number_of_workers_do_not_change_a_byte(
-    shipped_weights: Shipped, album: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+    shipped_weights: WeightsSpec, album: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = csv_of(Scan(shipped_weights, tmp_path / "plain.db")(album), tmp_path)
-    real = pipeline.files.walk
+    real = pipeline_scan.walk
 
     def shuffled(roots: list[str], *, exclude: tuple[str, ...] = ()) -> object:
         alone = [
@@ -145,7 +149,7 @@ def test_order_and_number_of_workers_do_not_change_a_byte(
         random.Random(workers).shuffle(alone)
         return Listing(tuple(alone))
 
-    monkeypatch.setattr(pipeline.files, "walk", shuffled)
+    monkeypatch.setattr(pipeline_scan, "walk", shuffled)
     assert csv_of(Scan(shipped_weights, tmp_path / "shuffled.db")(album, workers=workers), tmp_path) == expected
 
 
@@ -154,7 +158,7 @@ def test_every_file_is_a_photo_or_skipped(scan: Scan, album: Path) -> None:
     (album / "notes.txt").write_text("no picture\n" * 20)
     os.mkfifo(album / "pipe")
     result = scan(album)
-    photos = [r["path"] for r in report.photo_rows(result)]
+    photos = [r["path"] for r in tables.photo_rows(result)]
     skipped = {os.path.basename(s.path): (s.reason, s.picture) for s in result.skipped}
     assert skipped == {
         "cut.jpg": ("cut short: the picture data ends too early", True),
@@ -172,7 +176,7 @@ def test_odd_names_reach_the_report(scan: Scan, tmp_path: Path) -> None:
         scene(n).save(root / "tmp.jpg")
         (root / "tmp.jpg").rename(root / name)
     result = scan(root)
-    assert {os.path.basename(r["path"]) for r in report.photo_rows(result)} == set(names)
+    assert {os.path.basename(r["path"]) for r in tables.photo_rows(result)} == set(names)
     csv_of(result, tmp_path)
 
 
@@ -210,7 +214,7 @@ def test_hard_links_are_read_once_and_both_reported(scan: Scan, tmp_path: Path) 
 
 def test_excluded_files_are_not_found(scan: Scan, album: Path) -> None:
     result = scan(album, exclude=("Trip*", "*.png"))
-    assert {os.path.relpath(r["path"], album) for r in report.photo_rows(result)} == {
+    assert {os.path.relpath(r["path"], album) for r in tables.photo_rows(result)} == {
         *("alone 10.jpg", "alone 11.jpg", "alone 12.jpg", "alone 13.jpg", "garden.tif"),
         *("harbour (1).jpg", "harbour grey.webp", "harbour small.jpg"),
     }
@@ -240,7 +244,7 @@ def test_find_tells_which_photos_match(scan: Scan, album: Path, tmp_path: Path) 
             store=store,
             weights=scan.weights.load(),
             settings=Settings(),
-            machine=Machine(1, lambda stage, done, of: None, clock=later),
+            runtime=Runtime(1, lambda stage, done, of: None, clock=later),
         )
     found = [(Path(m.query).name, Path(m.path).name, m.relation) for m in matches]
     assert sorted(found) == [
@@ -254,15 +258,15 @@ def test_find_tells_which_photos_match(scan: Scan, album: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_killed_scan_resumes_and_ends_with_the_same_report(
-    shipped_weights: Shipped, tmp_path: Path, dedup: Callable[..., Result]
+    shipped_weights: WeightsSpec, tmp_path: Path, dedup: Callable[..., Result]
 ) -> None:
     root = make_album(tmp_path / "Photos")
     for n in range(100, 220):
         scene(n, (1600, 1200)).save(root / f"{n}.jpg")
-    once = Settings(confirm=False)  # a kill in the middle of a second look is for test_hostile.py
+    once = Settings(verify=False)  # a kill in the middle of a second look is for test_hostile.py
     expected = csv_of(Scan(shipped_weights, tmp_path / "fresh.db")(root, settings=once), tmp_path)
     db = tmp_path / "killed.db"
-    command = [sys.executable, "-m", "dedup", "scan", str(root), "--db", str(db), "--workers", "1", "--no-confirm"]
+    command = [sys.executable, "-m", "dedup", "scan", str(root), "--db", str(db), "--workers", "1", "--no-verify"]
     stored = 0
     for _ in range(3):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -294,21 +298,21 @@ def test_picture_larger_than_the_network_sees_is_described_from_a_reduced_decode
 
 def test_likely_copies_are_looked_at_twice_and_only_once_ever(scan: Scan, album: Path) -> None:
     first = scan(album)
-    looks = first.looks
-    assert len(looks) >= 5
-    assert scan.steps["looking twice"] == len(looks)
+    verified = first.verified
+    assert len(verified) >= 5
+    assert scan.steps["looking twice"] == len(verified)
     (album / "harbour small.jpg").rename(album / "harbour tiny.jpg")
     again = scan(album)
     assert "looking twice" not in scan.steps
-    assert len(again.looks) == len(looks)
+    assert len(again.verified) == len(verified)
 
 
 def test_without_the_second_look_the_head_decides(scan: Scan, album: Path) -> None:
-    twice, once = scan(album), scan(album, settings=Settings(confirm=False))
+    twice, once = scan(album), scan(album, settings=Settings(verify=False))
     assert not (twice.verdicts.copy == once.verdicts.copy).all()
-    assert len(once.looks) == 0  # what an earlier scan saw is not in this report either
+    assert len(once.verified) == 0  # what an earlier scan saw is not in this report either
     fresh = Scan(scan.weights, album.parent / "once.db")
-    assert (fresh(album, settings=Settings(confirm=False)).verdicts.copy == once.verdicts.copy).all()
+    assert (fresh(album, settings=Settings(verify=False)).verdicts.copy == once.verdicts.copy).all()
     assert "looking twice" not in fresh.steps
 
 
@@ -318,21 +322,21 @@ def test_photo_that_vanishes_before_the_second_look_keeps_the_verdict_of_the_hea
             (album / "harbour small.jpg").unlink(missing_ok=True)
 
     with Store(scan.db, scanning=True) as store:
-        machine = Machine(1, removing, clock=later)
+        runtime = Runtime(1, removing, clock=later)
         result = find_duplicates(
-            [str(album)], exclude=(), store=store, weights=scan.weights, settings=Settings(), machine=machine
+            [str(album)], exclude=(), store=store, weights=scan.weights, settings=Settings(), runtime=runtime
         )
-    assert "harbour small.jpg" in {os.path.basename(row["path"]) for row in report.group_rows(result)}
+    assert "harbour small.jpg" in {os.path.basename(row["path"]) for row in tables.group_rows(result)}
 
 
-def test_pairs_are_looked_at_with_their_kin(shipped_weights: Shipped) -> None:
+def test_pairs_are_looked_at_with_their_kin(shipped_weights: WeightsSpec) -> None:
     left, right = np.array([0, 1, 0, 5, 2]), np.array([3, 4, 1, 9, 8])
     share = np.float32([0.9, 0.1, 0.9, 0.9, 0.9])
-    assert matching.together(Scores(left, right, share, share, share)).tolist() == [2, 0, 1, 4, 3]
+    assert match.depth_first_order(Scores(left, right, share, share, share)).tolist() == [2, 0, 1, 4, 3]
 
 
 def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
-    changes = {os.path.basename(r["path"]): r["change"] for r in report.group_rows(scan(album))}
+    changes = {os.path.basename(r["path"]): r["change"] for r in tables.group_rows(scan(album))}
     assert changes["tower mirrored.png"] == "mirrored"
     assert changes["tower cropped.jpg"].startswith("cropped to 10-90 % of the width, 1")
     assert changes["tower.jpg"] == changes["harbour small.jpg"] == ""
@@ -340,7 +344,7 @@ def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
 
 def test_tasks_dealt_out_in_turn_leave_each_worker_with_neighbours() -> None:
     tasks = [(n,) for n in range(7)]
-    dealt = matching.interleaved(tasks, 2)
+    dealt = match.deal_round_robin(tasks, 2)
     assert sorted(dealt) == tasks
     assert dealt[0::2] == tasks[:4]
     assert dealt[1::2] == tasks[4:]
@@ -365,14 +369,14 @@ def test_report_is_the_same_with_proofs_and_without(scan: Scan, tmp_path: Path) 
 class Count:
     """Counts the duplicates of one folder over one database, and tells whether it had to look for them."""
 
-    def __init__(self, weights: Shipped, root: Path, db: Path) -> None:
+    def __init__(self, weights: WeightsSpec, root: Path, db: Path) -> None:
         self.weights, self.root, self.db = weights, root, str(db)
 
     def __call__(
         self,
         *more: Path,
         settings: Settings = DEFAULT,
-        weights: Shipped | None = None,
+        weights: WeightsSpec | None = None,
         clock: Callable[[], float] = later,
         progress: Callable[[str, int, int], None] = lambda stage, done, of: None,
     ) -> tuple[bool, Totals]:
@@ -384,14 +388,14 @@ class Count:
                 store=store,
                 weights=weights or self.weights,
                 settings=settings,
-                machine=Machine(1, progress, clock),
+                runtime=Runtime(1, progress, clock),
             )
             assert store.last_run() == run
             return store.count("run") > runs, totals
 
 
 @pytest.fixture
-def count(shipped_weights: Shipped, tmp_path: Path) -> Count:
+def count(shipped_weights: WeightsSpec, tmp_path: Path) -> Count:
     """Two versions of a picture, another one, one that is broken, a letter; counted once."""
     root = tmp_path / "few"
     (root / "sub").mkdir(parents=True)
@@ -468,7 +472,7 @@ def test_other_terms_are_other_scans(count: Count, monkeypatch: pytest.MonkeyPat
         Settings(include_similar=True),
         Settings(prefer=("sub",)),
         Settings(min_probability=0.5),
-        Settings(confirm=False),
+        Settings(verify=False),
     ):
         assert count(settings=settings)[0]
         assert not count(settings=settings)[0]
@@ -506,7 +510,7 @@ def test_file_that_could_not_be_looked_at_again_is_tried_the_next_time(count: Co
 
 def test_quick_scan_keeps_what_it_made_of_thumbnails_apart(scan: Scan, album: Path, tmp_path: Path) -> None:
     full = scan(album)
-    quick = Scan(shipped(quick=True), tmp_path / "scan.db")
+    quick = Scan(weights_spec(quick=True), tmp_path / "scan.db")
     found = quick(album)
     assert quick.steps["reading"] > 0  # nothing that the full scan knew
     assert found.run.weights != full.run.weights

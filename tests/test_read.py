@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from album import scene
 
-from dedup import proofs
-from dedup.files import walk
-from dedup.read import Pair, Reading, Rejected, Task, View, read_aligned, read_photo, read_pixels, read_view
-from dedup.types import File, Skipped
+from dedup.files.walk import walk
+from dedup.images import preview_cache
+from dedup.images.read import Task, View, read_photo, read_pixels, read_view
+from dedup.pipeline.pairs import Pair, read_aligned
+from dedup.types.photo import File, Reading, Rejected, Skipped
 from dedup.version import decoders
 
 
@@ -118,9 +119,9 @@ def test_view_is_of_the_bytes_that_were_scanned_or_says_why_not(tmp_path: Path) 
 def test_photo_that_is_dear_to_decode_is_not_decoded_again_for_a_second_look(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     scene(1).resize((1600, 1200)).save(path)
-    with proofs.folder_of(str(tmp_path / "a.db")) as folder:
+    with preview_cache.folder_of(str(tmp_path / "a.db")) as folder:
         assert folder is not None
-        result = read_photo(replace(task(path), proofs=folder))
+        result = read_photo(replace(task(path), preview_folder=folder))
         assert isinstance(result, Reading)
         assert result.picture is not None
         assert result.picture.proof is None  # it is on disk, and not sent along
@@ -137,7 +138,7 @@ def test_proofs_of_a_scan_that_was_killed_are_removed_by_the_next(tmp_path: Path
     left = tmp_path / ".a.db.proofs" / ("0" * 64 + ".jpg")
     left.parent.mkdir()
     left.write_bytes(b"old")
-    with proofs.folder_of(str(tmp_path / "a.db")) as folder:
+    with preview_cache.folder_of(str(tmp_path / "a.db")) as folder:
         assert os.listdir(str(folder)) == []
     assert os.listdir(tmp_path) == []
 
@@ -145,14 +146,14 @@ def test_proofs_of_a_scan_that_was_killed_are_removed_by_the_next(tmp_path: Path
 def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".a.db.proofs").mkdir()
     (tmp_path / ".a.db.proofs" / "holiday.jpg").write_bytes(b"mine")
-    with proofs.folder_of(str(tmp_path / "a.db")) as folder:
+    with preview_cache.folder_of(str(tmp_path / "a.db")) as folder:
         assert folder is None
     assert (tmp_path / ".a.db.proofs" / "holiday.jpg").read_bytes() == b"mine"
 
 
 def test_proof_that_the_disk_will_not_take_is_none(tmp_path: Path) -> None:
     (tmp_path / ".a.db.proofs").write_text("a file where the folder would be")
-    with proofs.folder_of(str(tmp_path / "a.db")) as folder:
+    with preview_cache.folder_of(str(tmp_path / "a.db")) as folder:
         assert folder is None
-    assert proofs.keep(str(tmp_path / "no such folder"), "0" * 64, b"proof") == 0
-    assert proofs.kept(str(tmp_path / "no such folder"), "0" * 64) is None
+    assert preview_cache.keep(str(tmp_path / "no such folder"), "0" * 64, b"proof") == 0
+    assert preview_cache.kept(str(tmp_path / "no such folder"), "0" * 64) is None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from click.testing import Result
 
-from dedup.cli import main
+from dedup.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -58,9 +58,10 @@ def test_example_of_a_config_file_is_accepted(dedup: Callable[..., Result], albu
 
 
 def test_tables_relations_and_rules_are_those_of_the_code() -> None:
-    from dedup.plan import COLUMNS
-    from dedup.report import MATCHES, TABLES
-    from dedup.types import KEEP, Relation
+    from dedup.actions.plan import COLUMNS
+    from dedup.report.tables import MATCHES, TABLES
+    from dedup.types.pairs import Relation
+    from dedup.types.settings import KEEP
 
     page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     stated = re.findall(r"^### (\w+)\n`([\w,]+)`$", page, re.MULTILINE)

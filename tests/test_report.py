@@ -10,10 +10,13 @@ import pytest
 from photos import columns_of
 
 from dedup.errors import BadUsage, DedupError
-from dedup.recall import Report
-from dedup.report import cell, format_of, group_rows, pair_rows, photo_rows, skipped_rows, value_of, write
-from dedup.store import Photos, Run
-from dedup.types import Duplicate, File, Group, Photo, Relation, Settings, Skipped, Verdicts
+from dedup.report.csv_file import cell, value_of
+from dedup.report.tables import format_of, group_rows, pair_rows, photo_rows, skipped_rows, write
+from dedup.types.groups import Duplicate, Group
+from dedup.types.pairs import Relation, Verdicts
+from dedup.types.photo import File, Photo, Skipped
+from dedup.types.report import Photos, Report, Run
+from dedup.types.settings import Settings
 
 
 def photo(digest: str, *paths: str, width: int = 10) -> Photo:

@@ -15,15 +15,18 @@ from PIL import Image
 from serving import Server, serving
 from test_decode import mosaic
 
-from dedup.cli import main
+from dedup.cli.main import main
 from dedup.errors import BadUsage
-from dedup.files import walk
-from dedup.read import Task, read_photo
-from dedup.store import Run, Store
-from dedup.types import Decisions, Scores, Settings
+from dedup.files.walk import walk
+from dedup.images.read import Task, read_photo
+from dedup.store.store import Store
+from dedup.types.groups import Decisions
+from dedup.types.pairs import Scores
+from dedup.types.report import Run
+from dedup.types.settings import Settings
 
 pytest.importorskip("starlette")
-from dedup.review.session import Review, Wanted
+from dedup.review.session import GroupFilter, Review
 
 Dedup = Callable[..., Result]
 
@@ -58,7 +61,7 @@ def server(scanned: Path) -> Iterator[Server]:
 
 
 def names(review: Review, **wanted: object) -> list[str]:
-    return [card.shots[0].name for card in review.wanted(Wanted(**wanted))]  # type: ignore[arg-type]
+    return [card.shots[0].name for card in review.wanted(GroupFilter(**wanted))]  # type: ignore[arg-type]
 
 
 def roles(review: Review, number: int) -> dict[str, str]:
@@ -71,10 +74,10 @@ def sha(review: Review, number: int, name: str) -> str:
 
 def test_groups_come_in_the_order_and_number_of_the_report(review: Review) -> None:
     assert names(review) == ["harbour.jpg", "tower.jpg", "garden.tif"]
-    assert [card.number for card in review.wanted(Wanted())] == [1, 2, 3]
+    assert [card.number for card in review.wanted(GroupFilter())] == [1, 2, 3]
     assert names(review, text="TRIP [2019]/harb") == ["harbour.jpg"]
     assert names(review, relation="identical") == ["garden.tif"]
-    sizes = [card.bytes for card in review.wanted(Wanted(order="bytes"))]
+    sizes = [card.bytes for card in review.wanted(GroupFilter(order="bytes"))]
     assert sizes == sorted(sizes, reverse=True)
     assert names(review, status="decided") == []
 
@@ -82,8 +85,8 @@ def test_groups_come_in_the_order_and_number_of_the_report(review: Review) -> No
 def test_accepted_group_is_decided_and_an_open_one_is_next(review: Review) -> None:
     review.decide(TOWER, "accept")
     assert review.totals()["decided"] == 1
-    assert review.beside(TOWER, Wanted(status="open")) == (HARBOUR, GARDEN)
-    assert [card.number for card in review.wanted(Wanted(status="open"))] == [HARBOUR, GARDEN]
+    assert review.beside(TOWER, GroupFilter(status="open")) == (HARBOUR, GARDEN)
+    assert [card.number for card in review.wanted(GroupFilter(status="open"))] == [HARBOUR, GARDEN]
     again = Review(review.db)
     assert again.totals()["decided"] == 1
 
@@ -141,7 +144,7 @@ def test_photo_that_only_the_other_one_matches_is_shown_before_it_goes(tmp_path:
         pairs = np.array([sorted((at[x], at[y])) for x, y in ("a.png b.png".split(), "b.png c.png".split())])
         sure = np.full(2, 0.99, np.float32)
         scores = Scores(pairs[:, 0], pairs[:, 1], sure, sure, np.zeros(2, np.float32))
-        store.add_scores(scores, photos.ids, weights="w", glanced=True)
+        store.add_scores(scores, photos.ids, weights="w", prefiltered=True)
         store.finish(Run(0, 1, (str(tmp_path),), Settings(), "w", 1.0, photos.photos.contents()), scores, photos.ids)
     review = Review(db)
     assert roles(review, 1) == {"a.png": "keep", "b.png": "go"}
@@ -169,14 +172,14 @@ def test_undo_goes_back_step_by_step_and_restores_what_a_step_replaced(review: R
 
 
 def test_many_are_accepted_and_taken_back_as_one(review: Review) -> None:
-    review.accept([card.number for card in review.wanted(Wanted())])
+    review.accept([card.number for card in review.wanted(GroupFilter())])
     assert review.totals()["decided"] == 3
     review.take_back()
     assert review.totals()["decided"] == 0
 
 
 def test_groups_of_the_review_are_what_the_command_line_reports_after_the_same_decisions(review: Review) -> None:
-    from dedup.recall import last_report
+    from dedup.pipeline.results import last_report
 
     review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour grey.webp"))
     review.decide(TOWER, "apart", review.card(TOWER).shots[1].photo.sha256)

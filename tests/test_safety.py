@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from PIL import Image
 
-from dedup.cli import main
-from dedup.report import value_of
+from dedup.cli.main import main
+from dedup.report.csv_file import value_of
 
 pytestmark = pytest.mark.slow
 

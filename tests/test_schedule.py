@@ -15,7 +15,7 @@ import pytest
 from album import scene
 from click.testing import Result
 
-from dedup import schedule
+from dedup.cli import scheduler
 from dedup.errors import BadUsage
 
 Dedup = Callable[..., Result]
@@ -64,7 +64,7 @@ def test_line_of_the_crontab_runs_with_no_environment_and_at_low_priority(
     assert (minute, hour, day, month, weekday) == ("7", "4", "*", "*", "*")
     assert "%" not in command.replace("\\%", "")
     command = command.replace("\\%", "%")  # as cron does
-    clean = ["env", "-i", f"HOME={home}", f"PYTHONPATH={Path(schedule.__file__).parents[1]}", "/bin/sh", "-c"]
+    clean = ["env", "-i", f"HOME={home}", f"PYTHONPATH={Path(scheduler.__file__).parents[1]}", "/bin/sh", "-c"]
     done = subprocess.run(
         [*clean, command], stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", check=True
     )
@@ -144,8 +144,8 @@ def test_names_cannot_add_a_line(dedup: Dedup, home: Path) -> None:
 
 
 def test_agent_is_a_property_list() -> None:
-    job = schedule.Job("dedup-00000000", "daily", ("/usr/bin/python3", "<&>"), 3, 5, False)
-    text = schedule._launchd(job)
+    job = scheduler.Job("dedup-00000000", "daily", ("/usr/bin/python3", "<&>"), 3, 5, False)
+    text = scheduler._launchd(job)
     values = plistlib.loads(text.encode())
     assert values["ProgramArguments"] == ["/usr/bin/python3", "<&>"]
     assert values["StartCalendarInterval"] == {"Hour": 3, "Minute": 5}
@@ -154,12 +154,12 @@ def test_agent_is_a_property_list() -> None:
 
 def test_agent_of_any_name_is_well_formed_or_refused() -> None:
     for about in ("a--b", "a---b", "ends with -", "--", "-->"):
-        text = schedule._launchd(schedule.Job("dedup-00000000", about, ("/bin/true",), 3, 5, False))
+        text = scheduler._launchd(scheduler.Job("dedup-00000000", about, ("/bin/true",), 3, 5, False))
         minidom.parseString(text)
         assert "<!-- " in text
     for path in ("/a\x01b", "/caf\udce9"):
         with pytest.raises(BadUsage, match="a property list cannot hold"):
-            schedule._launchd(schedule.Job("dedup-00000000", "daily", ("/bin/true", path), 3, 5, False))
+            scheduler._launchd(scheduler.Job("dedup-00000000", "daily", ("/bin/true", path), 3, 5, False))
 
 
 def test_what_is_not_there_or_cannot_be_written_is_one_line(

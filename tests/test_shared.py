@@ -38,7 +38,7 @@ def test_odd_and_damaged_files_are_each_a_photo_or_skipped_and_nothing_is_printe
         str(root),
         "--db",
         str(db),
-        "--no-confirm",
+        "--no-verify",
     ]  # for the time it takes
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (3, "")

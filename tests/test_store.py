@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from dedup.errors import StoreBusy, StoreUnusable
-from dedup.read import Reading, Rejected
-from dedup.store import _MIGRATIONS, Run, Store
-from dedup.types import NOTHING_DECIDED, Candidates, Decisions, File, Looks, Picture, Scores, Settings, Skipped, Totals
+from dedup.store.store import _MIGRATIONS, Store
+from dedup.types.groups import NOTHING_DECIDED, Decisions
+from dedup.types.pairs import Candidates, Scores, Verified
+from dedup.types.photo import File, Picture, Reading, Rejected, Skipped
+from dedup.types.report import Run, Totals
+from dedup.types.settings import Settings
 
 NOW = 2_000_000_000 * 10**9
 OLD = 1_000_000_000 * 10**9
@@ -256,12 +259,12 @@ def test_scores_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
     with Store(path, scanning=True) as store:
         ids = three_photos(store)
         numbers, share = np.array([0, 1]), np.float32([0.25, 0.1])
-        store.add_scores(Scores(numbers, np.array([1, 2]), share, share, share), ids, weights="w", glanced=True)
-        got = store.scores(ids, weights="w", glanced=False)
+        store.add_scores(Scores(numbers, np.array([1, 2]), share, share, share), ids, weights="w", prefiltered=True)
+        got = store.scores(ids, weights="w", prefiltered=False)
         assert (got.left.tolist(), got.right.tolist()) == ([0, 1], [1, 2])
         assert (got.copy == share).all()
-        assert store.scores(ids[1:], weights="w", glanced=False).left.tolist() == [0]
-        assert len(store.scores(ids, weights="newer", glanced=False)) == 0
+        assert store.scores(ids[1:], weights="w", prefiltered=False).left.tolist() == [0]
+        assert len(store.scores(ids, weights="newer", prefiltered=False)) == 0
         finish(store, Candidates(np.array([1]), np.array([2]), share[1:]))
         assert store.candidates(ids).left.tolist() == [1]
         finish(store, None)
@@ -273,8 +276,8 @@ def test_candidates_are_those_of_the_last_run_whatever_was_marked_before(path: s
         ids = three_photos(store)
         left, right, share = np.array([0, 0, 1]), np.array([1, 2, 2]), np.float32([0.25, 0.1, 0.5])
         pairs = Scores(left, right, share, share, share)
-        store.add_scores(pairs, ids, weights="w", glanced=True)
-        assert store.scored(ids, weights="w", glanced=True).tolist() == pairs.keys(3).tolist()
+        store.add_scores(pairs, ids, weights="w", prefiltered=True)
+        assert store.scored(ids, weights="w", prefiltered=True).tolist() == pairs.keys(3).tolist()
         for rows in ([0, 1], [1, 2], [0, 1, 2], [], [2], [0]):
             finish(store, pairs.rows(np.array(rows, np.int64)))
             assert store.candidates(ids).keys(3).tolist() == pairs.keys(3)[rows].tolist()
@@ -371,21 +374,21 @@ def test_looks_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
         share = np.float32([0.25, 0.1])
         transform = np.arange(18.0).reshape(2, 3, 3) / 7
         pairs = (np.array([1, 0]), np.array([2, 2]))
-        store.add_looks(Looks(*pairs, share, share, share, np.array([True, False]), transform), ids, weights="w")
-        got = store.looks(ids, weights="w")
+        store.add_verified(Verified(*pairs, share, share, share, np.array([True, False]), transform), ids, weights="w")
+        got = store.verified(ids, weights="w")
         assert (got.left.tolist(), got.right.tolist()) == ([0, 1], [2, 2])
         assert (got.copy == share[::-1]).all()
         assert (got.transform == transform[::-1]).all()
         assert got.plain.tolist() == [False, True]
-        assert store.looks(ids[1:], weights="w").left.tolist() == [0]
-        assert len(store.looks(ids, weights="newer")) == 0
-        assert store.looks(ids[:1], weights="w").transform.shape == (0, 3, 3)
+        assert store.verified(ids[1:], weights="w").left.tolist() == [0]
+        assert len(store.verified(ids, weights="newer")) == 0
+        assert store.verified(ids[:1], weights="w").transform.shape == (0, 3, 3)
 
 
 def test_figures_stand_until_something_changes_that_they_depend_on(path: str) -> None:
     one, share = np.array([0]), np.float32([0.5])
     scores = Scores(one, one + 1, share, share, share)
-    looks = Looks(*(one, one + 1, share, share, share), np.array([False]), np.zeros((1, 3, 3)))
+    verified = Verified(*(one, one + 1, share, share, share), np.array([False]), np.zeros((1, 3, 3)))
     kept = Decisions(kept=frozenset(["ab" * 32]))
     terms, totals = b"terms", Totals(3, 3, 0, 0, 0, 0, 0)
 
@@ -406,8 +409,8 @@ def test_figures_stand_until_something_changes_that_they_depend_on(path: str) ->
         for change in (
             lambda: store.decide(kept),
             lambda: store.undecide(kept.kept),  # type: ignore[arg-type]
-            lambda: store.add_scores(scores, ids, weights="w", glanced=True),
-            lambda: store.add_looks(looks, ids, weights="w"),
+            lambda: store.add_scores(scores, ids, weights="w", prefiltered=True),
+            lambda: store.add_verified(verified, ids, weights="w"),
             lambda: store.add_pixels(int(ids[0]), b"0" * 32),
             lambda: add(store, (file("b", inode=1), reading("y", known=True))),
             lambda: finish(store),
@@ -446,8 +449,8 @@ def test_what_grouping_asked_about_is_no_answer_to_a_search(path: str) -> None:
     with Store(path, scanning=True) as store:
         ids = three_photos(store)
         share = np.float32([0.25])
-        for right, glanced in ((1, True), (2, False)):
+        for right, prefiltered in ((1, True), (2, False)):
             pair = Scores(np.array([0]), np.array([right]), share, share, share)
-            store.add_scores(pair, ids, weights="w", glanced=glanced)
-        assert store.scores(ids, weights="w", glanced=True).right.tolist() == [1]
-        assert store.scores(ids, weights="w", glanced=False).right.tolist() == [1, 2]
+            store.add_scores(pair, ids, weights="w", prefiltered=prefiltered)
+        assert store.scores(ids, weights="w", prefiltered=True).right.tolist() == [1]
+        assert store.scores(ids, weights="w", prefiltered=False).right.tolist() == [1, 2]

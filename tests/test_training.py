@@ -9,8 +9,20 @@ from album import scene
 from PIL import Image
 from PIL.ExifTags import Base
 
-from dedup.align import CANVAS
-from dedup.training.augment import STRONG, WEAK, another_shot, collage, edited
+from dedup.geometry.registration import CANVAS
+from dedup.models.pair_head import COPY, SIMILAR, UNRELATED
+from dedup.models.weights import Weights
+from dedup.training.aligned_pairs import (
+    DOUBTFUL,
+    DRAWN,
+    Drawer,
+    changed,
+    collection,
+    joined,
+    looks_of,
+    neighbours_of,
+    turned,
+)
 from dedup.training.data import (
     FILLERS,
     PLAIN,
@@ -25,12 +37,10 @@ from dedup.training.data import (
     load,
     lookalikes,
 )
-from dedup.training.looks import DOUBTFUL, DRAWN, Drawer, changed, collection, joined, looks_of, neighbours_of, turned
+from dedup.training.edits import STRONG, WEAK, another_shot, collage, edited
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
-from dedup.types import SIDE
-from dedup.verify import COPY, SIMILAR, UNRELATED
-from dedup.weights import Weights
+from dedup.types.arrays import SIDE
 
 
 @pytest.fixture(scope="module")
@@ -244,13 +254,14 @@ def test_neighbours_are_other_photographs(corpus: Corpus, weights: Weights) -> N
 
 
 def test_canvases_are_turned_all_alike(corpus: Corpus, weights: Weights) -> None:
-    looks = Drawer(corpus, "train", {}, weights, draws=1, seed=2)[0]
-    other = turned(looks, np.random.default_rng(0))
+    verified = Drawer(corpus, "train", {}, weights, draws=1, seed=2)[0]
+    other = turned(verified, np.random.default_rng(0))
     assert (
-        np.sort(other.first.reshape(len(looks.classes), -1)) == np.sort(looks.first.reshape(len(looks.classes), -1))
+        np.sort(other.first.reshape(len(verified.classes), -1))
+        == np.sort(verified.first.reshape(len(verified.classes), -1))
     ).all()
     where = other.first[0][other.covered[0]].astype(int).sum()
-    assert where == looks.first[0][looks.covered[0]].astype(int).sum()
+    assert where == verified.first[0][verified.covered[0]].astype(int).sum()
 
 
 def test_collection_holds_versions_of_a_fifth_of_its_photos(corpus: Corpus, weights: Weights) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import dedup
-from dedup.encode import encode, unit
 from dedup.errors import WeightsUnusable
+from dedup.models.encoder import encode, unit
+from dedup.models.pair_head import score_pairs
+from dedup.models.weights import FILE, Weights, load_weights, version
 from dedup.training.data import golden_pictures
-from dedup.types import Candidates
-from dedup.verify import verify
-from dedup.weights import FILE, Weights, load_shipped, version
+from dedup.types.pairs import Candidates
 
 CARD = json.loads(resources.files("dedup").joinpath("weights", "dedup.json").read_bytes())
 
@@ -21,7 +21,7 @@ def test_networks_still_say_what_their_card_says(weights: Weights) -> None:
     vectors, maps = encode(weights.encoder, list(golden_pictures()))
     similarity = unit(vectors).prod(0).sum(keepdims=True)
     pair = Candidates(np.array([0]), np.array([1]), similarity)
-    scores = verify(pair, lambda rows: maps[rows], weights.head, weights.calibration)
+    scores = score_pairs(pair, lambda rows: maps[rows], weights.head, weights.calibration)
     golden = CARD["golden"]
     np.testing.assert_allclose(vectors[0, :8], golden["vector"], atol=2e-3)
     np.testing.assert_allclose(maps[0, 44, :8], golden["map"], atol=2)
@@ -55,10 +55,10 @@ def test_damaged_weights_are_refused(package: Path) -> None:
     data[len(data) // 2] ^= 1
     (package / FILE).write_bytes(data)
     with pytest.raises(WeightsUnusable, match="SHA-256 is not that of its card"):
-        load_shipped()
+        load_weights()
 
 
 def test_missing_weights_are_refused(package: Path) -> None:
     (package / FILE).unlink()
     with pytest.raises(WeightsUnusable, match="missing from the package"):
-        load_shipped()
+        load_weights()

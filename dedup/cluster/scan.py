@@ -18,19 +18,26 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup import decide, files, index, objects
-from dedup.cluster import tables, work
+from dedup import index
+from dedup.cluster import tables, tasks
 from dedup.cluster.tables import Columns
-from dedup.cluster.work import Bundle, Job, Slice
-from dedup.encode import DIMS
+from dedup.cluster.tasks import Bundle, Job, Slice
 from dedup.errors import DedupError
-from dedup.matching import together
-from dedup.recall import Report, last_report
-from dedup.runners import Failure, Machine
-from dedup.store import Run, Store
-from dedup.types import Candidates, File, Floats, Indices, Line, Looks, Scores, Settings, Skipped, Verdicts
+from dedup.files import object_store
+from dedup.files.walk import walk
+from dedup.grouping import relations
+from dedup.models.encoder import DIMS
+from dedup.models.weights import WeightsSpec, device_of
+from dedup.pipeline.match import depth_first_order
+from dedup.pipeline.results import last_report
+from dedup.store.store import Store
+from dedup.types.arrays import Floats, Indices
+from dedup.types.pairs import Candidates, Gate, Scores, Verdicts, Verified
+from dedup.types.photo import File, Skipped
+from dedup.types.report import Report, Run
+from dedup.types.settings import Settings
 from dedup.version import decoders
-from dedup.weights import Shipped, device_of
+from dedup.workers import Failure, Runtime
 
 Item = TypeVar("Item")
 Runner = Callable[[Callable[[Item], Any], Iterable[Item]], Iterator[tuple[Item, Any]]]
@@ -57,9 +64,9 @@ def find_duplicates(
     exclude: Sequence[str],
     store: Store,
     at: str,
-    weights: Shipped,
+    weights: WeightsSpec,
     settings: Settings,
-    machine: Machine,
+    runtime: Runtime,
     run: Runner[Any],
     sizes: Sizes = Sizes(),
 ) -> tuple[Report, dict[str, int]]:
@@ -69,8 +76,8 @@ def find_duplicates(
     end the photos that are in groups come to `store`, as if it had scanned them; the report knows of these and of what
     was skipped. Raises DedupError, naming the part, if a part of the comparison fails each time.
     """
-    started = machine.clock()
-    stage = Stages(run, machine)
+    started = runtime.clock()
+    stage = Stages(run, runtime)
     listed = list(chain.from_iterable(listing(roots, exclude)))
     skipped = [f for f in listed if isinstance(f, Skipped)]
     slices = list(slices_of([f for f in listed if isinstance(f, File)], weights, sizes))
@@ -82,23 +89,23 @@ def find_duplicates(
     photos = [tables.rows(f"{at}/photos/{shard}") for shard in shards]
     cells = compare(job, shards, sum(photos), sizes, stage)
     recall = recall_of(job, shards, sum(photos), cells, sizes, stage)
-    pairs, worth = near_pairs(job, cells, weights.line, stage)
+    pairs, worth = near_pairs(job, cells, weights.gate, stage)
     lots = look(job, shards, pairs, worth, sizes, stage)
     batches = connect(job, pairs, worth, lots, sizes, stage)
     settle(job, shards, cells, lots, batches, sizes, stage)
-    report = collect(job, batches, [*skipped, *failed], roots, started, recall, store, weights, machine)
+    report = collect(job, batches, [*skipped, *failed], roots, started, recall, store, weights, runtime)
     return report, {"files": sum(photos) + len(skipped) + len(failed), "photos": sum(photos)}
 
 
 def listing(roots: Sequence[str], exclude: Sequence[str]) -> Iterator[Iterable[File | Skipped]]:
     """Yield what is below each URI, and below all folders together."""
-    yield files.walk([root for root in roots if not objects.is_uri(root)], exclude=exclude)
-    for root in dict.fromkeys(root.rstrip("/") for root in roots if objects.is_uri(root)):
+    yield walk([root for root in roots if not object_store.is_uri(root)], exclude=exclude)
+    for root in dict.fromkeys(root.rstrip("/") for root in roots if object_store.is_uri(root)):
         if not any(root.startswith(f"{other.rstrip('/')}/") for other in roots):
-            yield objects.walk(root, exclude=exclude)
+            yield object_store.walk(root, exclude=exclude)
 
 
-def slices_of(found: Sequence[File], weights: Shipped, sizes: Sizes) -> Iterator[Slice]:
+def slices_of(found: Sequence[File], weights: WeightsSpec, sizes: Sizes) -> Iterator[Slice]:
     """Yield the files in the order of their paths, cut behind names that hash to a certain value.
 
     So a file that comes or goes changes one slice and not all that follow.
@@ -114,7 +121,7 @@ def slices_of(found: Sequence[File], weights: Shipped, sizes: Sizes) -> Iterator
         yield named(some, weights)
 
 
-def named(some: Sequence[File], weights: Shipped) -> Slice:
+def named(some: Sequence[File], weights: WeightsSpec) -> Slice:
     """Return a slice under a name that stands for the files and for what describes them."""
     about = [weights.name, decoders(), [(os.fsencode(f.path).hex(), f.size, f.mtime_ns) for f in some]]
     return Slice(digest_of(about), tuple(some))
@@ -124,7 +131,7 @@ def digest_of(about: Any) -> str:
     return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def run_key(job: Job, shards: Sequence[str], weights: Shipped, sizes: Sizes) -> str:
+def run_key(job: Job, shards: Sequence[str], weights: WeightsSpec, sizes: Sizes) -> str:
     """Return a name that stands for all that decides the result."""
     decisions = [sorted(job.decisions.apart), sorted(job.decisions.kept)]
     return digest_of([shards, weights.name, asdict(job.settings), decisions, asdict(sizes)])
@@ -135,12 +142,12 @@ class Stages:
     """Runs the tasks of one stage after the other, and tells how far it is."""
 
     run: Runner[Any]
-    machine: Machine
+    runtime: Runtime
 
     def results(self, name: str, fn: Callable[[Item], Any], items: Sequence[Item]) -> Iterator[tuple[Item, Any]]:
         for done, (item, result) in enumerate(self.run(fn, items), 1):
             yield item, result
-            self.machine.progress(name, done, len(items))
+            self.runtime.progress(name, done, len(items))
 
     def all(self, name: str, fn: Callable[[Item], Any], items: Sequence[Item]) -> list[Any]:
         """Return all results, in the order of the items. Raises DedupError if one cannot be had."""
@@ -155,13 +162,13 @@ class Stages:
 
 def describe(job: Job, slices: Sequence[Slice], stage: Stages) -> tuple[list[str], list[Skipped]]:
     """Return the names of the shards, in order, and the files of slices that could not be done."""
-    there = objects.names(f"{job.at}/photos")
+    there = object_store.names(f"{job.at}/photos")
     todo = [s for s in slices if f"{s.key}.parquet" not in there]
     failed = {}
-    for some, result in stage.results("reading", partial(work.describe, job), todo):
+    for some, result in stage.results("reading", partial(tasks.describe, job), todo):
         if isinstance(result, Failure):
             failed[some.key] = [Skipped(f.path, f"shard {some.key}: {result.reason}") for f in some.files]
-    there = objects.names(f"{job.at}/photos")
+    there = object_store.names(f"{job.at}/photos")
     names = (f"{s.key}{'' if f'{s.key}.parquet' in there else '.again'}.parquet" for s in slices if s.key not in failed)
     return list(names), list(chain.from_iterable(failed.values()))
 
@@ -186,20 +193,20 @@ def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: S
     Vectors go to all cells that a photo is near, and maps, a dozen times as large, only where a pair needs them.
     """
     count = max(1, ceil(photos / sizes.cell))
-    if "cells.npy" not in objects.names(job.run):
+    if "cells.npy" not in object_store.names(job.run):
         share = min(1.0, _SAMPLES * count / max(photos, 1))
-        sampled = stage.all("sampling", partial(work.sample, job, share), bundles_of(shards, sizes))
+        sampled = stage.all("sampling", partial(tasks.sample, job, share), bundles_of(shards, sizes))
         vectors = np.concatenate([np.empty((0, DIMS), np.float32), *(some for _, _, some in sampled)])
         count = max(1, min(count, len(vectors) // 2))
-        work.save_array(f"{job.run}/cells.npy", index.cells(vectors, count=count) if len(vectors) else vectors)
-    cells = range(len(work.load_array(f"{job.run}/cells.npy")))
+        tasks.save_array(f"{job.run}/cells.npy", index.cells(vectors, count=count) if len(vectors) else vectors)
+    cells = range(len(tasks.load_array(f"{job.run}/cells.npy")))
     bundles = bundles_of(shards, sizes)
-    send(stage, job, partial(work.spread, job, sizes.overlap), "cell", "vectors", bundles)
+    send(stage, job, partial(tasks.spread, job, sizes.overlap), "cell", "vectors", bundles)
     there = tables.written_parts(f"{job.run}/candidates")
-    stage.all("searching", partial(work.find, job, sizes.bundle), [c for c in cells if str(c) not in there])
-    send(stage, job, partial(work.send_maps, job), "cell", "maps", bundles)
-    there = objects.names(f"{job.run}/pairs")
-    stage.all("comparing", partial(work.judge, job), [c for c in cells if f"{c}.parquet" not in there])
+    stage.all("searching", partial(tasks.find, job, sizes.bundle), [c for c in cells if str(c) not in there])
+    send(stage, job, partial(tasks.send_maps, job), "cell", "maps", bundles)
+    there = object_store.names(f"{job.run}/pairs")
+    stage.all("comparing", partial(tasks.judge, job), [c for c in cells if f"{c}.parquet" not in there])
     return list(cells)
 
 
@@ -210,19 +217,19 @@ def recall_of(job: Job, shards: Sequence[str], photos: int, cells: Sequence[int]
     """
     if len(cells) <= sizes.overlap:  # every photo is in every cell, which is searched exactly
         return 1.0
-    if "recall.npy" not in objects.names(job.run):
+    if "recall.npy" not in object_store.names(job.run):
         bundles = bundles_of(shards, sizes)
-        sampled = stage.all("measuring", partial(work.sample, job, min(1.0, _ASKED / photos)), bundles)
+        sampled = stage.all("measuring", partial(tasks.sample, job, min(1.0, _ASKED / photos)), bundles)
         digests, vectors = (np.concatenate(column) for column in list(zip(*sampled, strict=True))[1:])
         digests, first = np.unique(digests, return_index=True)
-        work.save_array(f"{job.run}/asked.npy", vectors[first])
-        near = stage.all("measuring", partial(work.neighbours, job), bundles)
+        tasks.save_array(f"{job.run}/asked.npy", vectors[first])
+        near = stage.all("measuring", partial(tasks.neighbours, job), bundles)
         query, number, names, cosine = (np.concatenate(column) for column in zip(*near, strict=True))
         true = neighbours_among(query, number, names, cosine, digests, job.settings)
-        work.save_array(f"{job.run}/true.npy", true)
-        seen = np.any(stage.all("measuring", partial(work.pairs_found, job), cells), axis=0)
-        work.save_array(f"{job.run}/recall.npy", np.array(seen.mean() if len(seen) else 1.0))
-    return float(work.load_array(f"{job.run}/recall.npy"))
+        tasks.save_array(f"{job.run}/true.npy", true)
+        seen = np.any(stage.all("measuring", partial(tasks.pairs_found, job), cells), axis=0)
+        tasks.save_array(f"{job.run}/recall.npy", np.array(seen.mean() if len(seen) else 1.0))
+    return float(tasks.load_array(f"{job.run}/recall.npy"))
 
 
 def neighbours_among(
@@ -251,12 +258,12 @@ def neighbours_among(
     return np.sort(np.stack([first[mine[query[rows]]], first[theirs[rows]]]), axis=0)
 
 
-def near_pairs(job: Job, cells: Sequence[int], line: Line, stage: Stages) -> tuple[Columns, Indices]:
-    """Return the pairs that may become matches, in columns, each once; and the rows that decide.py must see.
+def near_pairs(job: Job, cells: Sequence[int], line: Gate, stage: Stages) -> tuple[Columns, Indices]:
+    """Return the pairs that may become matches, in columns, each once; and the rows that relations.py must see.
 
     Here and in connect() one process holds numbers of all such pairs, 41 bytes each, and no descriptor.
     """
-    found = stage.all("connecting", partial(work.near, job), cells)
+    found = stage.all("connecting", partial(tasks.near, job), cells)
     pairs = {name: np.concatenate([some[name] for some in found]) for name in (found[0] if found else ())}
     if not pairs:
         return pairs, np.empty(0, np.int64)
@@ -266,33 +273,33 @@ def near_pairs(job: Job, cells: Sequence[int], line: Line, stage: Stages) -> tup
     pairs = {name: column[once] for name, column in pairs.items()}
     scores = Scores(*ends[:, once], *(pairs[name] for name in ("similarity", "copy", "similar")))
     scores = scores.rows(~pairs["same"])
-    chosen = decide.worth_a_look(scores, line)
+    chosen = relations.selected_for_verification(scores, line)
     rows = np.flatnonzero(~pairs["same"])
     pairs["look"] = np.zeros(len(once), bool)
     pairs["look"][rows[chosen]] = True
-    order = rows[together(scores)]  # pairs with a file in common are looked at together: it is read once
-    return pairs, order[pairs["look"][order] | (pairs["similarity"][order] >= work.NEARLY_EQUAL)]
+    order = rows[depth_first_order(scores)]  # pairs with a file in common are looked at together: it is read once
+    return pairs, order[pairs["look"][order] | (pairs["similarity"][order] >= tasks.NEARLY_EQUAL)]
 
 
 def look(job: Job, shards: Sequence[str], pairs: Columns, worth: Indices, sizes: Sizes, stage: Stages) -> int:
     """Look at the files of the pairs that are worth it, lot by lot; return how many lots."""
     lots = ceil(len(worth) / sizes.lot)
-    if lots and "lot.npy" not in objects.names(job.run):
+    if lots and "lot.npy" not in object_store.names(job.run):
         for lot in range(lots):
             rows = worth[lot * sizes.lot : (lot + 1) * sizes.lot]
             tables.write(f"{job.run}/lots/{lot}.parquet", tables.columns_table({n: c[rows] for n, c in pairs.items()}))
         lot_of = np.arange(len(worth)) // sizes.lot
         ends = np.concatenate([pairs["left"][worth], pairs["right"][worth]])
-        work.save_array(f"{job.run}/lot.npy", np.unique(np.stack([ends, np.tile(lot_of, 2)]), axis=1))
-    send(stage, job, partial(work.send_photos, job, "lot"), "lot", "photos", bundles_of(shards, sizes) if lots else [])
-    there = objects.names(f"{job.run}/look")
-    stage.all("looking twice", partial(work.look, job), [n for n in range(lots) if f"{n}.parquet" not in there])
+        tasks.save_array(f"{job.run}/lot.npy", np.unique(np.stack([ends, np.tile(lot_of, 2)]), axis=1))
+    send(stage, job, partial(tasks.send_photos, job, "lot"), "lot", "photos", bundles_of(shards, sizes) if lots else [])
+    there = object_store.names(f"{job.run}/look")
+    stage.all("looking twice", partial(tasks.look, job), [n for n in range(lots) if f"{n}.parquet" not in there])
     return lots
 
 
 def connect(job: Job, pairs: Columns, worth: Indices, lots: int, sizes: Sizes, stage: Stages) -> int:
     """Write which photo is in which batch: photos that may come into one group are in one. Return how many batches."""
-    if "batch.npy" not in objects.names(job.run):
+    if "batch.npy" not in object_store.names(job.run):
         seen = np.zeros(len(next(iter(pairs.values()), ())), bool)
         seen[worth] = True
         least = ~seen & (pairs["copy"] >= 0.5) if pairs else seen
@@ -300,7 +307,7 @@ def connect(job: Job, pairs: Columns, worth: Indices, lots: int, sizes: Sizes, s
         if job.settings.include_similar and pairs:
             least |= pairs["similar"] >= 0.5
         none = np.empty(0, np.int64)
-        found = stage.all("connecting", partial(work.matched, job), range(lots))
+        found = stage.all("connecting", partial(tasks.matched, job), range(lots))
         sure = (pairs["left"][least], pairs["right"][least]) if pairs else (none, none)
         left, right = (np.concatenate(side) for side in zip(sure, *found, strict=True))
         ids, ends = np.unique(np.stack([left, right]), return_inverse=True)
@@ -308,8 +315,8 @@ def connect(job: Job, pairs: Columns, worth: Indices, lots: int, sizes: Sizes, s
         label = labels(one, other, len(ids))
         component, count = np.unique(label, return_inverse=True, return_counts=True)[1:]
         batch = np.unique((np.cumsum(count) - count) // sizes.batch, return_inverse=True)[1]
-        work.save_array(f"{job.run}/batch.npy", np.stack([ids, batch[component]]))
-    return int(work.load_array(f"{job.run}/batch.npy")[1].max(initial=-1)) + 1
+        tasks.save_array(f"{job.run}/batch.npy", np.stack([ids, batch[component]]))
+    return int(tasks.load_array(f"{job.run}/batch.npy")[1].max(initial=-1)) + 1
 
 
 def labels(left: Indices, right: Indices, count: int) -> Indices:
@@ -330,12 +337,12 @@ def settle(
 ) -> None:
     """Group the photos of each batch."""
     if batches:
-        send(stage, job, partial(work.send_photos, job, "batch"), "batch", "photos", bundles_of(shards, sizes))
+        send(stage, job, partial(tasks.send_photos, job, "batch"), "batch", "photos", bundles_of(shards, sizes))
         for kind, numbers in (("pairs", cells), ("look", range(lots))):
             bundles = bundles_of([f"{n}.parquet" for n in numbers], sizes)
-            send(stage, job, partial(work.send_pairs, job, kind), "batch", kind, bundles)
-    there = objects.names(f"{job.run}/grouped")
-    stage.all("settling", partial(work.settle, job), [n for n in range(batches) if f"{n}.parquet" not in there])
+            send(stage, job, partial(tasks.send_pairs, job, kind), "batch", kind, bundles)
+    there = object_store.names(f"{job.run}/grouped")
+    stage.all("settling", partial(tasks.settle, job), [n for n in range(batches) if f"{n}.parquet" not in there])
 
 
 def collect(
@@ -346,8 +353,8 @@ def collect(
     started: float,
     recall: float,
     store: Store,
-    weights: Shipped,
-    machine: Machine,
+    weights: WeightsSpec,
+    runtime: Runtime,
 ) -> Report:
     """Bring the photos of all groups and what was seen of them to the store, and return what it says then."""
     grouped = [tables.read(f"{job.run}/grouped/{n}.parquet") for n in range(batches)]
@@ -360,9 +367,11 @@ def collect(
     digests = np.array([bytes.fromhex(p.sha256) for p in photos.photos], "V32")
     verdicts = []
     for n in range(batches if len(digests) else 0):
-        scores, looks, seen = (tables.read(f"{job.run}/{kind}/{n}.parquet") for kind in ("scores", "looks", "verdicts"))
-        store.add_scores(tables.pairs_in(Scores, scores, digests), photos.ids, weights=weights.name, glanced=False)
-        store.add_looks(tables.pairs_in(Looks, looks, digests), photos.ids, weights=weights.name)
+        scores, verified, seen = (
+            tables.read(f"{job.run}/{kind}/{n}.parquet") for kind in ("scores", "looks", "verdicts")
+        )
+        store.add_scores(tables.pairs_in(Scores, scores, digests), photos.ids, weights=weights.name, prefiltered=False)
+        store.add_verified(tables.pairs_in(Verified, verified, digests), photos.ids, weights=weights.name)
         verdicts.append(tables.pairs_in(Verdicts, seen, digests))
         for row in tables.read(f"{job.run}/pixels/{n}.parquet").to_pylist():
             at = int(np.searchsorted(digests, np.void(row["sha256"])))
@@ -372,6 +381,6 @@ def collect(
         np.concatenate([getattr(v, side) for v in verdicts] or [np.empty(0, np.int64)]) for side in ("left", "right")
     )
     every = Candidates(left, right, np.zeros(len(left), np.float32))
-    done = Run(started, machine.clock(), tuple(roots), job.settings, weights.name, recall, photos.photos.contents())
+    done = Run(started, runtime.clock(), tuple(roots), job.settings, weights.name, recall, photos.photos.contents())
     store.finish(done, every, photos.ids)
     return last_report(store)

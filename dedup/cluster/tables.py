@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dedup import objects
-from dedup.encode import CHANNELS, DIMS, GRID
-from dedup.read import Reading
-from dedup.types import Candidates, File, Indices, Looks, Maps, Photo, Picture, Skipped
+from dedup.files import object_store
+from dedup.models.encoder import CHANNELS, DIMS, GRID
+from dedup.types.arrays import Indices, Maps
+from dedup.types.pairs import Candidates, Verified
+from dedup.types.photo import File, Photo, Picture, Reading, Skipped
 
 Table: TypeAlias = Any  # pyarrow.Table
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -47,23 +48,23 @@ def write(path: str, table: Table, *, about: dict[str, Any] | None = None) -> No
         table = table.replace_schema_metadata({"dedup": json.dumps(about)})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, row_group_size=4096, compression="zstd")
-    objects.put(path, sink.getvalue())
+    object_store.put(path, sink.getvalue())
 
 
 def read(path: str, columns: Sequence[str] | None = None) -> Table:
-    system, name = objects.located(path)
+    system, name = object_store.located(path)
     return pq.read_table(name, filesystem=system, columns=columns and list(columns), partitioning=None)
 
 
 def rows(path: str) -> int:
     """Return how many rows a table has, from its last bytes."""
-    with objects.opened(path) as file:
+    with object_store.opened(path) as file:
         return int(pq.read_metadata(file).num_rows)
 
 
 def write_parts(folder: str, number: int, found: Sequence[Table]) -> None:
     """Write the rows of all tables where read_part() finds them by their column `part`. number: of their source."""
-    table = together(found or [pa.table({"part": pa.array([], pa.int32())})]).sort_by("part")
+    table = depth_first_order(found or [pa.table({"part": pa.array([], pa.int32())})]).sort_by("part")
     part = numbers(table, "part")
     for near in np.unique(part // _NEAR).tolist():
         some = table.slice(*_run_of(part // _NEAR, near))
@@ -74,21 +75,21 @@ def write_parts(folder: str, number: int, found: Sequence[Table]) -> None:
         ) as writer:  # vectors and maps hardly come twice
             for one in np.unique(parts).tolist():
                 writer.write_table(some.slice(*_run_of(parts, one)))  # a row group each: only these bytes are read
-        objects.put(f"{folder}/{near}/{number}.parquet", sink.getvalue())
-    objects.put(f"{folder}/done/{number}", b"")
+        object_store.put(f"{folder}/{near}/{number}.parquet", sink.getvalue())
+    object_store.put(f"{folder}/done/{number}", b"")
 
 
 def written_parts(folder: str) -> set[str]:
     """Return the numbers, as text, that write_parts() is done with."""
-    return objects.names(f"{folder}/done")
+    return object_store.names(f"{folder}/done")
 
 
 def read_part(folder: str, part: int) -> list[Table]:
     """Return the rows that were written for a part."""
     below = f"{folder}/{part // _NEAR}"
-    system, base = objects.located(below)
+    system, base = object_store.located(below)
     found = []
-    for name in sorted(objects.names(below)):
+    for name in sorted(object_store.names(below)):
         with system.open_input_file(f"{base}/{name}") as source, pq.ParquetFile(source) as file:
             column = file.schema_arrow.get_field_index("part")
             groups = [
@@ -218,10 +219,10 @@ def columns_in(table: Table) -> Columns:
     return {name: _values(table[name]) for name in table.column_names}
 
 
-def looks_in(table: Table, left: Indices, right: Indices) -> Looks:
+def looks_in(table: Table, left: Indices, right: Indices) -> Verified:
     """Return looks at these photos."""
     columns = columns_in(table)
-    return Looks(left, right, **{field.name: columns[field.name] for field in fields(Looks)[2:]})
+    return Verified(left, right, **{field.name: columns[field.name] for field in fields(Verified)[2:]})
 
 
 def _values(column: pa.ChunkedArray) -> NDArray[Any]:
@@ -238,7 +239,7 @@ def with_columns(table: Table, **columns: NDArray[Any]) -> Table:
     return table
 
 
-def together(tables: Sequence[Table]) -> Table:
+def depth_first_order(tables: Sequence[Table]) -> Table:
     return pa.concat_tables(tables).combine_chunks()
 
 

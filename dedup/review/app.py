@@ -19,18 +19,18 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from dedup.actions import LINKS
+from dedup.actions.apply import LINKS
+from dedup.actions.plan import plan_rows
 from dedup.errors import BadUsage, DedupError
-from dedup.gallery import Card, table
-from dedup.page import asset, environment
-from dedup.plan import plan_rows
+from dedup.report.cards import Card, table
+from dedup.report.html import asset, environment
+from dedup.report.text import printable
 from dedup.review.figures import Figures
 from dedup.review.guard import Guard, local, of_network
+from dedup.review.jobs import JobRunner, fingerprint
 from dedup.review.pictures import SIZES, Pictures
-from dedup.review.session import ORDERS, Review, Wanted, state_of
-from dedup.review.work import Work, fingerprint
-from dedup.types import Relation
-from dedup.words import printable
+from dedup.review.session import ORDERS, GroupFilter, Review, state_of
+from dedup.types.pairs import Relation
 
 _LISTED = 60  # groups sent at once to the list at the side
 _KEPT = {"Cache-Control": "private, max-age=3600", "Content-Disposition": "inline"}
@@ -41,7 +41,7 @@ _RELATIONS = [r.word for r in Relation if r <= Relation.SIMILAR]
 class Site:
     """The answers. Sync methods run in threads of their own."""
 
-    def __init__(self, review: Review, pictures: Pictures, figures: Figures, work: Work) -> None:
+    def __init__(self, review: Review, pictures: Pictures, figures: Figures, work: JobRunner) -> None:
         self.review, self.pictures, self.figures, self.work = review, pictures, figures, work
         self.env = environment("dedup.review")
         self.env.globals |= {"fate": review.fate, "settled": review.settled, "won": review.won, "state_of": state_of}
@@ -97,7 +97,7 @@ class Site:
     def group(self, request: Request) -> Response:
         return HTMLResponse(self.stage(request.path_params["number"], wanted_of(request)))
 
-    def stage(self, number: int, wanted: Wanted) -> str:
+    def stage(self, number: int, wanted: GroupFilter) -> str:
         card = self.review.card(number)
         before, after = self.review.beside(number, wanted)
         numbers = {shot.index: n for n, shot in enumerate(card.shots, 1)}
@@ -171,7 +171,7 @@ class Site:
         self.review.accept([card.number for card in cards])
         return JSONResponse({"count": len(cards), "totals": self.totals()})
 
-    def _open(self, wanted: Wanted) -> list[Card]:
+    def _open(self, wanted: GroupFilter) -> list[Card]:
         return [card for card in self.review.wanted(wanted) if not self.review.settled(card)]
 
     # What is done
@@ -212,11 +212,11 @@ class Site:
         return JSONResponse(job | {"failed": [printable(line) for line in job["failed"]], "totals": self.totals()})
 
 
-def wanted_of(request: Request) -> Wanted:
+def wanted_of(request: Request) -> GroupFilter:
     return parsed(request.url.query)
 
 
-def parsed(query: str) -> Wanted:
+def parsed(query: str) -> GroupFilter:
     """Return what a query string asks for; what makes no sense in it is passed over."""
     given = {key: values[-1] for key, values in parse_qs(query).items()}
     order, relation, status = given.get("order", ""), given.get("relation", ""), given.get("status", "")
@@ -224,7 +224,7 @@ def parsed(query: str) -> Wanted:
         least = min(max(float(given.get("least", "0")), 0.0), 1.0)
     except ValueError:
         least = 0.0
-    return Wanted(
+    return GroupFilter(
         text=given.get("text", ""),
         relation=relation if relation in _RELATIONS else "",
         least=least if least == least else 0.0,
@@ -255,7 +255,7 @@ def told(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": printable(str(error))}, 409)
 
 
-def application(review: Review, pictures: Pictures, figures: Figures, work: Work, **guarded: Any) -> Guard:
+def application(review: Review, pictures: Pictures, figures: Figures, work: JobRunner, **guarded: Any) -> Guard:
     """Return the whole application; guarded: what Guard takes."""
     site = Site(review, pictures, figures, work)
     return Guard(Starlette(routes=site.routes(), exception_handlers={DedupError: told}), **guarded)
@@ -282,7 +282,7 @@ def serve(
         shown = f"[{host}]" if ":" in host else host
         path = "/" if password else f"/{token}/"
         app = application(
-            review, pictures, figures, Work(db, home_trash=home_trash),
+            review, pictures, figures, JobRunner(db, home_trash=home_trash),
             token=token, password=password, host_is_ours=of_network(names) if password else local,
         )  # fmt: skip
         opened(f"http://{shown}:{listener.getsockname()[1]}{path}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from threading import Lock
 
-from dedup.figure import Shown, shown
-from dedup.read import read_seen
+from dedup.models.weights import weights_spec
+from dedup.pipeline.pairs import read_seen
+from dedup.report.figure import Shown, shown
 from dedup.review.session import Review
-from dedup.runners import Helpers
-from dedup.store import Store
-from dedup.weights import shipped
+from dedup.store.store import Store
+from dedup.workers import Helpers
 
 _REMEMBERED = 200  # figures, about 20 KB each
 
@@ -46,9 +46,9 @@ class Figures:
         report, couple = self._review.couple(left, right)
         if couple is None:
             return "these two are not in one group"
-        from dedup.why import to_read, told  # and torch
+        from dedup.pipeline.explain import to_read, told  # and torch
 
         seen = self._helpers.call(to_read(report, couple))
         with Store(self._review.db) as store:
-            comparison = told(couple, seen, report, store, shipped().load())
+            comparison = told(couple, seen, report, store, weights_spec().load())
         return comparison if isinstance(comparison, str) else shown(comparison)

@@ -6,9 +6,9 @@ import os
 from collections import OrderedDict
 from threading import Lock
 
-from dedup.gallery import Shot
-from dedup.read import View, read_view
-from dedup.runners import Failure, Helpers
+from dedup.images.read import View, read_view
+from dedup.report.cards import Shot
+from dedup.workers import Failure, Helpers
 
 SIZES = {"thumb": (192, "WEBP"), "screen": (1600, "JPEG"), "full": (8000, "JPEG")}
 _REMEMBERED = 96 << 20  # bytes

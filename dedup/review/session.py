@@ -15,15 +15,19 @@ from threading import RLock
 
 import numpy as np
 
-from dedup import disk
+from dedup.actions import file_ops
+from dedup.actions.plan import plan
 from dedup.errors import ActionFailed, BadUsage
-from dedup.gallery import Card, Shot, cards, compared, done_to, shot
-from dedup.group import components, group, matches
-from dedup.plan import plan
-from dedup.recall import Report, last_report
-from dedup.store import Store
-from dedup.types import NOTHING_DECIDED, Couple, Decisions, Duplicate, Group, Plan
-from dedup.units import files_in
+from dedup.files.walk import files_in
+from dedup.geometry.edits import done_to
+from dedup.grouping.groups import components, group, matches
+from dedup.pipeline.results import last_report
+from dedup.report.cards import Card, Shot, cards, compared, shot
+from dedup.store.store import Store
+from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
+from dedup.types.pairs import PhotoPair
+from dedup.types.plan import Plan
+from dedup.types.report import Report
 
 ORDERS: dict[str, tuple[str, Callable[[Card], tuple[float, int]]]] = {
     "path": ("By folder", lambda c: (0, c.number)),
@@ -34,7 +38,7 @@ ORDERS: dict[str, tuple[str, Callable[[Card], tuple[float, int]]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class GroupFilter:
     """Which groups, in which order. Empty: all of them."""
 
     text: str = ""  # in a name or folder
@@ -45,7 +49,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class PlannedFate:
     """What would become of one photo now: keep, go, or apart (in no group any more)."""
 
     role: str
@@ -67,7 +71,7 @@ class Review:
         self.report, self.decisions = report, report.decisions
         photos, settings = report.photos.photos, report.run.settings
         plain = group(photos, report.verdicts, settings)
-        self.cards = list(cards(plain, photos, settings, report.looks))
+        self.cards = list(cards(plain, photos, settings, report.verified))
         self._index_of = {p.sha256: i for i, p in enumerate(photos)}
         self._texts = ["\n".join(card.paths).lower() for card in self.cards]
         self._matched = matches(photos, report.verdicts, settings, NOTHING_DECIDED)
@@ -112,7 +116,7 @@ class Review:
 
     # What there is
 
-    def wanted(self, wanted: Wanted) -> list[Card]:
+    def wanted(self, wanted: GroupFilter) -> list[Card]:
         """Return the groups wanted, in the order wanted."""
         text = wanted.text.strip().lower()
         with self.lock:
@@ -126,7 +130,7 @@ class Review:
             ]
         return sorted(found, key=ORDERS[wanted.order][1])
 
-    def _of_status(self, card: Card, wanted: Wanted) -> bool:
+    def _of_status(self, card: Card, wanted: GroupFilter) -> bool:
         return not wanted.status or self.settled(card) == (wanted.status == "decided")
 
     def card(self, number: int) -> Card:
@@ -140,7 +144,7 @@ class Review:
         mine = {s.index for s in card.shots}
         part = int(self._part[card.shots[0].index])
         guests = [i for i in self._parts[part] if i not in mine and self._keeper_of.get(i) in mine] if part >= 0 else []
-        done = done_to(photos, self.report.looks)
+        done = done_to(photos, self.report.verified)
         shots = (compared(photos, self._keeper_of[i], self._duplicate[i], settings, done) for i in guests)
         return replace(card, shots=(*card.shots, *shots)) if guests else card
 
@@ -151,7 +155,7 @@ class Review:
             return None
         return shot(self.report.photos.photos, index, self.report.run.settings)
 
-    def couple(self, left: str, right: str) -> tuple[Report, Couple | None]:
+    def couple(self, left: str, right: str) -> tuple[Report, PhotoPair | None]:
         """Return the report, and the numbers in it of two photos by their SHA-256; None if they do not match."""
         with self.lock:
             a, b = (self._index_of.get(sha256, -1) for sha256 in (left, right))
@@ -161,7 +165,7 @@ class Review:
         """Return the SHA-256 of a photo by its number."""
         return self.report.photos.photos[index].sha256
 
-    def beside(self, number: int, wanted: Wanted) -> tuple[int, int]:
+    def beside(self, number: int, wanted: GroupFilter) -> tuple[int, int]:
         """Return the groups before and after this one of those wanted; 0 where there is none.
 
         The group itself need not be wanted any more: a decision may have taken it off the list.
@@ -172,14 +176,14 @@ class Review:
         after = (card.number for card in order[at + 1 :] if self._of_status(card, wanted))
         return next(before, 0), next(after, 0)
 
-    def fate(self, shot: Shot) -> Fate:
+    def fate(self, shot: Shot) -> PlannedFate:
         kept = self.decisions.kept
         keeper = self._keeper_of.get(shot.index)
         if keeper is None:
-            return Fate("apart", True, "")
+            return PlannedFate("apart", True, "")
         sha256 = self.report.photos.photos[keeper].sha256
         marked = shot.photo.sha256 in kept
-        return Fate("keep" if marked or keeper == shot.index else "go", marked, sha256)
+        return PlannedFate("keep" if marked or keeper == shot.index else "go", marked, sha256)
 
     def settled(self, card: Card) -> bool:
         """Return whether nothing would happen to any photo of the group that the user did not decide."""
@@ -304,7 +308,7 @@ class Review:
 def state_of(shot: Shot) -> str:
     """Return in words if the file is not what was scanned, empty if it is."""
     try:
-        now = disk.seen(shot.file.path)
+        now = file_ops.seen(shot.file.path)
     except (ActionFailed, OSError):
         return "cannot be read any more"
     if now is None:

@@ -20,13 +20,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dedup.decode import decode_within
-from dedup.encode import unit
 from dedup.errors import UnreadablePhoto
+from dedup.images.decode import decode_within
 from dedup.index import nearest
-from dedup.training.augment import edited
-from dedup.types import SIDE
-from dedup.verify import COPY, SIMILAR, UNRELATED
+from dedup.models.encoder import unit
+from dedup.models.pair_head import COPY, SIMILAR, UNRELATED
+from dedup.training.edits import edited
+from dedup.types.arrays import SIDE
 
 SPLITS = ("choose", "calibrate", *["train"] * 8)  # a tenth to stop by, a tenth to calibrate on, the rest to learn from
 # The split of photos that are only seen beside others, in collages: a photo of any other split would be a copy of a

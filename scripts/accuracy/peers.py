@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dedup.runners import run
+from dedup.workers import run
 
 from .score import Ranking, all_pairs
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.report import value_of
+from dedup.report.csv_file import value_of
 from dedup.training.metrics import average_precision, precision_recall, recall_at
 
 from .edits import ORIGINAL

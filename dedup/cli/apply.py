@@ -1,0 +1,221 @@
+"""The commands that act: apply and undo on photos, mark on what the next scans make of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from dedup.cli.options import SKIPPED, PathWord, database, notes
+from dedup.errors import BadUsage, OutOfTime
+from dedup.files import user_dirs
+from dedup.report.text import human_bytes, plural, printable
+
+if TYPE_CHECKING:
+    from dedup.actions.apply import Outcome
+    from dedup.types.plan import Plan
+    from dedup.types.report import Report
+
+
+@click.command(
+    epilog=notes(
+        "without --yes, only the file of --output. With it, duplicates leave their folders, as a journal tells.",
+        "dedup apply",
+        "dedup apply --yes",
+        "dedup apply --output plan.csv",
+        "dedup apply plan.csv --to ~/Away --yes",
+    )
+)
+@click.argument("plan", required=False, metavar="[PLAN.csv]", type=PathWord())
+@click.option("--to", default="trash", show_default=True, metavar="trash|DIR|hardlink|reflink|delete",
+              type=PathWord("trash", "hardlink", "reflink", "delete"),
+              help="Where duplicates go, or what takes their place.")  # fmt: skip
+@click.option(
+    "--output", "-o", metavar="FILE", type=PathWord(), help="Write the plan to FILE (.csv), to be edited and applied."
+)
+@click.option("--include", type=click.Choice(["similar"]), help="Act on other shots of one scene too.")
+@click.option("--yes", is_flag=True, help="Do it. Without, the plan is printed and nothing is changed.")
+@click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be taken back.")
+@database
+def apply(
+    plan: str | None, to: str, output: str | None, include: str | None, yes: bool, really_delete: bool, db: str
+) -> None:
+    """Show what would become of the duplicates; do it with --yes.
+
+    Of all that the last scan found, or of those in PLAN.csv, which --output writes.
+    """
+    from functools import cache
+
+    from dedup.actions.apply import DESTINATIONS, LINKS
+    from dedup.actions.plan import COLUMNS, plan_rows, quarantine, read_plan
+    from dedup.actions.plan import plan as planned
+    from dedup.files.walk import files_in
+    from dedup.pipeline.results import last_report
+    from dedup.report import tables
+    from dedup.report.csv_file import write_rows
+    from dedup.store.store import Store
+
+    if to == "delete" and yes and not really_delete:
+        raise BadUsage("--to delete cannot be taken back; add --really-delete, or move the files away with --to DIR")
+    if output and tables.format_of(output) != "csv":
+        raise BadUsage(f"{output}: a plan is written as .csv")
+    db, failed, refused = os.path.abspath(db), 0, list[str]()
+    with Store(db, changing=True) as store:
+        result = last_report(store)
+        to = to if to in DESTINATIONS else quarantine(to, result.run.roots)
+        if plan is None:
+            linking = to in LINKS
+            todo = planned(result, cache(files_in), include_similar=include == "similar", linking=linking)
+        else:
+            todo, refused = read_plan(plan, result, cache(files_in))
+        for line in refused:
+            click.echo(printable(line), err=True)
+        if output:
+            write_rows(output, COLUMNS, plan_rows(todo))
+        show(todo, to, each=not yes)
+        if yes and todo.steps:
+            failed = carry_out(todo, to, result, db)
+    sys.exit(SKIPPED if failed or refused else 0)
+
+
+def show(todo: Plan, to: str, *, each: bool) -> None:
+    """Print what a plan comes to, and each of its files where that is all that is done."""
+    from dedup.actions.plan import OTHER_BYTES, plan_rows
+
+    for row in plan_rows(todo) if each else ():
+        size = human_bytes(row["bytes"])
+        click.echo(printable(f"{row['action']:<6} {row['path']}  ({size}; {row['relation']} {row['reason']})"))
+    stay = sum(s.reason == OTHER_BYTES for s in todo.stays)
+    if stay:
+        click.echo(f"{stay:,} {plural('duplicate', stay)} left out: not the same bytes, which a {to} would lose")
+    won = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
+    count = sum(len(step.parts) for step in todo.steps)
+    click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(won)} to win back")
+    if each and todo.steps:
+        words = {
+            "trash": "--yes moves them to the trash",
+            "hardlink": "--yes makes each a hard link to its keeper",
+            "reflink": "--yes makes each share the bytes of its keeper",
+            "delete": "--yes --really-delete deletes them for good",
+        }.get(to, f"--yes moves them to {to}")
+        click.echo(printable(f"Nothing was changed; {words}."))
+
+
+def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
+    """Do what a plan says, with a journal; return how many files were left alone though they should not have been."""
+    from dedup.actions import apply, journal
+
+    folder = journal.folder_of(db)
+    run = journal.new_run(folder, time.time())
+    with journal.Journal(journal.path_of(folder, run)) as lines:
+        outcomes = apply.apply(
+            todo.steps, to=to, journal=lines, scanned_ns=int(result.run.started_at * 1e9),
+            protect=result.run.settings.protect,
+        )  # fmt: skip
+        back = f"'dedup undo --run {run}' takes it back" if to != "delete" else "deleted for good"
+        failed = tell(outcomes, stopped=f"stopped by Ctrl-C; of what was done until then: {back}")
+    if journal.last_run(folder) == run:
+        click.echo(f"{back[0].upper()}{back[1:]}.")
+    return failed
+
+
+def tell(outcomes: Iterable[Outcome], *, stopped: str) -> int:
+    """Print what became of each file; return how many were left alone though they should not have been.
+
+    stopped: what to say of Ctrl-C.
+    """
+    failed = 0
+    try:
+        for outcome in outcomes:
+            failed += not outcome.done
+            click.echo(printable(outcome.line), err=not outcome.done)
+    except KeyboardInterrupt:
+        raise OutOfTime(stopped) from None
+    return failed
+
+
+@click.command(epilog=notes("what an apply took away comes back, and its journal says so.", "dedup undo"))
+@click.option("--run", metavar="ID", help="Take back this run. Default: the newest that was not taken back.")
+@database
+def undo(run: str | None, db: str) -> None:
+    """Take back what an apply did, as far as it can be. Overwrites nothing, and may run twice."""
+    from dedup.actions import apply, journal
+    from dedup.store.store import Store
+
+    db = os.path.abspath(db)
+    with Store(db, changing=True):
+        folder = journal.folder_of(db)
+        run = run or journal.last_run(folder)
+        if run is None:
+            click.echo("Nothing to take back.")
+            return
+        entries = journal.read(folder, run)
+        with journal.Journal(journal.path_of(folder, run)) as lines:
+            outcomes = apply.undo(entries, journal=lines, home_trash=user_dirs.trash())
+            failed = tell(outcomes, stopped="stopped by Ctrl-C; the next 'dedup undo' takes back the rest")
+    sys.exit(SKIPPED if failed else 0)
+
+
+@click.command(
+    epilog=notes("the database. No photo.", "dedup mark not-duplicate a.jpg b.jpg", "dedup mark keep --group 3")
+)
+@click.argument("decision", type=click.Choice(["not-duplicate", "keep", "clear"]), required=False)
+@click.argument("path", nargs=-1, metavar="[PATH]...", type=PathWord())
+@click.option("--group", type=click.IntRange(1), metavar="N", help="All photos of group N of 'dedup export groups'.")
+@click.option(
+    "--from", "from_", metavar="FILE", type=PathWord(), help="Take the decisions that 'dedup export decisions' wrote."
+)
+@database
+def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: str | None, db: str) -> None:
+    """Remember that photos are no duplicates, or are to be kept. What counts is their content, not their names."""
+    from itertools import combinations
+
+    from dedup.pipeline.results import last_report
+    from dedup.report import tables
+    from dedup.store.store import Store
+    from dedup.types.groups import Decisions
+
+    if bool(from_) == bool(decision):
+        raise BadUsage("say not-duplicate, keep or clear, and which photos; or --from FILE")
+    with Store(os.path.abspath(db), changing=True) as store:
+        if from_:
+            decisions, done = tables.read_decisions(from_), "taken over"
+            store.decide(decisions)
+            count = len(decisions.apart) + len(decisions.kept)
+        else:
+            photos = chosen(last_report(store), path, group)
+            if decision == "clear":
+                count, done = store.undecide(photos), "taken back"
+            elif decision == "keep":
+                count, done = len(photos), "remembered"
+                store.decide(Decisions(kept=frozenset(photos)))
+            elif len(photos) < 2:
+                raise BadUsage("two different photos at least; files of the same bytes are duplicates")
+            else:
+                pairs, done = frozenset(combinations(photos, 2)), "remembered"
+                count = len(pairs)
+                store.decide(Decisions(apart=pairs))
+    click.echo(f"{count:,} {plural('decision', count)} {done}")
+
+
+def chosen(result: Report, path: Sequence[str], group: int | None) -> list[str]:
+    """Return the SHA-256 of the photos of these files, and of a group. Raises BadUsage if there are none."""
+    from dedup.report.tables import group_rows
+
+    wanted = {os.path.abspath(p) for p in path}
+    if group:
+        members = {row["path"] for row in group_rows(result) if row["group"] == group}
+        if not members:
+            raise BadUsage(f"there is no group {group}; 'dedup export groups' has {len(result.groups):,}")
+        wanted |= members
+    if not wanted:
+        raise BadUsage("which photos? Name them, or a --group")
+    known = {f.path: p.sha256 for p in result.photos.photos for f in p.files}
+    unknown = sorted(wanted - known.keys())
+    if unknown:
+        raise BadUsage(f"{unknown[0]}: not a photo of the last scan; scan its folder first")
+    return sorted({known[p] for p in wanted})

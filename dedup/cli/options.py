@@ -1,0 +1,145 @@
+"""What several commands take: the database, the config file, kinds of values, and how their help ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from dedup.errors import BadUsage
+from dedup.files import user_dirs
+
+SKIPPED, FOUND = 3, 10  # exit codes besides those of errors.py
+
+
+def commands_beside(ctx: click.Context) -> Mapping[str, click.Command]:
+    """Return all commands of the program, by their names."""
+    program = ctx.find_root().command
+    assert isinstance(program, click.Group)
+    return program.commands
+
+
+def options_of(command: click.Command) -> dict[str, click.Option]:
+    """Return the options that a file may set, by their names there."""
+    options = {max(p.opts, key=len)[2:]: p for p in command.params if isinstance(p, click.Option)}
+    return {name: option for name, option in options.items() if name != "config"}
+
+
+def read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Make the options of a TOML file the defaults of this command: [scan] for `scan`, the top for all."""
+    path = value or user_dirs.config()
+    ctx.meta["dedup.config"] = path if value or os.path.exists(path) else None
+    ctx.default_map = {}
+    for command, name, set_to in settings_in(ctx.meta["dedup.config"], commands_beside(ctx)):
+        if command == ctx.info_name:
+            ctx.default_map[name] = set_to
+
+
+def settings_in(path: str | None, commands: Mapping[str, click.Command]) -> list[tuple[str, str, Any]]:
+    """Return (command, option, value) of all that a TOML file sets. Raises BadUsage, naming what is wrong in it."""
+    if path is None:
+        return []
+    try:
+        with open(path, "rb") as f:
+            config = tomllib.load(f)
+    except OSError as error:
+        raise BadUsage(f"{path}: cannot be read ({error.strerror}); name another with --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadUsage(f"{path}: not TOML: {error}") from error
+    known = {name: options_of(command) for name, command in commands.items()}
+    tops = [(name, key, v) for key, v in config.items() if not isinstance(v, dict) for name in known]
+    mine = [(name, key, v) for name, values in config.items() if isinstance(values, dict) for key, v in values.items()]
+    tops, mine = ([(name, key.replace("_", "-"), v) for name, key, v in some] for some in (tops, mine))
+    unknown = [f"{name}.{key}" for name, key, _ in mine if key not in known.get(name, {})]
+    unknown += sorted({key for _, key, _ in tops if not any(key in options for options in known.values())})
+    if unknown:
+        raise BadUsage(f"{path}: no such option: {', '.join(unknown)}; 'dedup config show' lists all")
+    found = [(name, known[name][key], v) for name, key, v in (*tops, *mine) if key in known[name]]
+    for name, option, v in found:
+        check_setting(option, v, f"{path}: {name}.{max(option.opts, key=len)[2:]}")
+    return [(name, str(option.name), v) for name, option, v in found]
+
+
+def check_setting(option: click.Option, value: Any, where: str) -> None:
+    """Raise BadUsage if an option cannot have this value."""
+    wanted = "a list" if option.multiple else "true or false" if option.is_flag else "one value"
+    kind = "a list" if isinstance(value, list) else "true or false" if isinstance(value, bool) else "one value"
+    if kind != wanted:
+        raise BadUsage(f"{where}: {wanted} is wanted, not {json.dumps(value, default=str)}")
+    try:
+        option.process_value(click.Context(click.Command("")), value)
+    except (click.BadParameter, BadUsage) as error:
+        raise BadUsage(f"{where}: {getattr(error, 'message', error)}") from error
+
+
+def database(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --db and --config."""
+    db = click.option("--db", metavar="FILE", type=PathWord(), envvar="DEDUP_DB", default=user_dirs.database(),
+                      show_default=True, help="Where to remember what was seen.")  # fmt: skip
+    config = click.option("--config", metavar="FILE", type=PathWord(), envvar="DEDUP_CONFIG", is_eager=True,
+                          expose_value=False, callback=read_config,
+                          help=f"Read options from a TOML file. Default: {user_dirs.config()}, if there.")  # fmt: skip
+    return config(db(command))
+
+
+def notes(changes: str, *examples: str) -> str:
+    """Return the end of the help of a command: what it changes on disk, and words to copy."""
+    return f"Changes on disk: {changes}\n\n\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples)
+
+
+def keep_words(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Return the words of --keep, those of the default order without it."""
+    from dedup.grouping.ranking import keep_order
+    from dedup.types.settings import KEEP
+
+    return KEEP if value is None else keep_order([word.strip() for word in value.split(",")])
+
+
+class PathWord(click.ParamType[str]):
+    """A path, or one of these words; shells complete both. Whether it can be used is for the command to say."""
+
+    name = "path"
+    envvar_list_splitter = os.pathsep
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not isinstance(value, str) or not value:
+            self.fail(f"{value!r} is no path; '.' is the folder that you are in", param, ctx)
+        return os.path.expanduser(value)  # no shell does it in --db=~/a.db, nor in a config file
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        words = [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="file"), *words]
+
+
+class Probability(click.FloatRange):
+    """A number in [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is not in the range 0<=x<=1.", param, ctx)
+        return number
+
+
+class Duration(click.ParamType[int]):
+    """Seconds, written as 90s, 30m or 2h."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = re.fullmatch(r"([1-9]\d*)([smh])", str(value))
+        if match is None:
+            self.fail(f"'{value}' is no time; write 90s, 30m or 2h", param, ctx)
+        return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

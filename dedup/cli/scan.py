@@ -1,0 +1,308 @@
+"""dedup scan, and dedup demo, which draws an album to scan."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from dedup.cli.export import why
+from dedup.cli.options import FOUND, SKIPPED, Duration, PathWord, Probability, database, keep_words, notes
+from dedup.cli.progress import Log, outcome_of
+from dedup.errors import BadUsage, DedupError, OutOfTime, StoreUnusable
+from dedup.report.text import human_bytes, human_time, plural, printable
+
+if TYPE_CHECKING:
+    from dedup.models.weights import WeightsSpec
+    from dedup.store.store import Store
+    from dedup.types.report import Report, Run, Totals
+    from dedup.types.settings import Settings
+    from dedup.workers import Runtime
+
+
+@click.command(
+    epilog=notes(
+        "the database, and the files of --output and --json-log. No photo.",
+        "dedup scan ~/Photos",
+        "dedup scan ~/Phone /mnt/nas/Photos --protect /mnt/nas/Photos -o report.html",
+    )
+)
+@click.argument("path", nargs=-1, required=True, metavar="PATH...", type=PathWord())
+@click.option(
+    "--output",
+    "-o",
+    multiple=True,
+    metavar="FILE",
+    type=PathWord(),
+    help="Write the groups to FILE (.csv, .json or .html).",
+)
+@click.option("--include", type=click.Choice(["similar"]), help="Report other shots of one scene too.")
+@click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
+              help="How sure a copy must be.")  # fmt: skip
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders of this name or path.")
+@click.option("--protect", multiple=True, metavar="DIR", type=PathWord(),
+              help="Keep the photos of this folder first, and remove none of them.")  # fmt: skip
+@click.option("--keep", metavar="WORD,...", callback=keep_words,
+              help="What decides who is kept, the first word first. Default: protected,preferred,pixels,original,"
+                   "bytes,metadata,oldest,path.")  # fmt: skip
+@click.option("--prefer", multiple=True, metavar="GLOB", help="Keep files and folders of this name or path.")
+@click.option("--avoid", multiple=True, metavar="GLOB", help="Keep anything rather than these files and folders.")
+@click.option("--verify/--no-verify", default=True, help="Look at the files of likely copies once more. Default: yes.")
+@click.option(
+    "--quick", is_flag=True, help="Go by the small versions inside JPEGs and HEICs; misses some strong edits."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    metavar="N",
+    help="Decoding processes, and threads for the networks.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+              help="Where the networks run.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+              help="This machine, or a Ray cluster.")  # fmt: skip
+@click.option("--address", metavar="HOST:PORT", help="The Ray cluster; auto: the one this machine is in.")
+@click.option("--work-dir", "at", metavar="DIR_OR_URI", type=PathWord(), help="Where a cluster keeps what it has done.")
+@click.option("--fail-if-found", is_flag=True, help="Exit with 10 if there are duplicates.")
+@click.option(
+    "--max-time", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h; the next scan goes on there."
+)
+@click.option(
+    "--json-log", metavar="FILE", type=PathWord(), help="Add what happens to FILE, as JSON lines; - is stderr."
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
+@database
+@click.pass_context
+def scan(
+    ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
+    exclude: tuple[str, ...], protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
+    avoid: tuple[str, ...], verify: bool, quick: bool, workers: int, device: str, engine: str, address: str | None,
+    at: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
+) -> None:  # fmt: skip
+    """Find the near-duplicate photos under PATH. What was seen is remembered: the next scan reads what is new.
+
+    --output, --exclude, --protect, --prefer and --avoid may stand more than once.
+    """
+    from dedup.files.walk import folder, protected
+    from dedup.models.weights import weights_spec
+    from dedup.types.settings import Settings
+    from dedup.workers import Runtime
+
+    check_outputs(output)
+    objects = [p for p in path if "://" in p and not os.path.exists(p)]
+    if objects and engine != "ray":
+        raise BadUsage(f"{objects[0]}: an object store is scanned with --engine ray and --work-dir; see docs/scale.md")
+    roots = [p if p in objects else folder(p) for p in path]
+    if quick and (not verify or engine == "ray"):
+        raise BadUsage("--quick needs verification, and is for one machine: leave out --no-verify and --engine ray")
+    settings = Settings(
+        min_probability=min_probability,
+        include_similar=include == "similar",
+        verify=verify,
+        protect=protected(protect),
+        keep=keep,
+        prefer=prefer,
+        avoid=avoid,
+    )
+    with Log(json_log, quiet=quiet, seconds=max_time) as log:
+        runtime = Runtime(workers, log.progress, time.time)
+        figures = scanned(
+            roots, output, settings, runtime, weights_spec(device=device, quick=quick), exclude=exclude,
+            db=os.path.abspath(db), log=log, cluster=(address, at) if engine == "ray" else None,
+        )  # fmt: skip
+    if not quiet and json_log != "-":
+        click.echo(summary(figures) if sys.stdout.isatty() else line_of(figures, roots))
+        if sys.stdout.isatty():
+            click.echo(printable(f"Next: {next_command(figures, path, output, include)}{same_database(ctx)}"))
+    sys.exit(exit_code(figures, fail_if_found=fail_if_found))
+
+
+def check_outputs(output: Sequence[str]) -> None:
+    """Raise BadUsage if a name stands for no format."""
+    if output:
+        from dedup.report.tables import format_of  # loads more than a scan that finds nothing new takes
+
+        for file in output:
+            format_of(file)
+
+
+def scanned(
+    roots: list[str], output: Sequence[str], settings: Settings, runtime: Runtime, weights: WeightsSpec,
+    *, exclude: Sequence[str], db: str, log: Log, cluster: tuple[str | None, str | None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the figures of a scan; by then the groups are written to the output files.
+
+    cluster: address of a Ray cluster, and where it keeps what it has done; None: this machine.
+    """
+    from dedup.pipeline.scan import count_duplicates, find_duplicates
+    from dedup.store.store import Store
+
+    with log.failures(), Store(db, scanning=True) as store, on_record(store, roots, log) as figures:
+        terms: dict[str, Any] = {
+            "exclude": exclude, "store": store, "settings": settings, "runtime": runtime, "weights": weights
+        }  # fmt: skip
+        if cluster:
+            result, counts = on_cluster(roots, *cluster, terms)
+            figures |= written(result, output, store, runtime) | counts
+        elif output:
+            figures |= written(find_duplicates(roots, **terms), output, store, runtime)
+        else:
+            figures |= totals(*count_duplicates(roots, **terms))
+    log.event("finished", **figures)
+    return figures
+
+
+def written(result: Report, output: Sequence[str], store: Store, runtime: Runtime) -> dict[str, Any]:
+    """Write the groups to the output files; return the figures."""
+    from dedup.pipeline.results import totals_of
+    from dedup.report import tables
+
+    for file in output:
+        explained = why(result, store, runtime.workers)
+        tables.write(result, "groups", tables.format_of(file), file, explained=explained)
+    return totals(result.run, totals_of(result))
+
+
+def next_command(figures: dict[str, Any], path: Sequence[str], output: Sequence[str], include: str | None) -> str:
+    """Return what a person would type next, and what it is good for."""
+    if figures["groups"] and any(file.lower().endswith(".html") for file in output):
+        return "dedup apply"  # prints a plan, and changes nothing
+    if figures["groups"]:
+        return "dedup review" if can_review() and has_display() else "dedup export groups -o report.html"
+    if figures["skipped"]:
+        return "dedup export skipped"
+    if figures["photos"] and not include:
+        return f"dedup scan --include similar {shlex.join(path)}"
+    return "dedup find IMAGE" if figures["photos"] else "dedup scan FOLDER"
+
+
+def can_review() -> bool:
+    """Return whether the extra `review` is installed."""
+    return all(find_spec(package) for package in ("starlette", "uvicorn"))
+
+
+def has_display() -> bool:
+    """Return whether a browser could be seen by who reads this."""
+    desktop = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    return sys.stdout.isatty() and bool(desktop)
+
+
+def same_database(ctx: click.Context) -> str:
+    """Return the words that make the next command see what this one saw, where they were typed."""
+    typed = ctx.get_parameter_source("db") is ParameterSource.COMMANDLINE
+    return f" --db {shlex.quote(ctx.params['db'])}" if typed else ""
+
+
+def on_cluster(
+    roots: list[str], address: str | None, at: str | None, terms: dict[str, Any]
+) -> tuple[Report, dict[str, int]]:
+    """Return what a Ray cluster finds, and how many files and photos there were besides those of the report."""
+    try:
+        from dedup.cluster import ray_runner
+        from dedup.cluster.scan import find_duplicates
+    except ModuleNotFoundError as error:
+        raise BadUsage(f"--engine ray needs {error.name}: pip install 'dedup[ray]'") from error
+    from dedup.models.weights import device_of
+
+    if not at:
+        raise BadUsage("--engine ray needs --work-dir: a folder that all machines see, or s3://bucket/folder")
+    runtime = terms["runtime"]
+    with ray_runner.cluster(address, workers=runtime.workers):
+        device = device_of(terms["weights"].device)
+        run = partial(ray_runner.run, device=device)
+        place = at.rstrip("/") if "://" in at else os.path.abspath(at)
+        return find_duplicates(roots, at=place, run=run, **terms)
+
+
+@contextmanager
+def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, Any]]:
+    """Give a place for the figures of a scan, and write down in the store what became of it."""
+    photos = store.count("photo")
+    number = store.begun(roots, started_at=time.time())
+    figures: dict[str, Any] = {}
+    try:
+        log.event("started", roots=roots)
+        yield figures
+        figures["new"] = store.count("photo") - photos
+        store.ended(number, "finished", figures, ended_at=time.time())
+    except (DedupError, KeyboardInterrupt) as caught:
+        stopped = OutOfTime("stopped by Ctrl-C; what was read is kept, and the next scan goes on there")
+        error = caught if isinstance(caught, DedupError) else stopped
+        with suppress(StoreUnusable):
+            store.ended(number, outcome_of(error), {"error": str(error)}, ended_at=time.time())
+        raise error from caught.__cause__
+
+
+def totals(run: Run, counted: Totals) -> dict[str, Any]:
+    """Return the figures of a scan that a person or a script asks for first."""
+    return asdict(counted) | {"recall": round(run.recall, 4), "seconds": round(run.ended_at - run.started_at, 1)}
+
+
+def summary(figures: dict[str, Any]) -> str:
+    """Return what a person at a terminal reads in five seconds."""
+    t = figures
+    if not t["files"]:
+        return "No files found."
+    lines = [
+        f"{t['photos']:>9,} {plural('photo', t['photos'])} in {human_time(t['seconds'])}",
+        f"{t['groups']:>9,} {plural('group', t['groups'])} with {t['duplicates']:,} "
+        f"{plural('duplicate', t['duplicates'])}, {human_bytes(t['bytes'])} to win back",
+        f"{t['skipped']:>9,} skipped (dedup export skipped says why)" if t["skipped"] else "",
+        f"{t['other']:>9,} other {plural('file', t['other'])}, no pictures" if t["other"] else "",
+        f"{t['recall']:>9.2%} of the neighbours found by the index" if t["recall"] < 1 else "",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def line_of(figures: dict[str, Any], roots: Sequence[str]) -> str:
+    """Return the same in one line that a mail or a log makes sense of."""
+    if not figures["files"]:
+        return f"dedup scan {printable(', '.join(roots))}: no files found"
+    first, *rest = (" ".join(line.split()) for line in summary(figures).splitlines())
+    said = "; ".join([first, f"{figures['new']:,} new", *rest])
+    return f"dedup scan {printable(', '.join(roots))}: {said}"
+
+
+def exit_code(figures: dict[str, Any], *, fail_if_found: bool) -> int:
+    if fail_if_found and figures["groups"]:
+        return FOUND
+    return SKIPPED if figures["skipped"] else 0
+
+
+@click.command(
+    epilog=notes("a new folder, with everything in it. It is never one that is there already.", "dedup demo")
+)
+@click.argument("folder", default="dedup-demo", metavar="[FOLDER]", type=PathWord())
+@click.option("--no-browser", is_flag=True, help="Do not open the report.")
+def demo(folder: str, no_browser: bool) -> None:
+    """Draw a small album, scan it, and show the report. It goes into FOLDER (dedup-demo); all takes half a minute."""
+    import webbrowser
+
+    from dedup.cli.demo_album import make_album
+    from dedup.models.weights import weights_spec
+    from dedup.types.settings import Settings
+    from dedup.workers import Runtime
+
+    folder = os.path.abspath(folder)
+    page, db = os.path.join(folder, "report.html"), os.path.join(folder, "dedup.db")
+    photos = make_album(folder)
+    with Log(None, quiet=False, seconds=None) as log:
+        runtime = Runtime(os.cpu_count() or 1, log.progress, time.time)
+        figures = scanned([photos], [page], Settings(), runtime, weights_spec(), exclude=(), db=db, log=log)
+    click.echo(summary(figures))
+    click.echo(printable(f"Report: {page}"))
+    if has_display() and not no_browser:
+        webbrowser.open(Path(page).as_uri())
+    click.echo("Next: dedup scan ~/Photos -o report.html")

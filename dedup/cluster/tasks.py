@@ -1,0 +1,426 @@
+"""What one process of a cluster does at a time.
+
+Each function does one part of one stage: it reads what it needs from the store, writes what comes of it to the store,
+and may be done again, anywhere.
+
+    describe   a slice of the listing -> its photos, as a scan of these files alone would know them
+    spread     vectors -> a copy for each of the cells that a photo is near
+    find       a cell -> the pairs within it, for the cells that judge them, and whose maps these want
+    send_maps  maps -> the cells that want them
+    judge      a cell -> what the head says of its pairs
+    near       the pairs of a cell -> those that may become matches
+    send_*     photos and pairs -> the lot of pairs, then the batch of connected photos, that they belong to
+    look       a lot of pairs -> what a second look says of them
+    matched    the pairs of a lot -> those that match
+    settle     a batch -> grouped as a scan would do it
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup import index
+from dedup.cluster import tables
+from dedup.files import object_store
+from dedup.grouping import relations
+from dedup.grouping.groups import group
+from dedup.models import encoder, pair_head
+from dedup.models.weights import Weights, weights_spec
+from dedup.pipeline import match
+from dedup.pipeline.extract import describe_files
+from dedup.pipeline.results import kept_pixels, known_verified
+from dedup.store.store import Store
+from dedup.types.arrays import Floats, Indices, Maps, Vectors
+from dedup.types.groups import Decisions
+from dedup.types.pairs import NOTHING_SCORED, Candidates, Relation, Scores
+from dedup.types.photo import File
+from dedup.types.report import Photos
+from dedup.types.settings import Settings
+from dedup.version import decoders
+from dedup.workers import Runtime
+
+_MACHINE = Runtime(1, lambda stage, done, of: None, time.time)  # what a task has of its node
+_ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
+_ALL_SETTLED_NS = 1 << 62  # no file is too young: a shard is named after the times of its files
+_PAIRS = 64 * pair_head.BATCH  # pairs judged at once
+NEARLY_EQUAL = 0.98  # cosine; relations.py may find such photos to be identical
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of a scan know. at: folder or URI of the store. run: what this scan writes, below it."""
+
+    at: str
+    run: str
+    settings: Settings
+    decisions: Decisions
+    device: str
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Files to describe together. key: stands for their names, sizes and times, and for what reads them."""
+
+    key: str
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Tables to pass on together, each with its number."""
+
+    number: int
+    tables: tuple[tuple[int, str], ...]
+
+
+def weights_on(device: str) -> Weights:
+    """Return the weights, loaded once in each process."""
+    return weights_spec(device=device).load()
+
+
+@contextmanager
+def empty_store(files: Sequence[File], weights: str) -> Iterator[Store]:
+    """Give a store of one task's own, at the beginning of a scan of these files."""
+    with TemporaryDirectory(prefix="dedup-") as folder, Store(f"{folder}/task.db", scanning=True) as store:
+        store.begin(files, weights=weights, reader=decoders())
+        yield store
+
+
+def describe(job: Job, some: Slice) -> None:
+    """Read, decode and encode files; write photos and skipped.
+
+    Where a file may do better another time, the slice is not done: the next scan tries it again.
+    """
+    weights = weights_spec(device=job.device)
+    with empty_store(some.files, weights.name) as store:
+        begun = time.monotonic()
+        describe_files(store.unknown(), store, weights, _MACHINE, started_ns=_ALL_SETTLED_NS)
+        photos = store.photos()
+        table = tables.files_table(photos.photos, store.vectors(photos.ids), store.maps(photos.ids))
+        skipped, again = store.skipped(), bool(store.unknown())
+    name = f"{some.key}{'.again' if again else ''}.parquet"
+    about = {"photos": len(table), "skipped": len(skipped), "seconds": round(time.monotonic() - begun, 3)}
+    tables.write(f"{job.at}/skipped/{name}", tables.skipped_table(skipped), about=about)
+    tables.write(f"{job.at}/photos/{name}", table, about=about)  # the last: what says that the slice is done
+
+
+def sample(job: Job, share: float, bundle: Bundle) -> tuple[Indices, NDArray[np.void], Vectors]:
+    """Return numbers, SHA-256 and vectors of about this share of the photos of some shards, the same whoever asks."""
+    ids, digests, vectors = [np.empty(0, np.int64)], [np.empty(0, "V32")], [np.empty((0, encoder.DIMS), np.float32)]
+    for number, name in bundle.tables:
+        table = tables.read(f"{job.at}/photos/{name}", ["sha256", "vector"])
+        rows = np.flatnonzero([int.from_bytes(d[:4]) < share * 2**32 for d in table["sha256"].to_pylist()])
+        if len(rows):
+            some = tables.taken(table, rows)
+            ids.append((number << _ROW_BITS) + rows)
+            digests.append(tables.digests_in(some))
+            vectors.append(encoder.unit(tables.vectors_in(some)))
+    return np.concatenate(ids), np.concatenate(digests), np.concatenate(vectors)
+
+
+def neighbours(job: Job, bundle: Bundle) -> tuple[Indices, Indices, NDArray[np.void], Floats]:
+    """Return (query, number, SHA-256, cosine) columns: what is nearest in some shards to each vector of asked.npy.
+
+    By exact search, one more than a scan asks for, since a photo finds itself; each content once.
+    """
+    ids, digests, vectors = sample(job, 1.0, bundle)
+    first = np.unique(digests, return_index=True)[1]
+    if not len(first):
+        return np.empty(0, np.int64), ids, digests, np.empty(0, np.float32)
+    asked = load_array(f"{job.run}/asked.npy")
+    query, row = index.nearest(vectors[first], asked, k=job.settings.neighbours + 1)
+    row = first[row]
+    return query, ids[row], digests[row], np.einsum("pd,pd->p", asked[query], vectors[row])
+
+
+def pairs_found(job: Job, cell: int) -> NDArray[np.bool_]:
+    """Return which of the pairs (2, M) of true.npy were found in a cell, whatever a glance at them says."""
+    found = [np.empty((2, 0), np.int64)]
+    for pairs in tables.read_part(f"{job.run}/candidates", cell):
+        found.append(np.stack([tables.numbers(pairs, side) for side in ("left", "right")]))
+    ends = np.concatenate(found, axis=1)
+    true = load_array(f"{job.run}/true.npy")
+    return np.isin(_named(true), _named(np.sort(ends, axis=0)))
+
+
+def _named(pairs: Indices) -> NDArray[np.void]:
+    """Return (M,), one value for each of M pairs (2, M)."""
+    return np.ascontiguousarray(pairs.T).view("V16").ravel()
+
+
+def save_array(path: str, array: NDArray[Any]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    object_store.put(path, buffer.getvalue())
+
+
+@lru_cache(maxsize=4)
+def load_array(path: str) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(io.BytesIO(object_store.get(path)))
+    return array
+
+
+def spread(job: Job, overlap: int, bundle: Bundle) -> None:
+    """Write the vector of each photo of some shards for the cells it is nearest to, the nearest of them its home."""
+    centres = load_array(f"{job.run}/cells.npy")
+    found = []
+    for number, name in bundle.tables:
+        table = tables.read(f"{job.at}/photos/{name}", ["sha256", "vector"])
+        if not len(table):
+            continue
+        row, cell = index.nearest(centres, encoder.unit(tables.vectors_in(table)), k=overlap)
+        home = cell[np.searchsorted(row, row)]
+        about: tables.Columns = {
+            "part": cell.astype(np.int32),
+            "home": home.astype(np.int32),
+            "id": (number << _ROW_BITS) + row,
+        }
+        found.append(tables.with_columns(tables.taken(table, row), **about))
+    tables.write_parts(f"{job.run}/cell-vectors", bundle.number, found)
+
+
+def find(job: Job, bundle_size: int, cell: int) -> None:
+    """Write the pairs of the photos at home in a cell; left has the smaller SHA-256.
+
+    Each goes to the home of its left photo: the home of the right one may have found it too, and one judges it.
+    Two files of the same bytes are a pair too, with certainty: the first of them stands for both.
+    bundle_size: shards in a bundle.
+    """
+    found = tables.read_part(f"{job.run}/cell-vectors", cell)
+    if not found:
+        tables.write_parts(f"{job.run}/candidates", cell, [])
+        return
+    table = tables.depth_first_order(found)
+    table = tables.taken(table, tables.in_order(table, "sha256", "id"))
+    ids, home, digests = tables.numbers(table, "id"), tables.numbers(table, "home"), tables.digests_in(table)
+    first = np.ones(len(ids), bool)
+    first[1:] = digests[1:] != digests[:-1]
+    candidates, _ = index.nearest_pairs(
+        encoder.unit(tables.vectors_in(tables.taken(table, first))),
+        k=job.settings.neighbours,
+        min_similarity=job.settings.min_similarity,
+        exact_limit=len(ids),
+        queries=np.flatnonzero(home[first] == cell),
+    )
+    own, to = ids[first], home[first][candidates.left]
+    send_wanted(job, cell, bundle_size, own, candidates, to)
+    copies = np.flatnonzero((home == cell) & ~first)
+    stands = own[np.cumsum(first) - 1]  # the first file of the same bytes
+    pairs = {
+        "part": np.concatenate([to, home[copies]]),
+        "left": np.concatenate([own[candidates.left], stands[copies]]),
+        "right": np.concatenate([own[candidates.right], ids[copies]]),
+        "similarity": np.concatenate([candidates.similarity, np.ones(len(copies), np.float32)]),
+        "same": np.arange(len(candidates) + len(copies)) >= len(candidates),
+    }
+    tables.write_parts(f"{job.run}/candidates", cell, [tables.columns_table(pairs)])
+
+
+def send_wanted(
+    job: Job, cell: int, bundle_size: int, ids: Indices, candidates: Candidates, to: NDArray[np.int32]
+) -> None:
+    """Write for each bundle of shards which of its photos are wanted where. to: (P,), the cell of each candidate."""
+    cells = int(to.max(initial=0)) + 1
+    ends = np.concatenate([candidates.left, candidates.right])
+    row, cell_of = np.divmod(np.unique(ends * cells + np.tile(to, 2)), cells)
+    part = (ids[row] >> _ROW_BITS) // bundle_size
+    wanted: tables.Columns = {"part": part.astype(np.int32), "id": ids[row], "to": cell_of.astype(np.int32)}
+    tables.write_parts(f"{job.run}/wanted", cell, [tables.columns_table(wanted)])
+
+
+def send_maps(job: Job, bundle: Bundle) -> None:
+    """Write the maps of some shards for the cells that want them."""
+    found = [np.empty((2, 0), np.int64)]
+    for some in tables.read_part(f"{job.run}/wanted", bundle.number):
+        found.append(np.stack([tables.numbers(some, "id"), tables.numbers(some, "to")]))
+    ids, cells = np.unique(np.concatenate(found, axis=1), axis=1)  # several cells may have found pairs for one
+    tables.write_parts(f"{job.run}/cell-maps", bundle.number, chosen(job, bundle, ids, cells, columns=["map"]))
+
+
+def judge(job: Job, cell: int) -> None:
+    """Write the pairs of a cell, each once, with what the head says of them."""
+    found = tables.read_part(f"{job.run}/candidates", cell)
+    names = {"left": np.int64, "right": np.int64, "similarity": np.float32, "same": np.bool_}
+    pairs = {
+        name: np.concatenate([np.empty(0, kind), *(tables.numbers(some, name) for some in found)])
+        for name, kind in names.items()
+    }
+    sent = tables.read_part(f"{job.run}/cell-maps", cell)
+    ids = np.concatenate([np.empty(0, np.int64), *(tables.numbers(some, "id") for some in sent)])
+    maps = np.concatenate([tables.maps_in(some) for some in sent]) if sent else np.empty((0, 0, 0), np.int8)
+    del sent
+    order = np.argsort(ids)
+    rows = np.flatnonzero(~pairs["same"])
+    left, right = (order[np.searchsorted(ids[order], pairs[side][rows])] for side in ("left", "right"))
+    once = np.unique(left * len(ids) + right, return_index=True)[1]  # both homes of a pair may have found it
+    rows, left, right = rows[once], left[once], right[once]
+    candidates = Candidates(left, right, pairs["similarity"][rows])
+    scores = judged(candidates, maps, weights_on(job.device))
+    stood = np.isin(candidates.keys(len(ids)), scores.keys(len(ids)))
+    rows = np.concatenate([rows[stood], np.flatnonzero(pairs["same"])])
+    sure = np.ones(len(rows) - len(scores), np.float32)
+    about = {"copy": np.concatenate([scores.copy, sure]), "similar": np.concatenate([scores.similar, 0 * sure])}
+    columns = {name: column[rows] for name, column in pairs.items()}
+    tables.write(f"{job.run}/pairs/{cell}.parquet", tables.columns_table(columns | about))
+
+
+def judged(candidates: Candidates, maps: Maps, weights: Weights) -> Scores:
+    """Return what the head says of the candidates that stand a glance, in their order.
+
+    The maps of _PAIRS at a time are copied for it.
+    """
+    parts = (
+        pair_head.score_pairs(
+            candidates.rows(slice(start, start + _PAIRS)),
+            lambda some: maps[some],
+            weights.head,
+            weights.calibration,
+            prefilter=weights.prefilter,
+            device=weights.device,
+        )
+        for start in range(0, len(candidates), _PAIRS)
+    )
+    return NOTHING_SCORED.followed_by(*parts)
+
+
+def near(job: Job, cell: int) -> tables.Columns:
+    """Return the columns of those pairs of a cell that may become matches."""
+    pairs = tables.columns_in(tables.read(f"{job.run}/pairs/{cell}.parquet"))
+    may = relations.needs_verification(pairs["copy"], pairs["similar"], pairs["similarity"], weights_spec().gate)
+    may |= pairs["similarity"] >= NEARLY_EQUAL
+    may |= job.settings.include_similar & (pairs["similar"] >= 0.5)
+    return {name: column[may] for name, column in pairs.items()}
+
+
+def send_photos(job: Job, to: str, bundle: Bundle) -> None:
+    """Write the photos of some shards for the parts that <to>.npy, (2, M) of photo and part, sends them to."""
+    sent = chosen(job, bundle, *load_array(f"{job.run}/{to}.npy"))
+    tables.write_parts(f"{job.run}/{to}-photos", bundle.number, sent)
+
+
+def chosen(
+    job: Job, bundle: Bundle, ids: Indices, parts: Indices, *, columns: Sequence[str] | None = None
+) -> list[tables.Table]:
+    """Return those photos of some shards that are among these, in ascending order, with the part each goes to."""
+    found = []
+    for number, name in bundle.tables:
+        some = slice(*np.searchsorted(ids, [number << _ROW_BITS, (number + 1) << _ROW_BITS]))
+        if some.start < some.stop:
+            rows = ids[some] & ((1 << _ROW_BITS) - 1)
+            table = tables.taken(tables.read(f"{job.at}/photos/{name}", columns), rows)
+            found.append(tables.with_columns(table, part=parts[some].astype(np.int32), id=ids[some]))
+    return found
+
+
+def send_pairs(job: Job, kind: str, bundle: Bundle) -> None:
+    """Write the pairs of some tables for the batches that both their photos are in; the others are done with."""
+    ids, batches = load_array(f"{job.run}/batch.npy")
+    found = []
+    for _, name in bundle.tables:
+        table = tables.read(f"{job.run}/{kind}/{name}")
+        left, right = (tables.numbers(table, side) for side in ("left", "right"))
+        at, other = (np.searchsorted(ids, end).clip(max=len(ids) - 1) for end in (left, right))
+        both = (ids[at] == left) & (ids[other] == right) & (batches[at] == batches[other])
+        part = batches[at[both]].astype(np.int32)
+        found.append(tables.with_columns(tables.taken(table, both), part=part))
+    tables.write_parts(f"{job.run}/batch-{kind}", bundle.number, found)
+
+
+@contextmanager
+def store_of(job: Job, folder: str, part: int) -> Iterator[tuple[Store, Photos, tables.Table]]:
+    """Give a store that knows the photos of a part, and their table."""
+    table = tables.depth_first_order(tables.read_part(f"{job.run}/{folder}-photos", part))
+    with empty_store(tables.files_in(table), weights_on(job.device).name) as store:
+        vectors, maps = tables.vectors_in(table), tables.maps_in(table)
+        store.add(tables.readings_in(table), vectors, maps, started_ns=_ALL_SETTLED_NS)
+        store.decide(job.decisions)
+        yield store, store.photos(), table
+
+
+def look(job: Job, lot: int) -> None:
+    """Look at the files of a lot of pairs, and write what is seen and what is made of it."""
+    weights, runtime = weights_on(job.device), _MACHINE
+    with store_of(job, "lot", lot) as (store, photos, table):
+        pairs = tables.read(f"{job.run}/lots/{lot}.parquet")
+        scores, rows = scores_among(pairs, table)
+        chosen = tables.numbers(pairs, "look")[rows]
+        if job.settings.verify:
+            match.verify_pairs(scores.rows(chosen), photos, store, weights, runtime)
+        verified = store.verified(photos.ids, weights=weights.name)
+        pixels = match.known_pixels(scores, photos, store, runtime)
+        verdicts = relations.relate(photos.photos, scores, verified, pixels)
+    ids = np.empty(len(photos.photos), np.int64)
+    ids[number_of(table)] = tables.numbers(table, "id")
+    tables.write(f"{job.run}/verdict/{lot}.parquet", tables.pairs_table(verdicts, ids))
+    tables.write(f"{job.run}/look/{lot}.parquet", tables.pairs_table(verified, ids))
+
+
+def matched(job: Job, lot: int) -> tuple[Indices, Indices]:
+    """Return the pairs of a lot that match, as the numbers of both photos."""
+    verdicts = tables.columns_in(tables.read(f"{job.run}/verdict/{lot}.parquet"))
+    least = Relation.SIMILAR if job.settings.include_similar else Relation.COPY
+    rows = verdicts["relation"] <= least
+    return verdicts["left"][rows], verdicts["right"][rows]
+
+
+def settle(job: Job, batch: int) -> None:
+    """Write what a scan of the photos of a batch finds, given their pairs: the photos in groups, and what was seen."""
+    weights, runtime = weights_on(job.device), _MACHINE
+    with store_of(job, "batch", batch) as (store, photos, table):
+        scores, _ = scores_among(tables.depth_first_order(tables.read_part(f"{job.run}/batch-pairs", batch)), table)
+        store.add_scores(scores, photos.ids, weights=weights.name, prefiltered=True)
+        for seen in tables.read_part(f"{job.run}/batch-look", batch):
+            store.add_verified(tables.looks_in(seen, *places(seen, table)), photos.ids, weights=weights.name)
+        _, verdicts = match.settle(scores, photos, store, weights, job.settings, runtime)
+        groups = group(photos.photos, verdicts, job.settings, job.decisions)
+        verified = known_verified(photos, store, weights.name, job.settings)
+        judged = store.scores(photos.ids, weights=weights.name, prefiltered=False)
+        pixels = kept_pixels(judged, photos, store)
+    digests = np.unique(tables.digests_in(table))
+    grouped = np.zeros(len(digests), bool)
+    grouped[[i for g in groups for i in (g.keeper, *(d.photo for d in g.duplicates))]] = True
+    known = [number for number, digest in pixels.items() if digest is not None]
+    same = {"sha256": digests[known], "pixels": np.array([pixels[number] for number in known], "V32")}
+    found = {"verdicts": verdicts, "scores": judged, "looks": verified}
+    for kind, some in found.items():
+        tables.write(f"{job.run}/{kind}/{batch}.parquet", tables.pairs_table(some, digests))
+    tables.write(f"{job.run}/pixels/{batch}.parquet", tables.columns_table(same))
+    kept = tables.taken(table, grouped[number_of(table)]).select(tables.FILES.names)
+    tables.write(f"{job.run}/grouped/{batch}.parquet", kept)  # the last: what says that the batch is done
+
+
+def number_of(table: tables.Table) -> Indices:
+    """Return which photo each file of a table is of, in the order of SHA-256."""
+    number: Indices = np.unique(tables.digests_in(table), return_inverse=True)[1]
+    return number
+
+
+def places(pairs: tables.Table, table: tables.Table) -> tuple[Indices, Indices]:
+    """Return both photos of each pair by their place in the order of SHA-256."""
+    ids, number = tables.numbers(table, "id"), number_of(table)
+    order = np.argsort(ids)
+    left, right = (
+        number[order[np.searchsorted(ids[order], tables.numbers(pairs, side))]] for side in ("left", "right")
+    )
+    return left, right
+
+
+def scores_among(pairs: tables.Table, table: tables.Table) -> tuple[Scores, Indices]:
+    """Return what the head said of pairs of the photos of a table, each pair once, and the rows it is in."""
+    ends = places(pairs, table)
+    left, right = np.minimum(*ends), np.maximum(*ends)
+    columns = (tables.numbers(pairs, name) for name in ("similarity", "copy", "similar"))
+    scores = Scores(left, right, *columns)
+    rows = np.unique(scores.keys(len(table)), return_index=True)[1]
+    rows = rows[left[rows] < right[rows]]  # two files of the same bytes are one photo
+    return scores.rows(rows), rows

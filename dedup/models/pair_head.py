@@ -1,0 +1,307 @@
+"""Candidates -> Scores: the pairwise head. It sees the spatial maps of both photos and nothing else.
+
+Align, subtract, weigh, decide. Each place of one photo finds its like in the other; one affine map (shift, scale,
+turn, mirror) is fitted to what they found; each place looks again, near where that map puts it; what is left after
+subtraction is weighed by place and summed. With the identity for a map this is the network that the project grew
+from: subtract the features of both pictures, weigh the difference by place.
+
+Most candidates are not even nearly copies, and a glance at coarse maps tells, at a thirtieth of the cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dedup.models.encoder import CHANNELS, GRID, MAP_SCALE
+from dedup.types.arrays import Floats, Indices, Maps
+from dedup.types.pairs import Candidates, Explanation, Gate, Scores
+
+BATCH = 64  # pairs a forward pass; always this many, see encode.encode()
+UNRELATED, SIMILAR, COPY = range(3)  # the columns of the logits
+PREFILTER_BATCH = 256  # pairs glanced at together; always this many, too
+_COARSE = 5  # places on a side of a map at a glance
+_QUANTILES = (0, 6, 12, 18, 24)  # of the 25 likenesses of a glance, the least first
+_NEAR_ENOUGH = 0.9  # cosine from which no glance is needed
+_HIDDEN = 48
+_SCALARS = 11  # per place
+_GLOBALS = 13  # per pair
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where the places of A are in B. S places of A, positions as (x, y) in [-1, 1].
+
+    aligned: (P, S, C), what B shows at each place of A.   affine: (P, 3, 2), [x y 1] of A times it is where in B.
+    scalars: (P, S, _SCALARS) how well, how surely and how consistently each place was found.   summary: (P, _GLOBALS).
+    """
+
+    aligned: Tensor
+    affine: Tensor
+    scalars: Tensor
+    summary: Tensor
+
+
+def positions(device: torch.device) -> Tensor:
+    """Return (S, 2), the centres of the places as (x, y) in [-1, 1], row by row."""
+    centres = (torch.arange(GRID, device=device) * 2 + 1) / GRID - 1
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], dim=1)
+
+
+def fit_affine(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
+    """Return (P, 3, 2), the affine map that takes start (S, 2) to end (P, S, 2), by weighted least squares.
+
+    Iterated with weights that fall with the residual, so that a part that agrees wins over the rest
+    (Holland and Welsch 1977). weight: (P, S), >= 0.
+    """
+    ones = torch.ones_like(start[:, :1])
+    x = torch.cat([start, ones], dim=1)  # (S, 3)
+    w = weight
+    affine = x.new_zeros(len(end), 3, 2)
+    for tolerance in (0.8, 0.4, 0.25, 0.25):
+        wx = w[:, :, None] * x  # (P, S, 3)
+        ridge = (1e-3 * w.sum(1) + 1e-4)[:, None, None] * torch.eye(3, device=x.device)
+        affine = _inverse(wx.transpose(1, 2) @ x + ridge) @ (wx.transpose(1, 2) @ end)
+        residual = (x @ affine - end).square().sum(2)  # (P, S)
+        w = weight / (1 + residual / tolerance**2).square()
+    return affine
+
+
+def _inverse(matrices: Tensor) -> Tensor:
+    """Return the inverses of symmetric matrices (P, 3, 3), by cofactors.
+
+    On a GPU two threads cannot call torch's own solvers for the first time: one of them fails.
+    """
+    a, b, c = matrices.unbind(1)
+    cofactors = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=2)
+    return cofactors / (a * cofactors[:, :, 0]).sum(1)[:, None, None]
+
+
+def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignment:
+    """Return where the places of a (P, S, C) are in b (P, S, C).
+
+    sharpness: how hard the attention picks the best place. reach: how far, in squared units, from the fitted position
+    the second look goes.
+    """
+    here = positions(a.device)
+    places = torch.cat([here, torch.ones_like(here[:, :1])], dim=1)  # (S, 3): (x, y, 1)
+    # features have unit norm, so exp(sharpness * (cosine - 1)) can neither overflow nor vanish
+    ones = torch.ones_like(a[:, :, :1])
+    content = torch.cat([a * sharpness, -sharpness * ones], dim=2) @ torch.cat([b, ones], dim=2).transpose(1, 2)
+    likely = content.exp()  # (P, S, S')
+    back = likely.transpose(1, 2) @ places  # (P, S', 3)
+    back = back[:, :, :2] / back[:, :, 2:]  # where each place of b was found in a
+    forward = likely @ torch.cat([places.expand(len(b), -1, -1), back], dim=2)  # (P, S, 5)
+    total = forward[:, :, 2]  # (P, S)
+    found, home = forward[:, :, :2] / total[:, :, None], forward[:, :, 3:] / total[:, :, None]  # (P, S, 2)
+    cycle = (home - here).square().sum(2)  # (P, S); 0 if A to B to A comes home
+    most = content.amax(2)
+    best, sure = most / sharpness + 1, most.exp() / total  # (P, S)
+    with torch.no_grad():  # through the solver gradients are noise
+        affine = fit_affine(here, found, sure * torch.exp(-4 * cycle) * best.clamp(min=0))
+    expected = places @ affine  # (P, S, 2)
+    off = (found - expected).square().sum(2)
+    inside = torch.sigmoid(10 * (1 - expected.abs().amax(2)))
+    guided = likely * _near(expected, reach)
+    aligned = guided @ torch.cat([b, ones], dim=2)  # (P, S, C + 1)
+    guided_total = aligned[:, :, -1]
+    aligned = aligned[:, :, :-1] / guided_total[:, :, None]  # (P, S, C)
+    agree = (a * aligned).sum(2)
+    fits = inside / (1 + off / 0.06)
+    plain = torch.stack([a.mean(1).square().sum(1), b.mean(1).square().sum(1)], dim=1)  # 1 where all places look alike
+    scalars = torch.stack([agree, best, sure, cycle, off, guided.amax(2) / guided_total, inside, fits], dim=2)
+    scalars = torch.cat([scalars, here.expand(len(a), -1, -1), expected.norm(dim=2, keepdim=True)], dim=2)
+    area = affine[:, 0, 0] * affine[:, 1, 1] - affine[:, 0, 1] * affine[:, 1, 0]  # the change of it; < 0 for a mirror
+    summary = torch.cat(
+        [
+            affine.flatten(1),
+            area[:, None],
+            torch.stack([fits.mean(1), inside.mean(1), (agree * inside).mean(1), best.mean(1)], dim=1),
+            plain,
+        ],
+        dim=1,
+    )
+    return Alignment(aligned, affine, scalars.clamp(-4, 4), summary.clamp(-4, 4))
+
+
+def _near(expected: Tensor, reach: Tensor) -> Tensor:
+    """Return (P, S, S'), how near each place is to the expected position (P, S, 2); the nearest of a row has 1.
+
+    exp(-distance squared / reach) is the product of what x says and what y says.
+    """
+    centres = positions(expected.device)[:GRID, 0]
+    away = (expected[..., None] - centres).square() / reach  # (P, S, 2, GRID)
+    near = (away.amin(3, keepdim=True) - away).exp()
+    return (near[:, :, 1, :, None] * near[:, :, 0, None, :]).flatten(2)
+
+
+class PairHead(nn.Module):
+    """Maps (P, S, C) twice and cosines (P,) -> logits (P, 3): unrelated, similar, copy. Symmetric in the two photos."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.tensor(2.5))  # as exp()
+        self.reach = nn.Parameter(torch.tensor(-2.5))  # as exp()
+        self.look = nn.Conv2d(2 * CHANNELS + _SCALARS, _HIDDEN, 1)
+        self.around = nn.Conv2d(_HIDDEN, _HIDDEN, 3, padding=1)
+        self.weigh = nn.Conv2d(_HIDDEN, 1, 1)
+        self.gather = nn.Linear(2 * _HIDDEN + _GLOBALS + 1, 64)
+        self.decide = nn.Linear(64, 3)
+
+    def forward(self, left: Tensor, right: Tensor, cosine: Tensor) -> Tensor:
+        P = len(left)
+        logits = self.one_way(torch.cat([left, right]), torch.cat([right, left]), torch.cat([cosine, cosine]))
+        return (logits[:P] + logits[P:]) / 2
+
+    def one_way(self, a: Tensor, b: Tensor, cosine: Tensor) -> Tensor:
+        """Return logits (P, 3) of what b shows at each place of a."""
+        found = self.align(a, b)
+        x, weight = self.places(a, found)
+        pooled = torch.cat([(x * weight).sum(2), x.mean(2), found.summary, cosine[:, None]], dim=1)
+        decided: Tensor = self.decide(F.relu(self.gather(pooled)))
+        return decided
+
+    def align(self, a: Tensor, b: Tensor) -> Alignment:
+        """Return where the places of a are in b, both (P, S, C), as this head looks for them."""
+        return align(a, b, sharpness=self.sharpness.exp(), reach=self.reach.exp())
+
+    def places(self, a: Tensor, found: Alignment) -> tuple[Tensor, Tensor]:
+        """Return features (P, hidden, S) of what is left after subtraction, and the weight of each place (P, 1, S)."""
+        places = torch.cat([(a - found.aligned).abs() * 4, a * found.aligned * 4, found.scalars], dim=2)
+        x = places.transpose(1, 2).reshape(len(a), -1, GRID, GRID)  # (P, S, features) -> (P, features, H, W)
+        x = F.relu(self.look(x))
+        x = x + F.relu(self.around(x))
+        weight = self.weigh(x).flatten(2).softmax(2)
+        return x.flatten(2), weight
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Logits -> probabilities that mean what they say, on photos that no step of the training saw.
+
+    A copy's probability is sigmoid(slope * z + offset) of its log-odds z against the rest (Platt 1999). What remains
+    is shared between similar and unrelated as the head shares it.
+    """
+
+    slope: float
+    offset: float
+
+    def probabilities(self, logits: Floats) -> tuple[Floats, Floats]:
+        """Return copy (P,) and similar (P,) of logits (P, 3)."""
+        wide = logits.astype(np.float64)
+        rest = np.logaddexp(wide[:, UNRELATED], wide[:, SIMILAR])
+        copy = 1 / (1 + np.exp(-(self.slope * (wide[:, COPY] - rest) + self.offset)))
+        similar = (1 - copy) * np.exp(wide[:, SIMILAR] - rest)
+        return copy.astype(np.float32), similar.astype(np.float32)
+
+
+def unit_maps(maps: Maps, *, device: str = "cpu") -> Tensor:
+    """Return maps (P, S, C) int8 as the head takes them: float32, unit norm at each place."""
+    return F.normalize(torch.from_numpy(maps).to(device).float() / MAP_SCALE, dim=2)
+
+
+@torch.inference_mode()
+def pair_logits(head: PairHead, left: Maps, right: Maps, cosine: Floats, *, device: str = "cpu") -> Floats:
+    """Return logits (P, 3) of maps (P, S, C) int8 and cosines (P,)."""
+    logits = np.empty((len(left), 3), np.float32)
+    a, b = (np.zeros((BATCH, *left.shape[1:]), np.int8) for _ in range(2))
+    c = np.zeros(BATCH, np.float32)
+    for start in range(0, len(left), BATCH):
+        n = min(BATCH, len(left) - start)
+        a[:n], b[:n], c[:n] = left[start : start + n], right[start : start + n], cosine[start : start + n]
+        maps = [unit_maps(m, device=device) for m in (a, b)]
+        logits[start : start + n] = head(*maps, torch.from_numpy(c).to(device))[:n].cpu().numpy()
+    return logits
+
+
+def score_pairs(
+    candidates: Candidates,
+    maps: Callable[[Indices], Maps],
+    head: PairHead,
+    calibration: Calibration,
+    *,
+    prefilter: Gate | None = None,
+    device: str = "cpu",
+) -> Scores:
+    """Return the candidates with their probabilities, in the same order; with a glance, those that stand it.
+
+    maps: photo numbers (M,) -> their maps (M, S, C) int8.
+    """
+    photos, at = np.unique(np.stack([candidates.left, candidates.right]), return_inverse=True)
+    some, at = maps(photos), at.reshape(2, -1)
+    if prefilter is not None:
+        stand = candidates.similarity >= _NEAR_ENOUGH
+        rows = np.flatnonzero(~stand)
+        stand[rows] = (
+            prefilter.chance(prefiltered(some, at[:, rows], candidates.similarity[rows], device=device)) >= 0.5
+        )
+        candidates, at = candidates.rows(stand), at[:, stand]
+    logits = pair_logits(head, some[at[0]], some[at[1]], candidates.similarity, device=device)
+    copy, similar = calibration.probabilities(logits)
+    return Scores(candidates.left, candidates.right, candidates.similarity, copy, similar)
+
+
+@torch.inference_mode()
+def prefiltered(maps: Maps, pairs: Indices, cosine: Floats, *, device: str = "cpu") -> NDArray[np.float64]:
+    """Return (P, 14), how much alike pairs (2, P) of maps (M, S, C) are when seen coarsely, whatever lies where.
+
+    Each coarse place finds its like in the other photo. Quantiles and mean of these likenesses, the lower and the
+    higher of both directions; the mean over all pairs of places; and the cosine (P,).
+    """
+    parts = [maps[start : start + PREFILTER_BATCH] for start in range(0, max(len(maps), 1), PREFILTER_BATCH)]
+    coarse = torch.cat([_coarse(unit_maps(part, device=device)) for part in parts])
+    figures = np.empty((len(cosine), 2 * len(_QUANTILES) + 4))
+    figures[:, -1] = cosine
+    for start in range(0, len(cosine), PREFILTER_BATCH):
+        rows = np.arange(start, min(start + PREFILTER_BATCH, len(cosine)))
+        left, right = (coarse[np.resize(side[rows], PREFILTER_BATCH)] for side in pairs)
+        likeness = left.transpose(1, 2) @ right  # (P, S', S')
+        best = torch.stack([likeness.amax(2), likeness.amax(1)]).sort(dim=2).values  # both ways
+        ways = torch.cat([best[:, :, _QUANTILES], best.mean(2, keepdim=True)], dim=2)
+        seen = [ways.amin(0), ways.amax(0), likeness.mean((1, 2))[:, None]]
+        figures[rows, :-1] = torch.cat(seen, dim=1)[: len(rows)].cpu().numpy()
+    return figures
+
+
+def _coarse(maps: Tensor) -> Tensor:
+    """Return maps (M, S, C) at a glance: (M, C, S'), unit norm at each coarse place."""
+    fine = maps.transpose(1, 2).reshape(len(maps), -1, GRID, GRID)
+    return F.normalize(F.avg_pool2d(fine, GRID // _COARSE).flatten(2), dim=1)
+
+
+@torch.inference_mode()
+def transforms(head: PairHead, left: Maps, right: Maps, *, device: str = "cpu") -> NDArray[np.float64]:
+    """Return (P, 2, 3, 3), where the head found left in right and, the other way round, right in left.
+
+    Both as homographies from the unit square of the left photo to that of the right one. maps: (P, S, C) int8.
+    """
+    a, b = unit_maps(left, device=device), unit_maps(right, device=device)
+    parts = [slice(start, start + BATCH) for start in range(0, max(len(left), 1), BATCH)]
+    affines = [torch.cat([head.align(x[p], y[p]).affine for p in parts]).cpu().numpy() for x, y in ((a, b), (b, a))]
+    centred = np.array([[2.0, 0, -1], [0, 2, -1], [0, 0, 1]])  # the unit square -> [-1, 1]
+    found: NDArray[np.float64] = np.zeros((len(left), 2, 3, 3))
+    for way, affine in enumerate(affines):
+        found[:, way, :2] = affine.transpose(0, 2, 1)
+        found[:, way, 2, 2] = 1
+    found = np.asarray(np.linalg.inv(centred) @ found @ centred)
+    found[:, 1] = np.linalg.pinv(found[:, 1])
+    return found
+
+
+@torch.inference_mode()
+def explain(head: PairHead, left: Maps, right: Maps) -> Explanation:
+    """Return, for one pair of maps (S, C), how the places of the left photo differ from what the right one shows there,
+    in [0, 1].
+    """
+    a, b = unit_maps(left[None]), unit_maps(right[None])
+    found = head.align(a, b)
+    _, weight = head.places(a, found)
+    difference = (a - found.aligned).norm(dim=2) / 2
+    return Explanation(difference.reshape(GRID, GRID).numpy(), weight.reshape(GRID, GRID).numpy())

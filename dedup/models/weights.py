@@ -1,0 +1,151 @@
+"""The tensors that ship: which they are, that they are the ones published, and how they are loaded.
+
+weights/README.md says what they were trained on and under which licence they stand.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import sha256
+from importlib import resources
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from dedup.errors import BadUsage, WeightsUnusable
+from dedup.types.pairs import Gate
+
+if TYPE_CHECKING:  # torch takes a second to load, and the name is known without it
+    from dedup.models.encoder import Encoder
+    from dedup.models.pair_head import Calibration, PairHead
+    from dedup.models.residual_head import ResidualHead
+
+
+FILE = "dedup.safetensors"
+QUICK = "-quick"  # ends the name under which what was made of thumbnails is kept
+_LOADING = Lock()  # several threads may ask for the weights at once
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Networks ready to run, and the name that every stored descriptor and verdict is kept under.
+
+    The name ends in version(): other tensors, curves or lines, another name.
+    """
+
+    name: str
+    encoder: Encoder
+    head: PairHead
+    calibration: Calibration  # of the head
+    residual_head: ResidualHead
+    residual_calibration: Calibration
+    prefilter: Gate  # where the head begins to be worth its time
+    gate: Gate  # where a second look does
+    device: str = "cpu"  # where the networks are, a word of torch's
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """The weights in the package before they are read: what they are called, and where they are to run."""
+
+    name: str
+    gate: Gate
+    device: str  # auto, cpu or cuda
+    quick: bool  # a camera's thumbnails are described where there are any
+
+    def load(self) -> Weights:
+        """Return them, read once in each process. Raises WeightsUnusable if they are not those of the card."""
+        with _LOADING:
+            return replace(_loaded(device=device_of(self.device)), name=self.name)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what the networks free: they ask for it again at once, and pages from the system cost more.
+
+    The encoder runs at a third of the time. What is larger than any of their tensors, as the vectors of all photos may
+    be, goes back. See mallopt(3); other C libraries do well by themselves.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, 1 << 26)
+            mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def weights_spec(*, device: str = "cpu", quick: bool = False) -> WeightsSpec:
+    """Return the weights in the package by their card. Raises BadUsage if the device cannot be had, WeightsUnusable.
+
+    quick: to describe the thumbnails that cameras make; what is made of those has a name of its own.
+    """
+    if device != "auto":
+        device = device_of(device)
+    card = _card()
+    return WeightsSpec(card["name"] + (QUICK if quick else ""), Gate(**card["line"]), device, quick)
+
+
+def device_of(word: str) -> str:
+    """Return the torch device that auto, cpu or cuda means here. Raises BadUsage for another word, or without a GPU."""
+    if word not in ("auto", "cpu", "cuda"):
+        raise BadUsage(f"the device is auto, cpu or cuda, not {word!r}")
+    if word == "cpu":
+        return word
+    import torch
+
+    if word == "cuda" and not torch.cuda.is_available():
+        raise BadUsage("--device cuda: torch sees no GPU here; use --device auto")
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_weights(*, device: str = "cpu") -> Weights:
+    """Return the weights in the package, for inference. Raises WeightsUnusable if they are not those of the card."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from dedup.models.encoder import Encoder
+    from dedup.models.pair_head import Calibration, PairHead
+    from dedup.models.residual_head import ResidualHead
+
+    _keep_freed_memory()
+    card = _card()
+    data = _file(FILE)
+    if sha256(data).hexdigest() != card["sha256"]:
+        raise WeightsUnusable(f"{FILE} is damaged: its SHA-256 is not that of its card; install dedup again")
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise WeightsUnusable(f"{FILE} cannot be read ({error}); install dedup again") from error
+    encoder, head, residual_head = Encoder(), PairHead(), ResidualHead()
+    for prefix, module in (("encoder.", encoder), ("head.", head), ("second.", residual_head)):
+        own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+        module.load_state_dict(own)
+    encoder = encoder.fold().to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
+    calibration, residual_calibration = (Calibration(**card[name]) for name in ("calibration", "second_calibration"))
+    networks = (encoder, head.eval().to(device), calibration, residual_head.eval().to(device), residual_calibration)
+    return Weights(card["name"], *networks, Gate(**card["glance"]), Gate(**card["line"]), device)
+
+
+_loaded = lru_cache(maxsize=1)(load_weights)
+
+
+def version(card: Mapping[str, Any]) -> str:
+    """Return 8 hex digits that stand for all by which verdicts are reached: tensors, calibrations, lines."""
+    parts = {name: card[name] for name in ("sha256", "calibration", "second_calibration", "glance", "line")}
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _card() -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(_file("dedup.json"))
+    return card
+
+
+def _file(name: str) -> bytes:
+    try:
+        return resources.files("dedup").joinpath("weights", name).read_bytes()
+    except FileNotFoundError as error:
+        raise WeightsUnusable(f"{name} is missing from the package; install dedup again") from error

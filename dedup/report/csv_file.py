@@ -1,0 +1,96 @@
+"""CSV files: cells, rows, reading back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+
+from dedup.errors import BadUsage, DedupError
+
+Row = dict[str, Any]
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def read_csv(path: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Return the columns of a table that was written here or by a spreadsheet, with semicolons too, and its rows.
+
+    Each row comes with the number that a spreadsheet gives it. Raises BadUsage.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as f:
+            text = f.read()
+        head = text.split("\n", 1)[0]
+        delimiter = ";" if head.count(";") > head.count(",") else ","
+        columns, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if text else [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadUsage(f"{path}: cannot be read as CSV ({getattr(error, 'strerror', None) or error})") from error
+    return columns, [(n, dict(zip(columns, map(value_of, row), strict=False))) for n, row in enumerate(rows, 2) if row]
+
+
+def write_rows(output: str | None, columns: list[str], rows: Iterable[Row]) -> None:
+    """Write rows to a CSV file, all of it or nothing, or to standard output. Raises DedupError if that fails."""
+    with _stream(output) as f:
+        _write_csv(f, columns, rows)
+
+
+def _write_csv(f: IO[str], columns: list[str], rows: Iterable[Row]) -> None:
+    writer = csv.writer(f, lineterminator="\r\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(cell(row[column]) for column in columns)
+
+
+def cell(value: Any) -> str:
+    """Return the text of one CSV cell; value_of() is its inverse for text."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    text = str(value).replace("\\u", "\\u005cu")
+    text = re.sub("[\udc80-\udcff]", lambda m: f"\\u{ord(m[0]):04x}", text)
+    return "'" + text if text.startswith(_FORMULA) and isinstance(value, str) else text
+
+
+def value_of(text: str) -> str:
+    """Return the text that cell() wrote."""
+    text = text.removeprefix("'")
+    return re.sub(r"\\u(005c|dc[89a-f][0-9a-f])", lambda m: chr(int(m[1], 16)), text)
+
+
+@contextmanager
+def _stream(output: str | None) -> Iterator[IO[str]]:
+    """Give a text stream, UTF-8: standard output, or a file that takes its name when it is whole."""
+    if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # whatever the locale has; and CSV has line ends of its own
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    output = os.path.realpath(output)  # a link goes on being one
+    temporary = f"{output}.{os.getpid()}.part"
+    try:
+        if os.path.lexists(output) and not os.path.isfile(output):
+            raise DedupError(f"{output}: not a regular file; it was left alone. Choose another name")
+        try:
+            with suppress(FileNotFoundError):  # of a run that was killed; in a container all have one number
+                os.unlink(temporary)
+            with open(temporary, "x", encoding="utf-8", newline="") as f:
+                yield f
+                f.flush()
+                os.fsync(f.fileno())
+            os.replace(temporary, output)
+        except BaseException:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise DedupError(
+            f"{output}: cannot be written ({error.strerror or error}); choose another name or folder"
+        ) from error

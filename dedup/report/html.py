@@ -1,0 +1,135 @@
+"""Report -> one HTML page with thumbnails, in pieces. Jinja2 lives here; it escapes every value.
+
+The page needs nothing else: its style, its script and its pictures are in it, and its Content-Security-Policy lets
+nothing else run or load, should a name ever slip through unescaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from importlib.resources import files
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dedup.images.read import View, read_view
+from dedup.report import figure
+from dedup.report.cards import FILTERS, Card, Shot, cards
+from dedup.types.pairs import Comparison, Explained, PhotoPair, Relation
+from dedup.types.report import Report
+from dedup.workers import Failure, run
+
+_SIDES = ((1_000, 256), (5_000, 176), (0, 128))  # pixels of a thumbnail in pages of up to so many pictures
+_FIGURES = 100  # at most, of the pairs that are the least sure: about 17 KB each
+
+Figure = tuple[list[list[tuple[figure.Shown, str]]], str]  # rows of panels with their addresses, or why there is none
+
+
+def environment(package: str = "dedup.report") -> Environment:
+    """Return what renders the templates of a package, and those of this one for all."""
+    env = Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("dedup.report")]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    env.filters |= FILTERS
+    return env
+
+
+def page(report: Report, explained: Explained | None, *, workers: int) -> Iterator[str]:
+    """Yield the page. Pictures are read from the files now; of one that is gone or changed the page says so.
+
+    explained: says what verdicts rest on; without it there are no figures.
+    """
+    photos, settings = report.photos.photos, report.run.settings
+    shown = list(cards(report.groups, photos, settings, report.verified))
+    style, script = asset("base.css") + asset("report.css"), asset("report.js")
+    pictures = thumbnails(shown, workers=workers)
+    doubtful = least_sure(shown, _FIGURES if explained else 0)
+    pairs = sum(len(card.shots) - 1 for card in shown)
+    yield from (
+        environment()
+        .get_template("report.html")
+        .generate(
+            cards=zip(shown, pictures, figures(shown, doubtful, explained), strict=True),
+            explained=len(doubtful),
+            pairs=pairs,
+            count=len(shown),
+            duplicates=sum(len(card.paths) - 1 for card in shown),
+            bytes=sum(card.bytes for card in shown),
+            files=sum(len(p.files) for p in photos),
+            relations=sorted({card.relation for card in shown}),
+            skipped=[s for s in report.skipped if s.picture],
+            decisions=report.decisions,
+            run=report.run,
+            when=time.strftime("%Y-%m-%d %H:%M", time.localtime(report.run.ended_at)),
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+        )
+    )
+
+
+def asset(name: str) -> str:
+    """Return a file of templates/ as text."""
+    return (files("dedup.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(sha256(text.encode()).digest()).decode()
+
+
+def thumbnails(shown: list[Card], *, workers: int) -> Iterator[list[tuple[str, str]]]:
+    """Yield a list a card, with (data: URL, "") or ("", why there is none) a shot; smaller where there are many.
+
+    Only as many are held as workers are ahead of the page.
+    """
+    count = sum(len(card.shots) for card in shown)
+    side = next(side for most, side in _SIDES if count <= most or not most)
+    views = (View(s.file.path, s.photo.sha256, side, "WEBP") for card in shown for s in card.shots)
+    done: dict[str, tuple[str, str]] = {}
+    answers = run(read_view, views, workers=workers)
+    for card in shown:
+        while any(s.photo.sha256 not in done for s in card.shots):
+            view, answer = next(answers)
+            done[view.sha256] = _embedded(answer)
+        yield [done.pop(s.photo.sha256) for s in card.shots]
+
+
+def least_sure(shown: list[Card], most: int) -> set[PhotoPair]:
+    """Return the pairs of a keeper and a duplicate that a figure says the most of."""
+    pairs = [s for card in shown for s in card.shots[1:] if s.relation is not Relation.IDENTICAL]
+    return {couple(s) for s in sorted(pairs, key=lambda s: s.probability)[:most]}
+
+
+def couple(shot: Shot) -> PhotoPair:
+    return shot.keeper, shot.index
+
+
+def figures(
+    shown: list[Card], wanted: set[PhotoPair], explained: Explained | None
+) -> Iterator[list[tuple[Shot, Figure]]]:
+    """Yield a list a card, with the figures of those of its pairs that are wanted."""
+    chosen = [[s for s in card.shots[1:] if couple(s) in wanted] for card in shown]
+    answers = explained([couple(s) for some in chosen for s in some]) if explained else iter(())
+    for some in chosen:
+        yield [(s, _figure(next(answers))) for s in some]
+
+
+def _figure(answer: Comparison | str) -> Figure:
+    if isinstance(answer, str):
+        return [], answer
+    return [[(panel, _data_url(panel.data)) for panel in row] for row in figure.shown(answer)], ""
+
+
+def _data_url(picture: bytes) -> str:
+    return "data:image/webp;base64," + base64.b64encode(picture).decode()
+
+
+def _embedded(answer: bytes | str | Failure) -> tuple[str, str]:
+    if isinstance(answer, bytes):
+        return _data_url(answer), ""
+    return "", answer.reason if isinstance(answer, Failure) else answer

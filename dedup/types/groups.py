@@ -1,0 +1,46 @@
+"""Groups of duplicates, and what the user decided of photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dedup.types.pairs import (
+    Relation,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """One photo of a group besides the keeper. All figures are those of the pair (keeper, duplicate)."""
+
+    photo: int
+    relation: Relation
+    probability: float  # that both are one photograph
+    similarity: float  # cosine
+    reason: str  # why the other one is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One photo to keep, and the photos that match it.
+
+    A star, not a connected component: each duplicate was compared with the keeper itself,
+    because an action may remove the duplicate and leave only the keeper.
+    """
+
+    keeper: int
+    duplicates: tuple[Duplicate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What the user decided of photos, by their SHA-256, so that it outlives any name.
+
+    apart: pairs that are no duplicates, the smaller digest first. kept: photos that are to be kept.
+    """
+
+    apart: frozenset[tuple[str, str]] = frozenset()
+    kept: frozenset[str] = frozenset()
+
+
+NOTHING_DECIDED = Decisions()

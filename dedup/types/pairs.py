@@ -1,0 +1,165 @@
+"""Pairs of photos as columns, from candidates to verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.types.arrays import Floats, Indices, Maps
+
+
+class Relation(IntEnum):
+    """How two photos are related, the closest first."""
+
+    EXACT = 0  # same bytes
+    IDENTICAL = 1  # other bytes, same decoded pixels
+    COPY = 2  # one photograph in two versions
+    SIMILAR = 3  # another shot of the same scene
+    UNRELATED = 4
+    INCONCLUSIVE = 5  # too little in the pictures to know
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A network of one hidden layer over a few figures of a pair: which pairs are worth the next, dearer question.
+
+    inner: (F + 1, H), the last row the bias.   outer: (H + 1,), likewise.
+    """
+
+    inner: tuple[tuple[float, ...], ...]
+    outer: tuple[float, ...]
+
+    def chance(self, figures: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (P,) in [0, 1], how likely it is that the next question finds a copy, by figures (P, F)."""
+        inner, outer = np.array(self.inner), np.array(self.outer)
+        hidden = np.maximum(figures @ inner[:-1] + inner[-1], 0)
+        chance: NDArray[np.float64] = 1 / (1 + np.exp(-(hidden @ outer[:-1] + outer[-1])))
+        return chance
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """P pairs worth a look, as columns; left < right, no pair twice.
+
+    left, right: (P,) int64, photo numbers.   similarity: (P,) float32, cosine in [-1, 1].
+    """
+
+    left: Indices
+    right: Indices
+    similarity: Floats
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def rows(self, rows: NDArray[np.generic] | slice) -> Self:
+        """Return the pairs of these rows, given as numbers, a mask or a slice."""
+        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def followed_by(self, *parts: Self) -> Self:
+        """Return these pairs and those of the parts, one after the other."""
+        every = (self, *parts)
+        columns = {f.name: np.concatenate([getattr(part, f.name) for part in every]) for f in fields(self)}
+        return replace(self, **columns)
+
+    def keys(self, photos: int) -> Indices:
+        """Return (P,) int64, a number for each pair that no other pair of so many photos has."""
+        return self.left * photos + self.right
+
+
+@dataclass(frozen=True)
+class Scores(Candidates):
+    """What the pairwise head says of candidates.
+
+    copy: (P,) float32 in [0, 1], the probability that both are one photograph.
+    similar: (P,) float32 in [0, 1], the probability of another shot of the same scene.
+    """
+
+    copy: Floats
+    similar: Floats
+
+
+@dataclass(frozen=True)
+class Verified(Scores):
+    """What the second look says of pairs that deserved one.
+
+    plain: (P,) bool, one of the pictures holds too little to be known by.
+    transform: (P, 3, 3) float64, where the left picture lies in the right one, as a Homography.
+    """
+
+    plain: NDArray[np.bool_]
+    transform: NDArray[np.float64]
+
+
+_NONE, _NO_SHARE = np.empty(0, np.int64), np.empty(0, np.float32)
+NOTHING_FOUND = Candidates(_NONE, _NONE, _NO_SHARE)
+NOTHING_SCORED = Scores(_NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE)
+NOTHING_VERIFIED = Verified(_NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE, np.empty(0, bool), np.empty((0, 3, 3)))
+
+
+@dataclass(frozen=True)
+class Verdicts(Scores):
+    """Candidates with their relation decided.
+
+    relation: (P,) int8, a Relation each.
+    """
+
+    relation: NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How much two photos differ at each place, and how much each place counted: (H, W) float32, weights together 1."""
+
+    difference: Floats
+    weight: Floats
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The verdict on two files, and what it rests on.
+
+    change: what was done to the left photo to make the right one, in words; "" if nothing but size, colour or encoding.
+    images: both, upright, (H, W, 3) uint8.   maps: (2, S, C) int8.   seen: what the head saw, by place of its maps.
+    canvas: both pictures on the canvas of the second look, (S, S, 3) uint8.   seen_twice: what that saw.
+    """
+
+    relation: Relation
+    probability: float
+    similarity: float
+    change: str
+    images: list[NDArray[np.uint8]]
+    maps: Maps
+    seen: Explanation
+    canvas: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None
+    residual: Explanation | None
+
+    @property
+    def words(self) -> str:
+        said = (self.relation.word, f"probability of a copy {self.probability:.4f}", self.change)
+        return ", ".join(word for word in said if word)
+
+
+PhotoPair = tuple[int, int]  # photo numbers: who is kept, and the other
+Explained = Callable[
+    [Sequence[PhotoPair]], Iterator[Comparison | str]
+]  # pairs -> what their verdicts rest on; see why.py
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A file of the last scan that matches a file somebody asked about."""
+
+    query: str
+    path: str
+    relation: Relation
+    probability: float
+    similarity: float

@@ -1,0 +1,221 @@
+"""Rows of photos and files -> columns, of which a Photo is made when one is asked for.
+
+A million photos take some 200 MB as columns, and more than a gigabyte as objects; a scan looks at those few that match.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from itertools import islice
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.types.arrays import Indices
+from dedup.types.photo import File, Photo
+
+_ROWS = 20_000  # in memory as Python objects at once
+_KEPT = 4_000  # photos in memory as objects
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Texts, one after another.   ends: (N + 1,) int64, where the one before text i ends; the first is 0."""
+
+    data: NDArray[np.uint8]
+    ends: Indices
+
+    def __getitem__(self, i: int) -> bytes:
+        start, end = self.ends[i : i + 2].tolist()
+        return self.data[start:end].tobytes()
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoColumns(Sequence[Photo]):
+    """N photos in the order of their SHA-256, and their M files in the order of their paths.
+
+    sha256: (N, 32).   sizes: (N, 3), bytes, width, height.   said: (N, 3), gps, rating or -1, screenshot.
+    words: format and camera, by codes (N, 2).   taken_at: N, empty if unknown.
+    paths: M.   stats: (M, 5), the other figures of a File.   order: (M,), the files photo by photo; those of photo i
+    begin at first[i] and end at first[i + 1].
+    """
+
+    sha256: NDArray[np.uint8]
+    sizes: Indices
+    said: NDArray[np.int8]
+    words: tuple[str | None, ...]
+    codes: NDArray[np.int32]
+    taken_at: Texts
+    paths: Texts
+    stats: Indices
+    order: Indices
+    first: Indices
+
+    def __len__(self) -> int:
+        return len(self.sha256)
+
+    @overload
+    def __getitem__(self, i: int) -> Photo: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Photo]: ...
+
+    def __getitem__(self, i: int | slice) -> Photo | list[Photo]:
+        if isinstance(i, slice):
+            return [self._photo(n) for n in range(len(self))[i]]
+        return self._made(range(len(self))[i])
+
+    @cached_property
+    def _made(self) -> Callable[[int], Photo]:
+        return lru_cache(maxsize=_KEPT)(self._photo)  # who asks for a photo often asks again for the same one
+
+    def _photo(self, n: int) -> Photo:
+        gps, rating, screenshot = self.said[n].tolist()
+        format, camera = (self.words[code] for code in self.codes[n].tolist())
+        assert format is not None
+        size, width, height = self.sizes[n].tolist()
+        return Photo(
+            self.sha256[n].tobytes().hex(),
+            size,
+            width,
+            height,
+            format,
+            self.taken_at[n].decode() or None,
+            camera,
+            self._files(n),
+            bool(gps),
+            None if rating < 0 else rating,
+            bool(screenshot),
+        )
+
+    def _files(self, n: int) -> tuple[File, ...]:
+        start, end = self.first[n : n + 2].tolist()
+        return tuple(_files(self.paths, self.stats, self.order[start:end].tolist()))
+
+    @property
+    def files(self) -> int:
+        """How many files all photos have together."""
+        return len(self.order)
+
+    def contents(self) -> bytes:
+        """Return 32 bytes that stand for the set of photos, whatever their files are called."""
+        return sha256(self.sha256.tobytes()).digest()
+
+
+@dataclass(frozen=True, eq=False)
+class Links(Sequence[list[File]]):
+    """M files, hard links of one inode together: K lists of them.
+
+    paths: M.   stats: (M, 5), the other figures of a File.   first: (K + 1,), where those of list k begin.
+    """
+
+    paths: Texts
+    stats: Indices
+    first: Indices
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    @overload
+    def __getitem__(self, k: int) -> list[File]: ...
+
+    @overload
+    def __getitem__(self, k: slice) -> list[list[File]]: ...
+
+    def __getitem__(self, k: int | slice) -> list[File] | list[list[File]]:
+        if isinstance(k, slice):
+            return [self[n] for n in range(len(self))[k]]
+        k = range(len(self))[k]
+        start, end = self.first[k : k + 2].tolist()
+        return _files(self.paths, self.stats, range(start, end))
+
+
+def with_exact_duplicates(photos: Sequence[Photo]) -> list[int]:
+    """Return the photos that more than one file holds, in ascending order."""
+    if isinstance(photos, PhotoColumns):  # most photos have one file, and need not be made for this
+        return np.flatnonzero(np.diff(photos.first) > 1).tolist()
+    return [i for i, photo in enumerate(photos) if len(photo.files) > 1]
+
+
+def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]]) -> tuple[PhotoColumns, Indices]:
+    """Return photos as columns, and their numbers (N,).
+
+    photos: rows of number, SHA-256, bytes, width, height, format, taken_at, camera, gps, rating, screenshot, in the
+    order of SHA-256.   files: rows of the number of a photo, path (bytes), size, mtime_ns, ctime_ns, device, inode, in
+    the order of their paths; those of other photos are left out.
+    """
+    codes: dict[str | None, int] = {}
+    ids, sha256s, sizes, said, words, *taken_at = stacked(
+        (
+            np.array(number, np.int64),
+            np.frombuffer(b"".join(digest), np.uint8).reshape(-1, 32),
+            np.array(size, np.int64).T,
+            np.array([gps, [-1 if stars is None else stars for stars in rating], screenshot], np.int8).T,
+            np.array([[codes.setdefault(word, len(codes)) for word in some] for some in (format, camera)], np.int32).T,
+            *_joined([(time or "").encode() for time in times]),
+        )
+        for number, digest, *size, format, times, camera, gps, rating, screenshot in transposed(photos, 11)
+    )
+    numbers, stats, *paths = stacked(
+        (np.array(number, np.int64), np.array(stats, np.int64).T, *_joined(names))
+        for number, names, *stats in transposed(files, 7)
+    )
+    known, by_number = np.flatnonzero(np.isin(numbers, ids)), np.argsort(ids)
+    photo = by_number[np.searchsorted(ids, numbers[known], sorter=by_number)]
+    order = np.argsort(photo, kind="stable")  # so the files of a photo stay in the order of their paths
+    first = np.searchsorted(photo[order], np.arange(len(ids) + 1))
+    texts = _texts(*taken_at), _texts(*paths)
+    return PhotoColumns(sha256s, sizes, said, tuple(codes), words, *texts, stats, known[order], first), ids
+
+
+def links(files: Iterable[Sequence[Any]]) -> Links:
+    """Return files as columns: rows of path (bytes), size, mtime_ns, ctime_ns, device, inode, by device and inode."""
+    stats, *paths = stacked((np.array(stats, np.int64).T, *_joined(names)) for names, *stats in transposed(files, 6))
+    other = np.flatnonzero((stats[1:, -2:] != stats[:-1, -2:]).any(1)) + 1
+    return Links(_texts(*paths), stats, np.unique(np.concatenate([[0, len(stats)], other])))
+
+
+def transposed(rows: Iterable[Sequence[Any]], width: int) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the columns of some rows at a time, at least once."""
+    left = iter(rows)
+    while True:
+        some = list(islice(left, _ROWS))
+        yield list(zip(*some, strict=True)) if some else [()] * width
+        if len(some) < _ROWS:
+            return
+
+
+def stacked(parts: Iterable[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
+    """Return the columns whose parts these are, without a moment at which everything is there twice."""
+    grown: list[bytearray] = []
+    for some in parts:
+        grown = grown or [bytearray() for _ in some]
+        for column, part in zip(grown, some, strict=True):
+            column += part.tobytes()
+    ends = [(part.dtype, part.shape[1:]) for part in some]
+    return [np.frombuffer(c, dtype).reshape(-1, *shape) for c, (dtype, shape) in zip(grown, ends, strict=True)]
+
+
+def among(keys: Indices, others: Indices) -> NDArray[np.bool_]:
+    """Return which keys (P,) are among others, which are in ascending order: many times, numpy's isin() takes hours."""
+    if not len(others):
+        return np.zeros(len(keys), bool)
+    return np.asarray(others[np.searchsorted(others, keys).clip(max=len(others) - 1)] == keys)
+
+
+def _files(paths: Texts, stats: Indices, rows: Iterable[int]) -> list[File]:
+    return [File(os.fsdecode(paths[row]), *stats[row].tolist()) for row in rows]
+
+
+def _joined(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Indices]:
+    """Return some texts in one, and their lengths."""
+    return np.frombuffer(b"".join(texts), np.uint8), np.array(list(map(len, texts)), np.int64)
+
+
+def _texts(data: NDArray[np.uint8], lengths: Indices) -> Texts:
+    return Texts(data, np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]))

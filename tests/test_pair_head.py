@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+import torch
+from album import plain, scene
+from PIL import Image, ImageOps
+
+from dedup.models.encoder import GRID, encode, unit
+from dedup.models.pair_head import (
+    COPY,
+    SIMILAR,
+    UNRELATED,
+    Calibration,
+    align,
+    fit_affine,
+    positions,
+    prefiltered,
+    score_pairs,
+)
+from dedup.models.weights import Weights
+from dedup.types.arrays import SIDE, Maps
+from dedup.types.pairs import Candidates, Gate, Scores
+
+
+def turned_grid(*, scale: float = 1.0, mirror: bool = False, degrees: float = 0.0) -> torch.Tensor:
+    """Return (2, 2), the linear part of such a map, for positions as rows."""
+    angle = torch.deg2rad(torch.tensor(degrees))
+    turn = torch.tensor([[torch.cos(angle), torch.sin(angle)], [-torch.sin(angle), torch.cos(angle)]])
+    return scale * turn @ torch.diag(torch.tensor([-1.0 if mirror else 1.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    "linear",
+    [turned_grid(), turned_grid(scale=0.5), turned_grid(mirror=True), turned_grid(degrees=90), turned_grid(degrees=20)],
+    ids=["same", "crop", "mirror", "quarter turn", "tilt"],
+)
+def test_affine_map_is_found_though_a_quarter_of_the_places_lie(linear: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    start = positions(torch.device("cpu"))
+    end = start @ linear + torch.tensor([0.1, -0.05])
+    end[::4] = torch.rand(25, 2) * 2 - 1
+    found = fit_affine(start, end[None], torch.ones(1, len(start)))[0]
+    torch.testing.assert_close(found[:2], linear, atol=0.06, rtol=0)
+    torch.testing.assert_close(found[2], torch.tensor([0.1, -0.05]), atol=0.06, rtol=0)
+
+
+def test_alignment_of_a_map_with_its_mirror_brings_every_place_home() -> None:
+    torch.manual_seed(0)
+    a = torch.nn.functional.normalize(torch.randn(1, GRID * GRID, 32), dim=2)
+    b = a.reshape(1, GRID, GRID, 32).flip(2).reshape(1, -1, 32)
+    found = align(a, b, sharpness=torch.tensor(12.0), reach=torch.tensor(0.1))
+    assert (found.aligned * a).sum(2).min() > 0.9
+    assert torch.linalg.det(found.affine[:, :2]).item() == pytest.approx(-1, abs=0.1)
+
+
+def scored(weights: Weights, *pictures: Image.Image) -> Scores:
+    """Return the scores of the first picture with each of the others."""
+    pixels = [np.asarray(p.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for p in pictures]
+    vectors, maps = encode(weights.encoder, pixels)
+    right = np.arange(1, len(pictures))
+    left = np.zeros_like(right)
+    similarity = (unit(vectors)[left] * unit(vectors)[right]).sum(1)
+    return score_pairs(Candidates(left, right, similarity), lambda rows: maps[rows], weights.head, weights.calibration)
+
+
+def test_edits_are_copies_and_other_pictures_are_not(weights: Weights) -> None:
+    image = scene(5)
+    edits = [
+        image.resize((200, 150)),
+        image.convert("L").convert("RGB"),
+        image.crop((60, 40, 600, 450)),
+        ImageOps.mirror(image),
+        image.rotate(90, expand=True),
+        ImageOps.expand(image, 30, (0, 0, 0)),
+    ]
+    scores = scored(weights, image, *edits, *(scene(n) for n in range(20, 30)))
+    assert scores.copy[: len(edits)].min() > 0.5
+    assert scores.copy[len(edits) :].max() < 0.1
+
+
+def test_two_plain_pictures_are_no_copies(weights: Weights) -> None:
+    scores = scored(weights, plain((250, 250, 250)), plain((250, 249, 245)), plain((20, 40, 200)), plain((5, 5, 5)))
+    assert scores.copy.max() < 0.5
+
+
+def test_verdict_is_the_same_both_ways_round_and_in_any_company(weights: Weights) -> None:
+    pixels = [np.asarray(scene(n).resize((SIDE, SIDE))) for n in range(5)]
+    vectors, maps = encode(weights.encoder, pixels)
+    rng = np.random.default_rng(0)
+    left, right = rng.integers(5, size=(2, 150))
+    similarity = (unit(vectors)[left] * unit(vectors)[right]).sum(1)
+
+    def judged(a: np.ndarray, b: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return score_pairs(Candidates(a, b, s), lambda rows: maps[rows], weights.head, weights.calibration).copy
+
+    forward = judged(left, right, similarity)
+    assert (forward == judged(right, left, similarity)).all()
+    assert (forward[70:90] == judged(left[70:90], right[70:90], similarity[70:90])).all()
+
+
+def test_maps_are_asked_for_once_a_photo(weights: Weights) -> None:
+    asked = []
+
+    def maps(rows: np.ndarray) -> Maps:
+        asked.extend(rows.tolist())
+        return np.ones((len(rows), GRID * GRID, 32), np.int8)
+
+    score_pairs(
+        Candidates(np.array([0, 0, 1]), np.array([1, 2, 2]), np.zeros(3, np.float32)),
+        maps,
+        weights.head,
+        weights.calibration,
+    )
+    assert asked == [0, 1, 2]
+
+
+def test_calibration_by_hand() -> None:
+    logits = np.zeros((3, 3), np.float32)
+    logits[0, COPY], logits[1, SIMILAR], logits[2, UNRELATED] = 20, 20, 20
+    copy, similar = Calibration(slope=0.5, offset=0.0).probabilities(logits)
+    np.testing.assert_allclose(copy, [1, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(similar, [0, 1, 0], atol=1e-4)
+    even, _ = Calibration(slope=1.0, offset=1.0).probabilities(np.zeros((1, 3), np.float32))
+    assert even[0] == pytest.approx(1 / (1 + np.exp(np.log(2) - 1)))
+
+
+def test_glance_lets_edits_through_and_few_other_pairs(weights: Weights) -> None:
+    image = scene(5)
+    edits = [
+        image.convert("L").convert("RGB"),
+        image.crop((60, 40, 600, 450)),
+        ImageOps.mirror(image),
+        image.rotate(20),
+    ]
+    others = [scene(n) for n in range(20, 60)]
+    pixels = [np.asarray(p.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for p in (image, *edits, *others)]
+    vectors, maps = encode(weights.encoder, pixels)
+    right = np.arange(1, len(pixels))
+    pairs = Candidates(0 * right, right, (unit(vectors)[:1] * unit(vectors)[right]).sum(1))
+    stood = score_pairs(pairs, lambda rows: maps[rows], weights.head, weights.calibration, prefilter=weights.prefilter)
+    assert set(stood.right.tolist()) >= {1, 2, 3, 4}
+    assert len(stood) < 0.8 * len(pairs)  # drawn things look more like each other than photos do
+
+
+def test_glance_at_a_pair_does_not_depend_on_its_company(weights: Weights) -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.integers(-127, 128, (40, GRID * GRID, 32), np.int8)
+    pairs = rng.integers(0, 40, (2, 300))
+    cosine = rng.random(300).astype(np.float32)
+    together = prefiltered(maps, pairs, cosine)
+    alone = np.concatenate([prefiltered(maps, pairs[:, n : n + 1], cosine[n : n + 1]) for n in range(0, 300, 7)])
+    assert (together[::7] == alone).all()
+    np.testing.assert_allclose(together, prefiltered(maps, pairs[::-1], cosine), atol=1e-6)  # whoever comes first
+    assert prefiltered(maps, np.zeros((2, 1), int), cosine[:1])[0, 4] == pytest.approx(1, abs=1e-5)  # its own best like
+
+
+def test_pairs_with_nearly_equal_vectors_need_no_glance(weights: Weights) -> None:
+    nobody = Gate(inner=((0.0,),) * 15, outer=(0.0, -9.0))
+    maps = np.ones((3, GRID * GRID, 32), np.int8)
+    pairs = Candidates(np.array([0, 0]), np.array([1, 2]), np.float32([0.95, 0.6]))
+    stood = score_pairs(pairs, lambda rows: maps[rows], weights.head, weights.calibration, prefilter=nobody)
+    assert stood.right.tolist() == [1]

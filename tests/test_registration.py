@@ -1,0 +1,160 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from album import SHADES, plain, scene, smooth
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
+from dedup.geometry.edits import change
+from dedup.geometry.registration import (
+    _WHOLE,
+    CANVAS,
+    EVIDENCE,
+    PLANES,
+    Aligned,
+    Unlike,
+    _agreement,
+    _agreements_of_whole,
+    align,
+    align_if_alike,
+    prepare,
+    residuals,
+)
+
+Edit = Callable[[Image.Image], Image.Image]
+
+
+def aligned(one: Image.Image, other: Image.Image) -> Aligned:
+    return align(prepare(np.asarray(one)), prepare(np.asarray(other)), [])
+
+
+def framed(image: Image.Image) -> Image.Image:
+    return ImageOps.expand(image, 60, (20, 20, 20))
+
+
+def small_on_a_screen(image: Image.Image) -> Image.Image:
+    screen = Image.new("RGB", (360, 640), (250, 250, 250))
+    screen.paste(image.resize((320, 240)), (20, 180))
+    ImageDraw.Draw(screen).rectangle((0, 0, 360, 30), (40, 90, 200))
+    return screen
+
+
+# what was done, where the middle of the picture went (in [0, 1] of the other), what people are told
+EDITS: dict[str, tuple[Edit, tuple[float, float], str]] = {
+    "smaller": (lambda i: i.resize((200, 150)), (0.5, 0.5), ""),
+    "squashed": (lambda i: i.resize((300, 400)), (0.5, 0.5), ""),
+    "grey": (lambda i: i.convert("L").convert("RGB"), (0.5, 0.5), ""),
+    "mirrored": (ImageOps.mirror, (0.5, 0.5), "mirrored"),
+    "turned right": (lambda i: i.rotate(-90, expand=True), (0.5, 0.5), "turned 90° right"),
+    "upside down": (lambda i: i.rotate(180), (0.5, 0.5), "turned 180° "),
+    "tilted": (lambda i: i.rotate(8, Image.Resampling.BICUBIC, fillcolor=(0, 0, 0)), (0.5, 0.5), "turned 8° left"),
+    "cropped": (
+        lambda i: i.crop((160, 120, 640, 480)),
+        (1 / 3, 1 / 3),
+        "cropped to 25-100 % of the width, 25-100 % of",
+    ),
+    "framed": (framed, (0.5, 0.5), "set into something larger"),
+    "screenshot": (small_on_a_screen, (0.5, 300 / 640), "set into something larger"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edit_is_undone_and_named(name: str) -> None:
+    edit, middle, words = EDITS[name]
+    image = scene(5)
+    other = edit(image)
+    found = aligned(image, other)
+    x = found.transform @ np.array([0.5, 0.5, 1])
+    np.testing.assert_allclose(x[:2] / x[2], middle, atol=0.02)
+    difference = (found.first.astype(float) - found.second).mean(2)[found.covered]
+    assert np.abs(difference).mean() < 12  # of 255, the colours matched
+    assert change(found.transform, image.size, other.size).words.startswith(words)
+    if not words:
+        assert change(found.transform, image.size, other.size).words == ""
+
+
+def test_what_was_changed_is_what_is_left() -> None:
+    image = scene(5)
+    other = image.copy()
+    other.paste(scene(6).crop((0, 0, 120, 120)), (400, 100))
+    other = ImageOps.mirror(other.resize((320, 240)))
+    found = aligned(other, image)  # the canvas is that of either
+    left = np.abs(residuals(found.first, found.second, found.covered)[2])
+    place = np.unravel_index(np.argmax(left), left.shape)
+    x = (640 - 460 if not found.swapped else 460) / 640
+    assert place[1] / CANVAS == pytest.approx(x, abs=0.12)
+    assert place[0] / CANVAS == pytest.approx(160 / 480, abs=0.15)
+
+
+def test_alignment_does_not_depend_on_who_comes_first() -> None:
+    one, other = scene(5), scene(5).crop((100, 50, 600, 400))
+    forward, back = aligned(one, other), aligned(other, one)
+    product = forward.transform @ back.transform
+    np.testing.assert_allclose(product / product[2, 2], np.eye(3), atol=0.02)
+    assert forward.swapped != back.swapped  # the canvas is the crop's both times
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (scene(1), scene(2)),
+        (plain((200, 30, 30)), scene(1)),
+        (plain((0, 0, 0)), plain((255, 255, 255))),
+        (scene(1), Image.new("RGB", (1, 1))),
+        (scene(1).resize((500, 3)), scene(1).resize((3, 500))),
+    ],
+    ids=["unlike", "plain", "black and white", "one pixel", "slivers"],
+)
+def test_any_two_pictures_come_to_one_canvas(pair: tuple[Image.Image, Image.Image]) -> None:
+    found = aligned(*pair)
+    assert found.first.shape == found.second.shape == (CANVAS, CANVAS, 3)
+    assert np.isfinite(found.evidence).all()
+    assert found.evidence.shape == (EVIDENCE,)
+    planes = residuals(found.first, found.second, found.covered)
+    assert planes.shape == (PLANES, CANVAS, CANVAS)
+    assert np.isfinite(planes).all()
+
+
+def test_pictures_without_anything_in_common_are_not_drawn_and_others_are_as_ever() -> None:
+    image, other = prepare(np.asarray(scene(1))), prepare(np.asarray(scene(2)))
+    bare = prepare(np.asarray(plain((200, 30, 30))))
+    assert isinstance(align_if_alike(image, other, []), Unlike)
+    assert isinstance(align_if_alike(image, bare, []), Aligned)  # it takes a network to say what it knows too little of
+    for edit, _, _ in EDITS.values():
+        edited = prepare(np.asarray(edit(scene(1))))
+        found, always = align_if_alike(image, edited, []), align(image, edited, [])
+        assert isinstance(found, Aligned)
+        assert (found.second == always.second).all()
+        assert (found.evidence == always.evidence).all()
+
+
+def test_all_turns_of_the_whole_are_compared_at_once_as_each_is_by_itself() -> None:
+    image = scene(5)
+    turned = ImageOps.mirror(image).rotate(90, expand=True)
+    a, b = (prepare(np.asarray(picture)).coarse for picture in (image, turned))
+    each = [_agreement(a, b, h) for h in _WHOLE]
+    np.testing.assert_allclose(_agreements_of_whole(a, b), each, atol=1e-3)
+    assert max(each) > 0.9
+    assert sorted(each)[-2] < 0.5
+
+
+def test_picture_with_next_to_nothing_in_it_is_plain() -> None:
+    assert aligned(scene(1), plain((9, 9, 9))).plain
+    assert not aligned(scene(1), scene(2)).plain
+
+
+@pytest.mark.parametrize("shade", SHADES)
+def test_picture_as_smooth_as_a_gradient_is_plain(shade: str) -> None:
+    assert prepare(np.asarray(smooth(shade))).contrast > 20
+    assert aligned(scene(1), smooth(shade)).plain
+    assert isinstance(align_if_alike(prepare(np.asarray(scene(1))), prepare(np.asarray(smooth(shade))), []), Aligned)
+
+
+def test_blurred_picture_is_not_plain() -> None:
+    assert not aligned(scene(1), scene(1).filter(ImageFilter.GaussianBlur(10))).plain
+
+
+def test_same_pair_gives_the_same_canvas() -> None:
+    one, again = (aligned(scene(5), scene(5).rotate(5)) for _ in range(2))
+    assert (one.second == again.second).all()
+    assert (one.transform == again.transform).all()
