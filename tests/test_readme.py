@@ -26,12 +26,22 @@ def test_two_commands_stand_in_the_readme_and_ci_runs_them() -> None:
     assert 'dedup scan "$HOME/Photos"' in ci
 
 
-def test_map_names_every_module() -> None:
-    named = set(re.findall(r"^      (\w+\.py|\w+/) +#", README, re.MULTILINE))
+def test_layout_in_contributing_names_every_package_and_top_level_module() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"^      (\w+\.py|\w+/)  ", text, re.MULTILINE)
     package = ROOT / "dedup"
     modules = {p.name for p in package.glob("*.py") if not p.name.startswith("__")}
-    folders = {f"{p.name}/" for p in package.iterdir() if p.is_dir() and not p.name.startswith("__")}
-    assert named == modules | folders
+    packages = {f"{p.name}/" for p in package.iterdir() if p.is_dir() and not p.name.startswith("__")}
+    assert sorted(named) == sorted(modules | packages)
+
+
+def test_every_script_is_listed_in_contributing() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text[text.index("## Scripts") : text.index("## Names")]
+    listed = {
+        name for names in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.+?)`", names)
+    }
+    assert listed == {p.name for p in (ROOT / "scripts").iterdir() if p.is_file()}
 
 
 def test_every_command_and_option_is_named() -> None:
