@@ -42,7 +42,7 @@ class Runtime:
     workers: int  # processes that decode, and threads that run the networks
     progress: Progress
     clock: Callable[[], float]  # seconds since the epoch
-    preview_folder: str | None = None  # the folder for proofs, see proofs.py
+    preview_folder: str | None = None  # the folder of images/preview_cache.py
     pool: Pool | None = None  # processes that are there already
 
     def run(

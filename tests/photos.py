@@ -15,7 +15,7 @@ def columns_of(photos: Sequence[Photo]) -> tuple[PhotoColumns, Indices]:
     rows = [
         (
             *(n, bytes.fromhex(p.sha256), p.size, p.width, p.height, p.format),
-            *(p.taken_at, p.camera, p.gps, p.rating, p.screenshot),
+            *(p.taken_at, p.camera, p.gps, p.rating, p.screenshot, None if p.facts is None else p.facts.to_json()),
         )
         for n, p in zip(numbers, photos, strict=True)
     ]

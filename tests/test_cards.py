@@ -56,7 +56,8 @@ def test_what_was_done_is_what_makes_the_duplicate_of_the_keeper(keeper: int, du
     inside = np.array([[0.5, 0, 0.25], [0, 0.5, 0.25], [0, 0, 1]])  # where the smaller part lies in the whole
     there = inside if duplicate == 0 else np.linalg.inv(inside)  # from photo 0 to photo 1
     share = np.ones(1, np.float32)
-    verified = Verified(np.array([0]), np.array([1]), share, share, share, np.zeros(1, bool), there[None])
+    none = np.zeros(1, np.int64)
+    verified = Verified(np.array([0]), np.array([1]), share, share, share, np.zeros(1, bool), there[None], none, none)
     words = "cropped to 25-75 % of the width, 25-75 % of the height"
     assert done_to(photos, verified)(keeper, duplicate) == words
     assert done_to(photos, verified)(duplicate, keeper) == "set into something larger"

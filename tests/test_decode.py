@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
-from dedup.images.decode import MAX_PIXELS, decode, decode_preview, decode_within, pixels_sha256, preview, read_preview
+from dedup.images.decode import decode, decode_for_verification, decode_within, pixels_sha256, read_preview, render
+from dedup.images.opening import MAX_PIXELS
 from dedup.images.signatures import averages_alone
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "formats"
@@ -327,7 +328,7 @@ def test_strips_do_not_change_the_digest(monkeypatch: pytest.MonkeyPatch) -> Non
     files = [saved(lying(turn), "PNG", exif=exif(turn)) for turn in range(1, 9)]
     files.append(saved(scene().convert("RGBA"), "PNG"))
     whole = [pixels_sha256(data) for data in files]
-    monkeypatch.setattr("dedup.images.decode._STRIP_PIXELS", 7 * 96)  # does not divide 64
+    monkeypatch.setattr("dedup.images.colour._STRIP_PIXELS", 7 * 96)  # does not divide 64
     assert [pixels_sha256(data) for data in files] == whole
 
 
@@ -354,24 +355,16 @@ def test_missing_bytes_are_counted() -> None:
         assert decode(whole + b"what a phone puts behind", side=SIDE).format == kind
 
 
-def test_plain_other_files_are_no_pictures() -> None:
-    for data, word in [(b"", "empty file"), (b"hello\n", "text"), (b"\0\0\0\x18ftypisom", "MPEG-4 video")]:
-        for read in (lambda data: decode(data, side=SIDE), pixels_sha256):
-            with pytest.raises(NotAPicture, match=rf"^not a picture \({word}\)$"):
-                read(data)
-
-
 def test_unknown_bytes_are_not_a_picture() -> None:
-    for data in (b"\x00" * 5000, bytes(range(256)) * 9):
+    for data in (b"hello\n", b"\0\0\0\x18ftypisom", b"\x00" * 5000, bytes(range(256)) * 9):
         with pytest.raises(NotAPicture, match=r"^no picture format that can be read$"):
             decode(data, side=SIDE)
 
 
 def test_postscript_is_never_run() -> None:
-    with pytest.raises(NotAPicture, match="PostScript"):
-        decode(saved(scene(), "EPS"), side=SIDE)
-    with pytest.raises(UnreadablePhoto, match=r"^no picture format"):  # EPS with a preview in front
-        decode(b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 30, 900) + b"\0" * 18 + saved(scene(), "EPS"), side=SIDE)
+    for head in (b"", b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 30, 900) + b"\0" * 18):  # with a preview in front
+        with pytest.raises(NotAPicture, match=r"^no picture format"):
+            decode(head + saved(scene(), "EPS"), side=SIDE)
 
 
 def test_damaged_copies_raise_nothing_else_and_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -556,13 +549,13 @@ def test_shared_heif_looks_like_its_png(formats: Path, kind: str, mode: str) -> 
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_preview_is_upright_and_no_larger_than_asked(turn: int) -> None:
+def test_rendered_picture_is_upright_and_no_larger_than_asked(turn: int) -> None:
     image = scene(96, 64)
     exif = Image.Exif()
     exif[0x0112] = turn
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", exif=exif, quality=95)
-    shown = Image.open(io.BytesIO(preview(buffer.getvalue(), side=48, format="WEBP")))
+    shown = Image.open(io.BytesIO(render(buffer.getvalue(), side=48, format="WEBP")))
     assert (shown.format, shown.size) == ("WEBP", (48, 32) if turn < 5 else (32, 48))
     assert not shown.getexif()
     expected = Image.fromarray(decode(buffer.getvalue(), side=16).pixels)
@@ -570,28 +563,28 @@ def test_preview_is_upright_and_no_larger_than_asked(turn: int) -> None:
     assert np.abs(np.asarray(found, np.int16) - np.asarray(expected, np.int16)).mean() < 8
 
 
-def test_preview_is_never_larger_than_the_picture_and_of_bad_bytes_says_why() -> None:
+def test_rendered_picture_is_never_larger_than_the_picture_and_of_bad_bytes_says_why() -> None:
     buffer = io.BytesIO()
     scene(96, 64).convert("RGBA").save(buffer, "PNG")
-    assert Image.open(io.BytesIO(preview(buffer.getvalue(), side=1000, format="JPEG"))).size == (96, 64)
+    assert Image.open(io.BytesIO(render(buffer.getvalue(), side=1000, format="JPEG"))).size == (96, 64)
     with pytest.raises(UnreadablePhoto):
-        preview(buffer.getvalue()[:200], side=48, format="JPEG")
+        render(buffer.getvalue()[:200], side=48, format="JPEG")
 
 
 @pytest.mark.parametrize(
-    ("kind", "width", "height", "dear"),
+    ("kind", "width", "height", "expensive"),
     [("PNG", 1600, 1000, True), ("HEIF", 1600, 1000, True), ("JPEG", 4000, 3000, True), ("JPEG", 1600, 1000, False)],
 )
-def test_second_look_sees_the_same_with_a_proof_and_without(kind: str, width: int, height: int, dear: bool) -> None:
+def test_verification_sees_the_same_with_a_preview(kind: str, width: int, height: int, expensive: bool) -> None:
     data = saved(scene(width, height), kind)
-    proof = decode(data, side=160, proof=512).proof
-    assert (proof is not None) == dear
-    without = decode_preview(data, longest=512)
+    preview = decode(data, side=160, preview_side=512).preview
+    assert (preview is not None) == expensive
+    without = decode_for_verification(data, longest=512)
     assert max(without.shape) in (500, 512)
-    if proof is not None:
-        assert np.array_equal(read_preview(proof), without)
+    if preview is not None:
+        assert np.array_equal(read_preview(preview), without)
         assert np.abs(without.astype(int) - decode_within(data, longest=512)).mean() < 2
-    assert decode(data, side=160).proof is None
+    assert decode(data, side=160).preview is None
 
 
 def test_small_view_of_a_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
@@ -628,9 +621,9 @@ def test_thumbnail_of_a_camera_stands_for_the_picture(size: tuple[int, int], tur
 @pytest.mark.parametrize("turn", [1, 6])
 def test_thumbnail_in_a_heic_stands_for_the_picture(turn: int) -> None:
     data = saved(scene(1648, 1236), "HEIF", quality=80, thumbnails=[320], exif=exif(turn).tobytes())
-    full, quick = decode(data, side=160), decode(data, side=160, quick=True, proof=512)
+    full, quick = decode(data, side=160), decode(data, side=160, quick=True, preview_side=512)
     assert (quick.width, quick.height) == (full.width, full.height) == ((1648, 1236) if turn == 1 else (1236, 1648))
-    assert quick.proof is None  # nobody would take 320 pixels for a proof
+    assert quick.preview is None  # 320 pixels are too few for verification
     assert not np.array_equal(full.pixels, quick.pixels)  # it was not decoded
     assert np.abs(full.pixels.astype(int) - quick.pixels).mean() < 4
 
@@ -640,11 +633,11 @@ def test_thumbnail_in_a_heic_stands_for_the_picture(turn: int) -> None:
 def test_beginning_of_a_progressive_jpeg_stands_for_the_picture(mode: str, turn: int) -> None:
     image = scene(2000, 1500).convert(mode)
     data = saved(image, "JPEG", quality=90, progressive=True, exif=exif(turn).tobytes(), restart_marker_rows=1)
-    full, quick = decode(data, side=160), decode(data, side=160, quick=True, proof=512)
+    full, quick = decode(data, side=160), decode(data, side=160, quick=True, preview_side=512)
     assert (quick.width, quick.height) == (full.width, full.height) == ((2000, 1500) if turn == 1 else (1500, 2000))
     assert not np.array_equal(full.pixels, quick.pixels)  # it was not decoded
     assert np.abs(full.pixels.astype(int) - quick.pixels).mean() < 4
-    assert quick.proof is None
+    assert quick.preview is None
 
 
 @pytest.mark.parametrize("why", ["small picture", "one pass", "cut short", "cut in the first pass", "damaged"])

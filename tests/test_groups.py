@@ -30,7 +30,8 @@ def photo(name: str, *, width: int = 100, size: int = 1000, files: int = 1, mtim
 def verdicts(*pairs: tuple[int, int, Relation]) -> Verdicts:
     left, right, relation = (np.array(column) for column in zip(*pairs, strict=True))
     copy = np.where(relation <= Relation.COPY, 0.95, 0.1).astype(np.float32)
-    return Verdicts(left, right, copy, copy, 1 - copy, relation.astype(np.int8))
+    nothing = np.zeros(len(pairs), np.int64)
+    return Verdicts(left, right, copy, copy, 1 - copy, relation.astype(np.int8), nothing, nothing)
 
 
 def stars(photos: list[Photo], found: Verdicts, settings: Settings = SETTINGS) -> list[tuple[int, list[int]]]:
@@ -175,6 +176,6 @@ def test_missing_pairs_come_to_an_end() -> None:
 
 def test_no_photos_and_no_pairs_give_no_groups() -> None:
     none = np.empty(0, np.int64)
-    empty = Verdicts(none, none, *(np.empty(0, np.float32) for _ in range(3)), np.empty(0, np.int8))
+    empty = Verdicts(none, none, *(np.empty(0, np.float32) for _ in range(3)), np.empty(0, np.int8), none, none)
     assert group([], empty, SETTINGS) == []
     assert not len(missing_pairs([], empty, SETTINGS))

@@ -29,7 +29,7 @@ HOMES = {  # each outside library has one home
     "filelock": {"store"},
     "send2trash": {"actions.trash"},
     "safetensors": {"models.weights"},
-    "pillow_heif": {"images.decode"},
+    "pillow_heif": {"images.opening"},
     "jinja2": {"report.html"},
     "pyarrow": {"files.object_store", "cluster.tables"},
     "ray": {"cluster.ray_runner"},

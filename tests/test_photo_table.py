@@ -3,7 +3,7 @@ import pytest
 from photos import columns_of
 
 from dedup.types import photo_table
-from dedup.types.photo import File, Photo
+from dedup.types.photo import Facts, File, Photo
 from dedup.types.photo_table import photo_columns, with_exact_duplicates
 
 
@@ -13,9 +13,21 @@ def file(path: str, n: int = 0) -> File:
 
 PHOTOS = [
     Photo("00" * 32, 1, 2, 3, "JPEG", None, None, (file("/b"),)),
-    Photo("0f" * 32, 2**40, 40, 30, "PNG", "2019-07-01T12:00:00", "Canon", (file("/a", 1), file("/c", 2)), True, 5),
+    Photo(
+        "0f" * 32,
+        2**40,
+        40,
+        30,
+        "PNG",
+        "2019-07-01T12:00:00",
+        "Canon",
+        (file("/a", 1), file("/c", 2)),
+        True,
+        5,
+        facts=Facts(frames=9),
+    ),
     Photo("ab" * 32, 7, 1, 1, "JPEG", "2019-07-01", "Käm\N{GRINNING FACE}", (file("/caf\udce9\n"),), False, None, True),
-    Photo("ff" * 32, 9, 9, 9, "HEIF", None, "Canon", (file("/d"), file("/\udcff"))),
+    Photo("ff" * 32, 9, 9, 9, "HEIF", None, "Canon", (file("/d"), file("/\udcff")), facts=None),
 ]
 
 
@@ -39,7 +51,7 @@ def test_as_many_as_there_are_come_back(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_files_of_other_photos_are_left_out() -> None:
-    row = (3, b"x" * 32, 1, 2, 3, "PNG", None, None, 0, None, 0)
+    row = (3, b"x" * 32, 1, 2, 3, "PNG", None, None, 0, None, 0, "{}")
     files = [(number, path, 1, 2, 3, 4, 5) for number, path in ((2, b"/a"), (3, b"/b"), (4, b"/c"), (3, b"/d"))]
     found, _ = photo_columns([row], files)
     assert [f.path for f in found[0].files] == ["/b", "/d"]
@@ -61,7 +73,7 @@ def test_contents_are_those_of_the_photos_whatever_their_files_are_called() -> N
 
 def test_photo_takes_little_more_than_its_path_and_digest() -> None:
     path = b"/photos/holidays/2019/IMG_%06d.jpg"
-    rows = ((n, n.to_bytes(32), 3_000_000, 4000, 3000, "JPEG", None, "Canon", 0, None, 0) for n in range(1000))
+    rows = ((n, n.to_bytes(32), 3_000_000, 4000, 3000, "JPEG", None, "Canon", 0, None, 0, "{}") for n in range(1000))
     found, _ = photo_columns(rows, ((n, path % n, 3_000_000, n, n, 1, n) for n in range(1000)))
     arrays = [value for value in vars(found).values() if isinstance(value, np.ndarray)]
     texts = sum(len(text.data) + text.ends.nbytes for text in (found.paths, found.taken_at))

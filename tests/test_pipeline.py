@@ -350,20 +350,20 @@ def test_tasks_dealt_out_in_turn_leave_each_worker_with_neighbours() -> None:
     assert dealt[1::2] == tasks[4:]
 
 
-def test_report_is_the_same_with_proofs_and_without(scan: Scan, tmp_path: Path) -> None:
+def test_report_is_the_same_with_previews_and_without(scan: Scan, tmp_path: Path) -> None:
     photos = tmp_path / "large"
     photos.mkdir()
     large = scene(5).resize((1600, 1200))
     large.save(photos / "a.png")
     large.crop((100, 50, 1600, 1100)).save(photos / "crop.png")
     large.convert("L").save(photos / "grey.png")
-    with_proofs = scan(photos)
+    with_previews = scan(photos)
     assert scan.steps["looking twice"] >= 2
     assert sorted(os.listdir(tmp_path)) == ["large", "scan.db", "scan.db.lock"]
-    (tmp_path / ".bare.db.proofs").write_text("no folder can be made here")
+    (tmp_path / ".bare.db.previews").write_text("no folder can be made here")
     without = Scan(scan.weights, tmp_path / "bare.db")(photos)
-    assert csv_of(with_proofs, tmp_path) == csv_of(without, tmp_path)
-    assert (with_proofs.verdicts.copy == without.verdicts.copy).all()
+    assert csv_of(with_previews, tmp_path) == csv_of(without, tmp_path)
+    assert (with_previews.verdicts.copy == without.verdicts.copy).all()
 
 
 class Count:

@@ -116,7 +116,7 @@ def test_view_is_of_the_bytes_that_were_scanned_or_says_why_not(tmp_path: Path) 
     assert isinstance(read_view(view), str)
 
 
-def test_photo_that_is_dear_to_decode_is_not_decoded_again_for_a_second_look(tmp_path: Path) -> None:
+def test_photo_that_is_expensive_to_decode_is_not_decoded_again_for_verification(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     scene(1).resize((1600, 1200)).save(path)
     with preview_cache.folder_of(str(tmp_path / "a.db")) as folder:
@@ -124,8 +124,8 @@ def test_photo_that_is_dear_to_decode_is_not_decoded_again_for_a_second_look(tmp
         result = read_photo(replace(task(path), preview_folder=folder))
         assert isinstance(result, Reading)
         assert result.picture is not None
-        assert result.picture.proof is None  # it is on disk, and not sent along
-        assert result.proof == os.path.getsize(os.path.join(folder, result.sha256.hex() + ".jpg"))
+        assert result.picture.preview is None  # it is on disk, and not sent along
+        assert result.preview_bytes == os.path.getsize(os.path.join(folder, result.sha256.hex() + ".jpg"))
         file = (str(path), result.sha256.hex())
         path.unlink()
         (aligned,) = read_aligned((Pair(0, file, file, (), folder),))
@@ -134,8 +134,8 @@ def test_photo_that_is_dear_to_decode_is_not_decoded_again_for_a_second_look(tmp
     assert read_aligned((Pair(0, ("elsewhere", file[1]), file, ()),)) == [None]
 
 
-def test_proofs_of_a_scan_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:
-    left = tmp_path / ".a.db.proofs" / ("0" * 64 + ".jpg")
+def test_previews_of_a_scan_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / ".a.db.previews" / ("0" * 64 + ".jpg")
     left.parent.mkdir()
     left.write_bytes(b"old")
     with preview_cache.folder_of(str(tmp_path / "a.db")) as folder:
@@ -143,17 +143,17 @@ def test_proofs_of_a_scan_that_was_killed_are_removed_by_the_next(tmp_path: Path
     assert os.listdir(tmp_path) == []
 
 
-def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / ".a.db.proofs").mkdir()
-    (tmp_path / ".a.db.proofs" / "holiday.jpg").write_bytes(b"mine")
+def test_folder_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / ".a.db.previews").mkdir()
+    (tmp_path / ".a.db.previews" / "holiday.jpg").write_bytes(b"mine")
     with preview_cache.folder_of(str(tmp_path / "a.db")) as folder:
         assert folder is None
-    assert (tmp_path / ".a.db.proofs" / "holiday.jpg").read_bytes() == b"mine"
+    assert (tmp_path / ".a.db.previews" / "holiday.jpg").read_bytes() == b"mine"
 
 
-def test_proof_that_the_disk_will_not_take_is_none(tmp_path: Path) -> None:
-    (tmp_path / ".a.db.proofs").write_text("a file where the folder would be")
+def test_preview_that_cannot_be_written_is_none(tmp_path: Path) -> None:
+    (tmp_path / ".a.db.previews").write_text("a file where the folder would be")
     with preview_cache.folder_of(str(tmp_path / "a.db")) as folder:
         assert folder is None
-    assert preview_cache.keep(str(tmp_path / "no such folder"), "0" * 64, b"proof") == 0
-    assert preview_cache.kept(str(tmp_path / "no such folder"), "0" * 64) is None
+    assert preview_cache.write(str(tmp_path / "no such folder"), "0" * 64, b"preview") == 0
+    assert preview_cache.read(str(tmp_path / "no such folder"), "0" * 64) is None

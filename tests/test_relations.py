@@ -25,7 +25,8 @@ def verified(*rows: tuple[int, int, float, float, bool]) -> Verified:
     left, right, copy, similar, bare = (np.array(c) for c in (zip(*rows, strict=True) if rows else [[]] * 5))
     floats = (x.astype(np.float32) for x in (copy, copy, similar))
     pair = (left.astype(np.int64), right.astype(np.int64))
-    return Verified(*pair, *floats, bare.astype(bool), np.tile(np.eye(3), (len(rows), 1, 1)))
+    nothing = np.zeros(len(rows), np.int64)
+    return Verified(*pair, *floats, bare.astype(bool), np.tile(np.eye(3), (len(rows), 1, 1)), nothing, nothing)
 
 
 def words(verdicts: Verdicts) -> list[str]:

@@ -39,6 +39,8 @@ def report() -> Report:
         np.float32([0.998712345, 0.001]),
         np.float32([0, 0]),
         np.int8([Relation.COPY, Relation.UNRELATED]),
+        np.array([0, 0]),
+        np.array([0, 0]),
     )
     duplicate = Duplicate(0, Relation.COPY, 0.9987, 0.75, "30x20 over 10x20")
     run = Run(0, 1, ("/p",), Settings(), "w", 1.0, b"")

@@ -9,8 +9,8 @@ import pytest
 from dedup.errors import StoreBusy, StoreUnusable
 from dedup.store.store import _MIGRATIONS, Store
 from dedup.types.groups import NOTHING_DECIDED, Decisions
-from dedup.types.pairs import Candidates, Scores, Verified
-from dedup.types.photo import File, Picture, Reading, Rejected, Skipped
+from dedup.types.pairs import Candidates, Loss, Scores, Verified
+from dedup.types.photo import Exposure, Facts, File, Picture, Reading, Rejected, Skipped
 from dedup.types.report import Run, Totals
 from dedup.types.settings import Settings
 
@@ -227,7 +227,7 @@ def test_figures_that_cannot_be_read_are_damage(path: str) -> None:
         store.rerun(b"terms", started_at=1.0, ended_at=2.0)
 
 
-def test_database_of_the_first_version_is_brought_up_and_nothing_is_read_again(path: str) -> None:
+def test_database_of_the_first_version_is_brought_up_and_its_photos_are_read_again_for_their_facts(path: str) -> None:
     db = sqlite3.connect(path)
     for statement in _MIGRATIONS[0]:
         db.execute(statement)
@@ -240,19 +240,23 @@ def test_database_of_the_first_version_is_brought_up_and_nothing_is_read_again(p
     db.close()
     with Store(path, scanning=True) as store:
         store.begin([file("a")], **TERMS)
-        assert names(store.unknown()) == []
+        assert names(store.unknown()) == [["a"]]
+        assert store.digests_of_size(10) == []
         (only,) = store.photos().photos
-        assert (only.gps, only.rating, only.screenshot) == (False, None, False)
+        assert (only.gps, only.rating, only.screenshot, only.facts) == (False, None, False, None)
 
 
 def test_what_a_photo_says_of_itself_comes_back(path: str) -> None:
     read = reading("x")
     assert read.picture is not None
+    facts = Facts(frames=6, video=True, exposure=Exposure(1 / 500, -2.0, iso=100))
+    said = replace(read.picture, gps=True, rating=4, screenshot=True, facts=facts)
     with Store(path, scanning=True) as store:
         store.begin([file("a")], **TERMS)
-        add(store, (file("a"), replace(read, picture=replace(read.picture, gps=True, rating=4, screenshot=True))))
+        add(store, (file("a"), replace(read, picture=said)))
         (only,) = store.photos().photos
-        assert (only.gps, only.rating, only.screenshot) == (True, 4, True)
+        assert (only.gps, only.rating, only.screenshot, only.facts) == (True, 4, True, facts)
+        assert names(store.unknown()) == []
 
 
 def test_scores_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
@@ -374,12 +378,16 @@ def test_looks_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
         share = np.float32([0.25, 0.1])
         transform = np.arange(18.0).reshape(2, 3, 3) / 7
         pairs = (np.array([1, 0]), np.array([2, 2]))
-        store.add_verified(Verified(*pairs, share, share, share, np.array([True, False]), transform), ids, weights="w")
+        losses = np.array([Loss.CROPPED, Loss.ADDED | Loss.DETAIL], np.int64), np.array([0, Loss.COVERED], np.int64)
+        plain = np.array([True, False])
+        store.add_verified(Verified(*pairs, share, share, share, plain, transform, *losses), ids, weights="w")
         got = store.verified(ids, weights="w")
         assert (got.left.tolist(), got.right.tolist()) == ([0, 1], [2, 2])
         assert (got.copy == share[::-1]).all()
         assert (got.transform == transform[::-1]).all()
         assert got.plain.tolist() == [False, True]
+        assert got.left_loss.tolist() == losses[0][::-1].tolist()
+        assert got.right_loss.tolist() == losses[1][::-1].tolist()
         assert store.verified(ids[1:], weights="w").left.tolist() == [0]
         assert len(store.verified(ids, weights="newer")) == 0
         assert store.verified(ids[:1], weights="w").transform.shape == (0, 3, 3)
@@ -388,7 +396,8 @@ def test_looks_come_back_for_the_photos_asked_for_in_order(path: str) -> None:
 def test_figures_stand_until_something_changes_that_they_depend_on(path: str) -> None:
     one, share = np.array([0]), np.float32([0.5])
     scores = Scores(one, one + 1, share, share, share)
-    verified = Verified(*(one, one + 1, share, share, share), np.array([False]), np.zeros((1, 3, 3)))
+    none = np.zeros(1, np.int64)
+    verified = Verified(*(one, one + 1, share, share, share), np.array([False]), np.zeros((1, 3, 3)), none, none)
     kept = Decisions(kept=frozenset(["ab" * 32]))
     terms, totals = b"terms", Totals(3, 3, 0, 0, 0, 0, 0)
 

@@ -22,7 +22,7 @@ from dedup.files import object_store
 from dedup.models.encoder import CHANNELS, DIMS, GRID
 from dedup.types.arrays import Indices, Maps
 from dedup.types.pairs import Candidates, Verified
-from dedup.types.photo import File, Photo, Picture, Reading, Skipped
+from dedup.types.photo import File, Photo, Picture, Reading, Skipped, facts_from_json
 
 Table: TypeAlias = Any  # pyarrow.Table
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -34,6 +34,7 @@ FILES = pa.schema(  # a row a file that is a photo
         *((name, pa.int32()) for name in ("width", "height", "rating")),
         *((name, pa.string()) for name in ("format", "taken_at", "camera")),
         *((name, pa.bool_()) for name in ("gps", "screenshot")),
+        ("facts", pa.string()),  # Facts.to_json()
         ("vector", pa.binary(2 * DIMS)),  # float16
         ("map", pa.binary(GRID * GRID * CHANNELS)),  # int8
     ]
@@ -151,6 +152,7 @@ def files_table(photos: Sequence[Photo], vectors: NDArray[np.float16], maps: NDA
             name: [getattr(p, name) for p in mine]
             for name in ("width", "height", "rating", "format", "taken_at", "camera", "gps", "screenshot")
         },
+        "facts": [None if p.facts is None else p.facts.to_json() for p in mine],
     }
     at = np.array(number, np.int64)
     columns |= {"vector": fixed(vectors[at].reshape(-1, DIMS)), "map": fixed(maps[at].reshape(-1, GRID**2 * CHANNELS))}
@@ -175,7 +177,7 @@ def readings_in(table: Table) -> list[tuple[list[File], Reading]]:
                 r["bytes"],
                 Picture(
                     none, r["width"], r["height"], r["format"], r["taken_at"], r["camera"], r["gps"], r["rating"],
-                    r["screenshot"],
+                    r["screenshot"], facts_from_json(r["facts"]),
                 ),
             ),
         )

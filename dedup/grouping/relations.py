@@ -105,7 +105,8 @@ def relate(photos: Sequence[Photo], scores: Scores, verified: Verified, pixels: 
         if (digest := pixels.get(int(scores.left[row]))) is not None and digest == pixels.get(int(scores.right[row]))
     ]
     relation[same], copy[same], similar[same] = Relation.IDENTICAL, 1.0, 0.0
-    return Verdicts(scores.left, scores.right, scores.similarity, copy, similar, relation)
+    none = np.zeros(len(scores), np.int64)
+    return Verdicts(scores.left, scores.right, scores.similarity, copy, similar, relation, none, none)
 
 
 def likeliest(copy: Floats, similar: Floats) -> NDArray[np.int8]:

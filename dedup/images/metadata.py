@@ -1,4 +1,4 @@
-"""EXIF and XMP -> what the rest of the program wants of it. Broken EXIF reads as absent: it must not cost a photo."""
+"""EXIF and XMP -> the values that the program uses. Broken EXIF counts as absent: it must not cost the photo."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ def rating(exif: Image.Exif, xmp: object) -> int | None:
 
 
 def is_screenshot(exif: Image.Exif, software: object) -> bool:
-    """Return whether the file says so itself: iOS in a comment, others in the name of the program.
+    """Return whether the file says that it is a screenshot: iOS in the user comment, others in the software tag.
 
-    software: what a PNG has in its text chunk of that name, if anything.
+    software: the text chunk of that name of a PNG, if there is one.
     """
     said = (_text(exif, Base.UserComment), _text(exif, Base.Software), str(software or ""))
     return any("screenshot" in text.lower() for text in said)
@@ -108,7 +108,7 @@ def _text(exif: Image.Exif, tag: int) -> str:
         value = value.removeprefix(b"ASCII\x00\x00\x00").decode("latin-1")
     if not isinstance(value, str):
         return ""
-    value = value.split("\x00")[0]  # what follows the end is rubbish from the camera's memory
+    value = value.split("\x00")[0]  # cameras leave rubbish behind the terminator
     return " ".join("".join(c if c.isprintable() else " " for c in value).split())
 
 

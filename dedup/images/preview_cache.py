@@ -1,7 +1,7 @@
-"""Proofs: small JPEGs of photos that are dear to decode (HEIC, PNG, large JPEGs), on disk while a scan lasts.
+"""Preview cache: small JPEGs of photos that are expensive to decode, kept on disk during a scan.
 
-The second look wants such a photo again, long after it was read for the encoder, at a twentieth of its size. What is
-seen of a photo is the same with a proof and without: see decode.decode_proof().
+Verification needs such a photo (HEIC, PNG, a large JPEG) again, long after it was read for the encoder, at a twentieth
+of its size. It sees the same with the cache and without: see decode.decode_for_verification().
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-MOST = 2 << 30  # bytes of proofs in a scan, about 40,000 photos; the others are decoded again
-_SUFFIX = ".proofs"
+MAX_BYTES = 2 << 30  # of previews in a scan, about 40,000 photos; the others are decoded again
+_SUFFIX = ".previews"
 _NAME = re.compile("[0-9a-f]{64}[.]jpg")
 
 
 @contextmanager
 def folder_of(database: str) -> Iterator[str | None]:
-    """Have a hidden folder beside the database for as long as the scan lasts; None where it cannot be made.
+    """Provide a hidden folder beside the database until the scan ends; None if it cannot be made.
 
-    Hidden, because no scan looks for photos there. Whoever scans holds the database alone, so a folder that is there
-    was left by a scan that was killed; one with other things in it is somebody else's, and left alone.
+    It is hidden so that no scan looks for photos there. A scan locks its database, so a folder that exists already was
+    left by a scan that was killed, and is emptied. A folder that holds anything else is left as it is and not used.
     """
     parent, name = os.path.split(database)
     folder = os.path.join(parent, f".{name}{_SUFFIX}")
     _remove(folder)
     try:
         os.mkdir(folder, 0o700)
-    except OSError:  # proofs save time and nothing else
+    except OSError:  # previews only save time
         yield None
         return
     try:
@@ -38,7 +38,7 @@ def folder_of(database: str) -> Iterator[str | None]:
 
 
 def _remove(folder: str) -> None:
-    """Remove the proofs in a folder, and the folder if there is nothing else in it."""
+    """Remove the previews in a folder, and the folder if nothing else is in it."""
     with suppress(OSError):
         for name in os.listdir(folder):
             if _NAME.fullmatch(name):
@@ -46,21 +46,21 @@ def _remove(folder: str) -> None:
         os.rmdir(folder)
 
 
-def keep(folder: str, sha256: str, proof: bytes) -> int:
-    """Write the proof of a photo; return the bytes kept, none where the disk will not take it."""
+def write(folder: str, sha256: str, preview: bytes) -> int:
+    """Write the preview of a photo; return the number of bytes written, 0 if that failed."""
     path = _path(folder, sha256)
     try:
         with open(path, "wb") as f:
-            f.write(proof)
+            f.write(preview)
     except OSError:
         with suppress(OSError):
             os.remove(path)
         return 0
-    return len(proof)
+    return len(preview)
 
 
-def kept(folder: str, sha256: str) -> bytes | None:
-    """Return the proof of a photo, if there is one."""
+def read(folder: str, sha256: str) -> bytes | None:
+    """Return the preview of a photo, or None if the cache does not hold it."""
     try:
         with open(_path(folder, sha256), "rb") as f:
             return f.read()

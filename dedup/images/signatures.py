@@ -6,9 +6,9 @@ import re
 import struct
 from codecs import getincrementaldecoder
 
-HEAD_BYTES = 4096  # what sniff wants to see of a file
+HEAD_BYTES = 4096  # that sniff() needs of a file
 
-# (offset, bytes, word) of files that are plainly no pictures.
+# (offset, bytes, word) of files that are clearly no pictures.
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (4, b"moov", "QuickTime video"),
     (4, b"mdat", "QuickTime video"),
@@ -81,7 +81,7 @@ _SENSOR_DATA = {32803, 34892}  # PhotometricInterpretation: colour filter array,
 
 
 def sniff(head: bytes) -> str | None:
-    """Return what the file is, in a person's words, if its first HEAD_BYTES show that it is no picture."""
+    """Return what kind of file it is, in words, if its first HEAD_BYTES show that it is no picture; None otherwise."""
     if not head:
         return "empty file"
     if is_camera_raw(head) or is_jpeg_xl(head):
@@ -101,7 +101,7 @@ def sniff(head: bytes) -> str | None:
 
 
 def _container(head: bytes) -> str | None:
-    """Return what a file of ISO boxes is; the brand says it, or the brands it claims to fit."""
+    """Return what a file of ISO boxes is, by its major brand and its compatible brands; None for a picture."""
     brand = head[8:12]
     size = min(int.from_bytes(head[:4], "big"), len(head))
     claimed = {head[at : at + 4] for at in range(16, size - 3, 4)}
@@ -168,7 +168,7 @@ def _first_tags(data: bytes) -> dict[int, int]:
 def missing_bytes(data: bytes) -> int:
     """Return how many bytes a HEIF, AVIF or WebP file ends too early, by the lengths that it states itself.
 
-    libheif would decode what there is and say nothing, and libwebp would not say what is wrong.
+    libheif decodes such a file as far as it goes without an error, and libwebp does not say what is wrong.
     """
     if data.startswith(b"RIFF"):
         return max(0, int.from_bytes(data[4:8], "little") + 8 - len(data))
@@ -190,8 +190,8 @@ _SCAN, _PROGRESSIVE, _END = 0xDA, 0xC2, b"\xff\xd9"
 
 
 def averages_alone(jpeg: bytes) -> bytes | None:
-    """Return a progressive JPEG cut behind the scans that say no more than the average of each block of 8 x 8 pixels;
-    None if it is none, or does not begin with these (ITU-T T.81, G.1).
+    """Return a progressive JPEG cut behind the scans that hold only the average of each block of 8 x 8 pixels; None if
+    it is not progressive, or does not begin with such scans (ITU-T T.81, G.1).
     """
     at, wanted, seen = 2, 0, set[int]()
     try:
@@ -202,7 +202,7 @@ def averages_alone(jpeg: bytes) -> bytes | None:
                 wanted = jpeg[at + 7]  # components
             if kind == _SCAN:
                 count = jpeg[at + 2]
-                if not wanted or jpeg[at + 3 + 2 * count]:  # the first coefficient of the scan: details come
+                if not wanted or jpeg[at + 3 + 2 * count]:  # spectral selection does not start at the DC coefficient
                     return None
                 seen.update(jpeg[at + 3 : at + 3 + 2 * count : 2])
                 if len(seen) == wanted:

@@ -63,11 +63,11 @@ def read_files(
     def tasks() -> Iterator[Task]:
         for same in unknown:
             under_way[same[0].path] = same
-            folder = runtime.preview_folder if kept < preview_cache.MOST else None
+            folder = runtime.preview_folder if kept < preview_cache.MAX_BYTES else None
             yield Task(same[0], SIDE, store.digests_of_size(same[0].size), folder, quick)
 
     for task, result in runtime.run(read_photo, tasks()):
-        kept += result.proof if isinstance(result, Reading) else 0
+        kept += result.preview_bytes if isinstance(result, Reading) else 0
         if isinstance(result, Failure):
             result = Rejected(Skipped(task.file.path, result.reason), lasting=True)
         yield under_way.pop(task.file.path), result

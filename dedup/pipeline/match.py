@@ -257,7 +257,8 @@ def judge_aligned(pairs: Sequence[Aligned | Unlike], scores: Scores, logits: Flo
     plain = np.zeros(len(pairs), bool)
     plain[rows] = [one.plain for one in aligned]
     transform = np.array([one.transform for one in pairs], np.float64).reshape(-1, 3, 3)
-    return Verified(scores.left, scores.right, scores.similarity, copy, similar, plain, transform)
+    nothing = np.zeros(len(pairs), np.int64)
+    return Verified(scores.left, scores.right, scores.similarity, copy, similar, plain, transform, nothing, nothing)
 
 
 def depth_first_order(scores: Scores) -> Indices:

@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 from dedup.errors import UnreadablePhoto
 from dedup.geometry.registration import Aligned, Canvas, Prepared, Unlike, align_if_alike, lay, prepare
 from dedup.images import preview_cache
-from dedup.images.decode import decode_preview, read_preview
-from dedup.images.read import (
-    _bytes_of,
-    _contents,
-)
+from dedup.images.decode import decode_for_verification, read_preview
+from dedup.images.read import bytes_of, contents
 from dedup.types.arrays import VERIFICATION_SIDE, Homography
 
 
@@ -24,8 +21,8 @@ from dedup.types.arrays import VERIFICATION_SIDE, Homography
 class Pair:
     """Two files to look at together, each as (path, SHA-256 of the bytes).
 
-    number: of the pair, for whoever asks.   guesses: how the left one may lie in the right one.   proofs: the folder
-    where there may be proofs of them.
+    number: of the pair, for whoever asks.   guesses: how the left one may lie in the right one.   preview_folder: of
+    the preview cache, if there is one.
     """
 
     number: int
@@ -62,11 +59,11 @@ def read_seen(pair: Pair) -> Seen | str:
     """Return what a second look saw of a pair, or why that cannot be had. Its one guess, if any, is how the two lie."""
     images = []
     for path, expected in (pair.left, pair.right):
-        data = _bytes_of(path, expected)
+        data = bytes_of(path, expected)
         if isinstance(data, str):
             return data
         try:
-            images.append(decode_preview(data, longest=VERIFICATION_SIDE))
+            images.append(decode_for_verification(data, longest=VERIFICATION_SIDE))
         except UnreadablePhoto as error:
             return str(error)
         except MemoryError:
@@ -77,13 +74,13 @@ def read_seen(pair: Pair) -> Seen | str:
 
 @lru_cache(maxsize=64)  # about 65 MB; with twice as many, 43 of 1,112 pictures need not be prepared again
 def _prepared(path: str, expected: str, folder: str | None) -> Prepared | None:
-    proof = preview_cache.kept(folder, expected) if folder else None
+    preview = preview_cache.read(folder, expected) if folder else None
     try:
-        if proof is not None:
-            return prepare(read_preview(proof))
-        data = _contents(path)
-        return (
-            prepare(decode_preview(data, longest=VERIFICATION_SIDE)) if sha256(data).hexdigest() == expected else None
-        )
+        if preview is not None:
+            return prepare(read_preview(preview))
+        data = contents(path)
+        if sha256(data).hexdigest() != expected:
+            return None
+        return prepare(decode_for_verification(data, longest=VERIFICATION_SIDE))
     except (UnreadablePhoto, OSError, MemoryError):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,8 +130,11 @@ def ask(
     rows = np.array(sorted(seen), np.int64)
     aligned = [seen[row] for row in rows.tolist()]
     verified = match.judge_aligned(aligned, some.rows(rows), logits[rows], weights)
-    verified.transform[turned[rows]] = np.linalg.inv(verified.transform[turned[rows]])
-    return scores, verified, aligned
+    back = turned[rows]
+    verified.transform[back] = np.linalg.inv(verified.transform[back])
+    left, right = verified.left_loss, verified.right_loss
+    losses = {"left_loss": np.where(back, right, left), "right_loss": np.where(back, left, right)}
+    return scores, replace(verified, **losses), aligned
 
 
 def read_queries(images: Sequence[str], runtime: Runtime) -> tuple[list[Query], list[Skipped]]:
@@ -142,8 +146,8 @@ def read_queries(images: Sequence[str], runtime: Runtime) -> tuple[list[Query], 
     for task, result in runtime.run(read_photo, tasks):
         match result:
             case Reading(sha256, size, Picture() as p):
-                facts = (sha256.hex(), size, p.width, p.height, p.format, p.taken_at, p.camera, (task.file,))
-                queries.append((Photo(*facts), p.pixels))
+                about = (sha256.hex(), size, p.width, p.height, p.format, p.taken_at, p.camera, (task.file,))
+                queries.append((Photo(*about, facts=p.facts), p.pixels))
             case Rejected():
                 skipped.append(result.skipped)
             case Failure():

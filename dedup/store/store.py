@@ -101,6 +101,17 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             weights TEXT NOT NULL, k INTEGER NOT NULL, least REAL NOT NULL, recall REAL NOT NULL) STRICT""",
         "CREATE TABLE neighbour (photo INTEGER PRIMARY KEY, others BLOB NOT NULL) STRICT",
     ),
+    (
+        # what a photo holds and how it was taken, as JSON; NULL of photos that were read before: they are read again
+        "ALTER TABLE photo ADD COLUMN facts TEXT",
+        # the digest is now of all frames, so those of before are not kept
+        "UPDATE photo SET pixels_sha256 = NULL",
+        # what would be lost of each picture if only the other one stayed (types.pairs.Loss); they are verified again
+        "DELETE FROM look",
+        "ALTER TABLE look ADD COLUMN left_loss INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE look ADD COLUMN right_loss INTEGER NOT NULL DEFAULT 0",
+        "DELETE FROM total",
+    ),
 )
 _ATTEMPTS = 1000  # scans whose record is kept
 _ROWS = 100_000  # rows read or written at once
@@ -215,17 +226,19 @@ class Store:
         """Return the files that must be opened, as lists of hard links of one inode."""
         rows = self._each(
             """SELECT path, size, mtime_ns, ctime_ns, device, inode FROM found WHERE NOT EXISTS (
-                SELECT 1 FROM file f LEFT JOIN descriptor d ON d.photo = f.photo, terms t
+                SELECT 1 FROM file f LEFT JOIN descriptor d ON d.photo = f.photo LEFT JOIN photo p ON p.id = f.photo,
+                  terms t
                 WHERE f.path = found.path AND f.settled AND f.size = found.size AND f.mtime_ns = found.mtime_ns
                   AND f.ctime_ns = found.ctime_ns AND f.device = found.device AND f.inode = found.inode
-                  AND (d.weights = t.weights OR f.reason IS NOT NULL AND f.reader = t.reader))
+                  AND (d.weights = t.weights AND p.facts IS NOT NULL OR f.reason IS NOT NULL AND f.reader = t.reader))
                ORDER BY device, inode, path"""
         )
         return links(rows)
 
     def digests_of_size(self, size: int) -> list[bytes]:
         """Return the SHA-256 of the photos of so many bytes that need no decoding."""
-        sql = "SELECT sha256 FROM photo JOIN descriptor ON photo = id JOIN terms USING (weights) WHERE size = ?"
+        sql = """SELECT sha256 FROM photo JOIN descriptor ON photo = id JOIN terms USING (weights)
+                 WHERE size = ? AND facts IS NOT NULL"""
         return [row[0] for row in self._rows(sql, (size,))]
 
     def add(
@@ -253,7 +266,7 @@ class Store:
 
     def photos(self) -> Photos:
         """Return the photos found, each with its files, in the order of their SHA-256."""
-        photos = f"""SELECT id, sha256, size, width, height, format, taken_at, camera, gps, rating, screenshot
+        photos = f"""SELECT id, sha256, size, width, height, format, taken_at, camera, gps, rating, screenshot, facts
                      FROM photo WHERE id IN (SELECT photo FROM {_PRESENT}) ORDER BY sha256"""
         files = f"""SELECT photo, path, found.size, found.mtime_ns, found.ctime_ns, found.device, found.inode
                     FROM {_PRESENT} WHERE photo IS NOT NULL ORDER BY path"""
@@ -396,20 +409,22 @@ class Store:
             verified.plain,
         )
         transforms = [np.ascontiguousarray(t, "<f8").tobytes() for t in verified.transform]
-        rows = zip(*(c.tolist() for c in columns), transforms, strict=True)
+        losses = (verified.left_loss.tolist(), verified.right_loss.tolist())
+        rows = zip(*(c.tolist() for c in columns), transforms, *losses, strict=True)
         with self._change() as db:
             db.executemany(
-                "REPLACE INTO look VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "REPLACE INTO look VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(left, right, weights, *what) for left, right, *what in rows],
             )
 
     def verified(self, ids: Indices, *, weights: str) -> Verified:
         """Return all that second looks ever said of pairs of these photos, in the order of (left, right)."""
-        sql = 'SELECT "left", "right", similarity, copy, similar, plain, transform FROM look WHERE weights = ?'
-        columns = _pair_columns(self._each(sql, (weights,)), ids, [*[np.float32] * 3, bool, "V72"])
-        left, right, similarity, copy, similar, plain, transform = columns
+        sql = """SELECT "left", "right", similarity, copy, similar, plain, transform, left_loss, right_loss
+                 FROM look WHERE weights = ?"""
+        columns = _pair_columns(self._each(sql, (weights,)), ids, [*[np.float32] * 3, bool, "V72", np.int64, np.int64])
+        left, right, similarity, copy, similar, plain, transform, left_loss, right_loss = columns
         transforms = np.frombuffer(transform, "<f8").reshape(-1, 3, 3)
-        return Verified(left, right, similarity, copy, similar, plain, transforms)
+        return Verified(left, right, similarity, copy, similar, plain, transforms, left_loss, right_loss)
 
     def verified_pairs(self, ids: Indices, *, weights: str) -> Indices:
         """Return (P,), Candidates.keys() of what looks() returns, in ascending order."""
@@ -692,9 +707,10 @@ def _add_photo(db: sqlite3.Connection, reading: Reading, described: Iterator[tup
     if picture is not None:
         p = picture
         db.execute(
-            """INSERT INTO photo (sha256, size, width, height, format, taken_at, camera, gps, rating, screenshot)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE
-               SET gps = excluded.gps, rating = excluded.rating, screenshot = excluded.screenshot""",
+            """INSERT INTO photo (sha256, size, width, height, format, taken_at, camera, gps, rating, screenshot, facts)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO UPDATE
+               SET gps = excluded.gps, rating = excluded.rating, screenshot = excluded.screenshot,
+                   facts = excluded.facts""",
             (
                 reading.sha256,
                 reading.size,
@@ -706,6 +722,7 @@ def _add_photo(db: sqlite3.Connection, reading: Reading, described: Iterator[tup
                 p.gps,
                 p.rating,
                 p.screenshot,
+                p.facts.to_json(),
             ),
         )
     (number,) = db.execute("SELECT id FROM photo WHERE sha256 = ?", (reading.sha256,)).fetchone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from enum import IntEnum
+from enum import IntEnum, IntFlag, auto
 from typing import Self
 
 import numpy as np
@@ -18,14 +18,43 @@ class Relation(IntEnum):
 
     EXACT = 0  # same bytes
     IDENTICAL = 1  # other bytes, same decoded pixels
-    COPY = 2  # one photograph in two versions
-    SIMILAR = 3  # another shot of the same scene
-    UNRELATED = 4
-    INCONCLUSIVE = 5  # too little in the pictures to know
+    COPY = 2  # one photograph in two versions; in a group: and the keeper shows everything that this one shows
+    VARIANT = 3  # in a group: one photograph, but this one shows or is something that the keeper does not
+    SIMILAR = 4  # another shot of the same scene
+    UNRELATED = 5
+    INCONCLUSIVE = 6  # too little in the pictures to know
 
     @property
     def word(self) -> str:
         return self.name.lower()
+
+
+class Loss(IntFlag):
+    """What would be lost of one picture if only the other one stayed. Without any, the other one contains it.
+
+    Losses are one-sided: a crop is lost without loss beside the whole, the whole is not beside its crop. Plain borders,
+    bars and letterboxing are no content, so they are never lost. One global tone curve and recompression are no losses.
+    """
+
+    # What the files hold and how they lie on each other: grouping/containment.py finds these.
+    UNREAD = auto()  # it is not known what one of the files holds
+    UNVERIFIED = auto()  # the files were not compared
+    DAMAGED = auto()  # the other one is damaged, and this one is not, or less
+    FRAMES = auto()  # frames of an animation, pages of a document
+    PICTURES = auto()  # further pictures in the file
+    VIDEO = auto()  # the video of a motion photo
+    DEPTH = auto()  # a gain map or a depth map
+    ALPHA = auto()  # transparency
+    BITS = auto()  # more than 8 bits a channel
+    COLOUR = auto()  # the other one is grey
+    CROPPED = auto()  # the other one shows a part of it
+    RESOLUTION = auto()  # the other one has fewer pixels where both show the same
+    # What verification measures on the aligned pixels: these come in the columns of Verified.
+    DETAIL = auto()  # the other one is a blurred enlargement
+    ADDED = auto()  # a caption, a sticker or a mark lies on this one, and not on the other
+    COVERED = auto()  # a part of this one is covered, blanked or pixelated in the other
+    CONTENT = auto()  # a part shows something else: other digits, a moved object
+    RECOLOURED = auto()  # a part has another colour
 
 
 @dataclass(frozen=True)
@@ -93,26 +122,48 @@ class Verified(Scores):
 
     plain: (P,) bool, one of the pictures holds too little to be known by.
     transform: (P, 3, 3) float64, where the left picture lies in the right one, as a Homography.
+    left_loss, right_loss: (P,) int64, what the aligned pixels say would be lost of the left picture beside the right
+    one, and of the right beside the left, as flags of Loss; 0 where nothing would be. Whoever aligns the pictures sets
+    only the flags that Loss lists under verification; grouping/containment.py adds those of crop, resolution and files.
     """
 
     plain: NDArray[np.bool_]
     transform: NDArray[np.float64]
+    left_loss: Indices
+    right_loss: Indices
 
 
 _NONE, _NO_SHARE = np.empty(0, np.int64), np.empty(0, np.float32)
 NOTHING_FOUND = Candidates(_NONE, _NONE, _NO_SHARE)
 NOTHING_SCORED = Scores(_NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE)
-NOTHING_VERIFIED = Verified(_NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE, np.empty(0, bool), np.empty((0, 3, 3)))
+NOTHING_VERIFIED = Verified(
+    _NONE, _NONE, _NO_SHARE, _NO_SHARE, _NO_SHARE, np.empty(0, bool), np.empty((0, 3, 3)), _NONE, _NONE
+)
 
 
 @dataclass(frozen=True)
 class Verdicts(Scores):
     """Candidates with their relation decided.
 
-    relation: (P,) int8, a Relation each.
+    relation: (P,) int8, a Relation each; COPY says that both are one photograph, whichever contains the other, and
+    VARIANT does not occur.   left_loss, right_loss: (P,) int64, all that would be lost of the left picture if only the
+    right one stayed, and of the right if only the left stayed, as flags of Loss. They mean something only for relations
+    up to COPY.
     """
 
     relation: NDArray[np.int8]
+    left_loss: Indices
+    right_loss: Indices
+
+    @property
+    def left_contained(self) -> NDArray[np.bool_]:
+        """(P,), whether the right picture shows everything that the left one shows."""
+        return np.asarray((self.relation <= Relation.COPY) & (self.left_loss == 0))
+
+    @property
+    def right_contained(self) -> NDArray[np.bool_]:
+        """(P,), whether the left picture shows everything that the right one shows."""
+        return np.asarray((self.relation <= Relation.COPY) & (self.right_loss == 0))
 
 
 @dataclass(frozen=True)

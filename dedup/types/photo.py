@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import astuple, dataclass, fields
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +36,63 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposure:
+    """What a camera wrote about one shot; None where it did not say."""
+
+    time: float | None = None  # seconds
+    bias: float | None = None  # EV
+    aperture: float | None = None  # f-number
+    iso: int | None = None
+    subsecond: float | None = None  # of the capture time, in [0, 1)
+    bracketed: bool | None = None  # taken in automatic bracketing
+    serial: str | None = None  # of the camera body
+    image_id: str | None = None  # ImageUniqueID
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a photo holds besides the pixels of its first picture, and in what state. The defaults are the common case.
+
+    frames: of an animation, or pages of a document.   pictures: further pictures in the file (MPO, HEIC), thumbnails
+    and previews aside.   video: it is a motion photo.   alpha: some pixels are transparent.   bits: of a channel.
+    grey: no pixel has a colour.   edited: the file names the editor that wrote it.   damaged: what is wrong with the
+    picture data, in words; "" if it is intact.   intact: share of the picture, from the top, that is as it was.
+    """
+
+    frames: int = 1
+    pictures: int = 0
+    video: bool = False
+    gain_map: bool = False
+    depth_map: bool = False
+    alpha: bool = False
+    bits: int = 8
+    grey: bool = False
+    edited: bool = False
+    damaged: str = ""
+    intact: float = 1.0
+    exposure: Exposure = Exposure()
+
+    def to_json(self) -> str:
+        """Return the facts that are not the common case as a JSON object, as the database keeps them."""
+        common = Facts()
+        values: dict[str, Any] = {
+            f.name: value for f in fields(self) if (value := getattr(self, f.name)) != getattr(common, f.name)
+        }
+        if "exposure" in values:  # a list without names: a million photos have one
+            values["exposure"] = list(astuple(self.exposure))
+        return json.dumps(values, separators=(",", ":"))
+
+
+@lru_cache(maxsize=1024)
+def facts_from_json(text: str) -> Facts:
+    """Return the facts that Facts.to_json() wrote. Raises ValueError, TypeError if it was something else."""
+    values = json.loads(text)
+    if "exposure" in values:
+        values["exposure"] = Exposure(*values["exposure"])
+    return Facts(**values)
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """What decoding one photo gives.
 
@@ -49,7 +109,8 @@ class Picture:
     gps: bool = False  # says where it was taken
     rating: int | None = None  # 1 to 5 stars
     screenshot: bool = False  # says that it is one
-    proof: bytes | None = None  # a JPEG of some 500 pixels, of a picture that is dear to decode
+    facts: Facts = Facts()
+    preview: bytes | None = None  # a JPEG of some 500 pixels, of a picture that is expensive to decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +128,20 @@ class Photo:
     gps: bool = False
     rating: int | None = None
     screenshot: bool = False
+    facts: Facts | None = Facts()  # None: read by a version that did not look for them
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """sha256: of the bytes. size: how many. picture: None if the photo is known already. proof: bytes kept of it."""
+    """What was read of a file that holds a photo.
+
+    size: bytes.   picture: None if the photo is known already.   preview_bytes: written to the preview cache.
+    """
 
     sha256: bytes
     size: int
     picture: Picture | None
-    proof: int = 0
+    preview_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

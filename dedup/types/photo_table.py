@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.types.arrays import Indices
-from dedup.types.photo import File, Photo
+from dedup.types.photo import Facts, File, Photo, facts_from_json
 
 _ROWS = 20_000  # in memory as Python objects at once
 _KEPT = 4_000  # photos in memory as objects
+_COMMON = {"{}": "", None: "null"}  # facts as the database has them -> as a column has them
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,8 @@ class PhotoColumns(Sequence[Photo]):
     """N photos in the order of their SHA-256, and their M files in the order of their paths.
 
     sha256: (N, 32).   sizes: (N, 3), bytes, width, height.   said: (N, 3), gps, rating or -1, screenshot.
-    words: format and camera, by codes (N, 2).   taken_at: N, empty if unknown.
+    words: format and camera, by codes (N, 2).   taken_at: N, empty if unknown.   facts: N, as Facts.to_json() writes
+    them, empty for the common case, "null" if unknown.
     paths: M.   stats: (M, 5), the other figures of a File.   order: (M,), the files photo by photo; those of photo i
     begin at first[i] and end at first[i + 1].
     """
@@ -51,6 +53,7 @@ class PhotoColumns(Sequence[Photo]):
     words: tuple[str | None, ...]
     codes: NDArray[np.int32]
     taken_at: Texts
+    facts: Texts
     paths: Texts
     stats: Indices
     order: Indices
@@ -91,6 +94,7 @@ class PhotoColumns(Sequence[Photo]):
             bool(gps),
             None if rating < 0 else rating,
             bool(screenshot),
+            _facts(self.facts[n]),
         )
 
     def _files(self, n: int) -> tuple[File, ...]:
@@ -145,12 +149,12 @@ def with_exact_duplicates(photos: Sequence[Photo]) -> list[int]:
 def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]]) -> tuple[PhotoColumns, Indices]:
     """Return photos as columns, and their numbers (N,).
 
-    photos: rows of number, SHA-256, bytes, width, height, format, taken_at, camera, gps, rating, screenshot, in the
-    order of SHA-256.   files: rows of the number of a photo, path (bytes), size, mtime_ns, ctime_ns, device, inode, in
-    the order of their paths; those of other photos are left out.
+    photos: rows of number, SHA-256, bytes, width, height, format, taken_at, camera, gps, rating, screenshot, facts, in
+    the order of SHA-256.   files: rows of the number of a photo, path (bytes), size, mtime_ns, ctime_ns, device, inode,
+    in the order of their paths; those of other photos are left out.
     """
     codes: dict[str | None, int] = {}
-    ids, sha256s, sizes, said, words, *taken_at = stacked(
+    ids, sha256s, sizes, said, words, *texts = stacked(
         (
             np.array(number, np.int64),
             np.frombuffer(b"".join(digest), np.uint8).reshape(-1, 32),
@@ -158,8 +162,9 @@ def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]
             np.array([gps, [-1 if stars is None else stars for stars in rating], screenshot], np.int8).T,
             np.array([[codes.setdefault(word, len(codes)) for word in some] for some in (format, camera)], np.int32).T,
             *_joined([(time or "").encode() for time in times]),
+            *_joined([_COMMON.get(some, some).encode() for some in facts]),
         )
-        for number, digest, *size, format, times, camera, gps, rating, screenshot in transposed(photos, 11)
+        for number, digest, *size, format, times, camera, gps, rating, screenshot, facts in transposed(photos, 12)
     )
     numbers, stats, *paths = stacked(
         (np.array(number, np.int64), np.array(stats, np.int64).T, *_joined(names))
@@ -169,8 +174,8 @@ def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]
     photo = by_number[np.searchsorted(ids, numbers[known], sorter=by_number)]
     order = np.argsort(photo, kind="stable")  # so the files of a photo stay in the order of their paths
     first = np.searchsorted(photo[order], np.arange(len(ids) + 1))
-    texts = _texts(*taken_at), _texts(*paths)
-    return PhotoColumns(sha256s, sizes, said, tuple(codes), words, *texts, stats, known[order], first), ids
+    strings = _texts(*texts[:2]), _texts(*texts[2:]), _texts(*paths)
+    return PhotoColumns(sha256s, sizes, said, tuple(codes), words, *strings, stats, known[order], first), ids
 
 
 def links(files: Iterable[Sequence[Any]]) -> Links:
@@ -206,6 +211,10 @@ def among(keys: Indices, others: Indices) -> NDArray[np.bool_]:
     if not len(others):
         return np.zeros(len(keys), bool)
     return np.asarray(others[np.searchsorted(others, keys).clip(max=len(others) - 1)] == keys)
+
+
+def _facts(text: bytes) -> Facts | None:
+    return None if text == b"null" else facts_from_json(text.decode() or "{}")
 
 
 def _files(paths: Texts, stats: Indices, rows: Iterable[int]) -> list[File]:
