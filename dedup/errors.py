@@ -1,41 +1,41 @@
-"""Every error that dedup raises on purpose.
+"""The errors of dedup, and their exit codes.
 
-DedupError           1   something is wrong; the message says what, with what, and what to do
-  BadUsage           2   the words on the command line do not fit together
-  OutOfTime          3   the time that was given is up, or Ctrl-C was pressed; what was done so far is kept
-  StoreBusy          4   another run holds this database
+DedupError           1   base class; the message says what is wrong, with what, and what to do
+  BadUsage           2   the arguments are invalid or do not fit together
+  OutOfTime          3   the time limit was reached, or Ctrl-C was pressed; finished work is kept
+  StoreBusy          4   another run uses this database
   StoreUnusable      1   the database cannot be read or written
-  WeightsUnusable    1   the shipped tensors are missing or not the ones that were published
-  ActionFailed       -   one file was left alone; the rest goes on
-  UnreadablePhoto    -   one file cannot be used; it becomes a Skipped and the run goes on
-    NotAPicture      -   the file is plainly something else
+  WeightsUnusable    1   the shipped weights are missing or damaged
+  ActionFailed       -   one file was skipped; the others are still handled
+  UnreadablePhoto    -   one file cannot be used; it is reported as Skipped and the run continues
+    NotAPicture      -   the file is not an image
     MissingExtra     -   the file needs an optional package
 
-The number is the exit code of the command line. Exit code 3 is no failure: the run is done, but not with every file;
-some were skipped, or it was stopped.
+The number is the exit code of the command line. Exit code 3 means done, but not with every file: some were skipped, or
+the run was stopped.
 """
 
 
 class DedupError(Exception):
-    """Base of all errors raised on purpose; str() is one line for a person."""
+    """Base class of all errors that dedup raises; str() is one line for the user."""
 
     exit_code = 1
 
 
 class BadUsage(DedupError):
-    """The request does not make sense."""
+    """The arguments are invalid or do not fit together."""
 
     exit_code = 2
 
 
 class OutOfTime(DedupError):
-    """The time that was given is up, or Ctrl-C was pressed; what was done so far is kept."""
+    """The time limit was reached, or Ctrl-C was pressed; finished work is kept."""
 
     exit_code = 3
 
 
 class StoreBusy(DedupError):
-    """Another run holds this database."""
+    """Another run uses this database."""
 
     exit_code = 4
 
@@ -45,11 +45,11 @@ class StoreUnusable(DedupError):
 
 
 class ActionFailed(DedupError):
-    """One file was left alone; str() says which and why, and the rest goes on."""
+    """One file was skipped; str() says which and why. The others are still handled."""
 
 
 class WeightsUnusable(DedupError):
-    """The shipped tensors are missing or not the ones that were published."""
+    """The shipped weights are missing or damaged."""
 
 
 class UnreadablePhoto(DedupError):
@@ -57,7 +57,7 @@ class UnreadablePhoto(DedupError):
 
 
 class NotAPicture(UnreadablePhoto):
-    """The file is plainly something else."""
+    """The file is not an image."""
 
 
 class MissingExtra(UnreadablePhoto):

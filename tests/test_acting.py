@@ -70,7 +70,7 @@ def test_plan_ends_with_where_the_files_would_go(
     (photos / "=copy\n.png").unlink()
     (photos / "tiny bytes.png").unlink()
     dedup("scan", photos, "-q", "--keep", "path")
-    assert dedup("apply", "--to", to).stdout == "0 files to remove, 0 bytes to win back\n"
+    assert dedup("apply", "--to", to).stdout == "0 files to remove, 0 bytes to reclaim\n"
 
 
 def test_ctrl_c_says_what_was_done_and_how_it_is_taken_back(

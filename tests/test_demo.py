@@ -57,16 +57,14 @@ def test_another_shot_is_told_from_an_edit(dedup: Dedup, tmp_path: Path) -> None
 def test_folder_that_is_there_is_left_alone(dedup: Dedup, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     result = dedup("demo", tmp_path / "mine", "--no-browser", code=2)
-    assert result.stderr == (
-        f"Error: {tmp_path}/mine: is there already, and is left alone; name another: dedup demo FOLDER\n"
-    )
+    assert result.stderr == (f"Error: {tmp_path}/mine: already exists; choose another: dedup demo FOLDER\n")
     assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_folder_that_cannot_be_made_is_one_line(dedup: Dedup, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = dedup("demo", tmp_path / "file" / "new", "--no-browser", code=1)
-    assert "cannot be written (Not a directory); name another" in result.stderr
+    assert "cannot be written (Not a directory); choose another" in result.stderr
 
 
 def test_drawing_is_the_same_every_time() -> None:

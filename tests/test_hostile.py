@@ -133,7 +133,7 @@ def test_damaged_database_is_a_clear_line_and_never_a_traceback(dedup: Dedup, al
     for n, harm in itertools.product(range(FLIPS), (flipped, cut, blank, schema_flipped)):
         data = bytearray(whole)
         harm(data, random.Random(n))
-        for commands in (["export"], ["export", "photos"], ["status", "--runs"], ["apply"], ["scan", str(album), "-q"]):
+        for commands in (["export"], ["export", "photos"], ["history"], ["apply"], ["scan", str(album), "-q"]):
             db.write_bytes(data)
             for end in ("-wal", "-shm"):
                 Path(f"{db}{end}").unlink(missing_ok=True)
@@ -360,7 +360,7 @@ def test_hostile_names_go_round_through_every_table_and_a_plan(dedup: Dedup, tmp
     for name in NAMES:
         scene(1, (64, 48)).save(root / name, "PNG")
     before = {os.fsencode(p.name): p.read_bytes() for p in root.iterdir()}
-    said = dedup("scan", root, "--json-log", tmp_path / "log").stdout + dedup("status", "--runs").stdout
+    said = dedup("scan", root, "--json-log", tmp_path / "log").stdout + dedup("history").stdout
     assert "\x1b" not in said + (tmp_path / "log").read_text()
     plan = tmp_path / "plan.csv"
     printed = dedup("apply", "--output", plan).stdout

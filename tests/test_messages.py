@@ -50,7 +50,7 @@ def test_every_help_says_what_changes_and_ends_with_examples_that_can_be_typed(d
 def test_help_of_scan_names_every_option_that_may_stand_more_than_once(dedup: Dedup) -> None:
     several = [max(p.opts, key=len) for p in main.commands["scan"].params if p.multiple]  # type: ignore[attr-defined]
     text = " ".join(dedup("scan", "--help").stdout.split())
-    assert f"{', '.join(several[:-1])} and {several[-1]} may stand more than once." in text
+    assert f"{', '.join(several[:-1])} and {several[-1]} can be repeated." in text
 
 
 def test_list_of_commands_cuts_no_sentence(dedup: Dedup) -> None:
@@ -69,6 +69,7 @@ def test_commands_that_say_they_change_nothing_change_nothing(dedup: Dedup, albu
         "find": [album / "garden.png"],
         "compare": [album / "garden.png", album / "garden.tif"],
         "status": [],
+        "history": [],
         "config": ["show"],
         "completion": ["bash"],
         "export": ["pairs"],
@@ -142,8 +143,8 @@ def test_ctrl_c_is_one_line_and_on_record(album: Path, tmp_path: Path) -> None:
     told, line = err.splitlines()
     assert (scan.returncode, out) == (3, "")
     assert '"event": "stopped"' in told
-    assert line == "stopped by Ctrl-C; what was read is kept, and the next scan goes on there"
-    runs = [sys.executable, "-m", "dedup", "status", "--runs", "--db", str(tmp_path / "c.db")]
+    assert line == "stopped by Ctrl-C; what was read is stored, and the next scan continues from there"
+    runs = [sys.executable, "-m", "dedup", "history", "--db", str(tmp_path / "c.db")]
     assert "stopped by Ctrl-C" in subprocess.run(runs, capture_output=True, text=True, check=True).stdout
 
 

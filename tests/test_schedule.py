@@ -56,7 +56,9 @@ def test_line_of_the_crontab_runs_with_no_environment_and_at_low_priority(
 ) -> None:
     (home / "table").write_text("MAILTO=me\n5 4 * * * other # dedup-\n")
     (home / "c.toml").write_text('[scan]\nquiet = false\njson-log = "' + str(home / "log") + '"\n')
-    printed = dedup("schedule", "install", photos, "--at", "4:07", "--with", "cron", "--config", home / "c.toml").stdout
+    printed = dedup(
+        "schedule", "install", photos, "--at", "4:07", "--backend", "cron", "--config", home / "c.toml"
+    ).stdout
     *before, about, line = (home / "table").read_text().splitlines()
     assert before == ["MAILTO=me", "5 4 * * * other # dedup-"]
     assert printed.splitlines() == [about, line]
@@ -64,7 +66,7 @@ def test_line_of_the_crontab_runs_with_no_environment_and_at_low_priority(
     assert (minute, hour, day, month, weekday) == ("7", "4", "*", "*", "*")
     assert "%" not in command.replace("\\%", "")
     command = command.replace("\\%", "%")  # as cron does
-    clean = ["env", "-i", f"HOME={home}", f"PYTHONPATH={Path(scheduler.__file__).parents[1]}", "/bin/sh", "-c"]
+    clean = ["env", "-i", f"HOME={home}", f"PYTHONPATH={Path(scheduler.__file__).parents[2]}", "/bin/sh", "-c"]
     done = subprocess.run(
         [*clean, command], stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", check=True
     )
@@ -79,7 +81,7 @@ def test_line_of_the_crontab_runs_with_no_environment_and_at_low_priority(
 
 def test_job_is_listed_replaced_and_removed_and_other_lines_stay(dedup: Dedup, home: Path, photos: Path) -> None:
     (home / "table").write_text("5 4 * * * other\n")
-    cron = ("--with", "cron")
+    cron = ("--backend", "cron")
     dedup("schedule", "install", photos, *cron)
     dedup("schedule", "install", photos, "--weekly", *cron)
     name, about = dedup("schedule", "list", *cron).stdout.rstrip("\n").split("  ", 1)
@@ -99,7 +101,7 @@ def test_crontab_that_cannot_be_read_is_not_overwritten(dedup: Dedup, home: Path
     (home / "broken").touch()
     assert (
         "cannot open the spool; nothing was changed"
-        in dedup("schedule", "install", photos, "--with", "cron", code=1).stderr
+        in dedup("schedule", "install", photos, "--backend", "cron", code=1).stderr
     )
     assert (home / "table").read_text() == "5 4 * * * other\n"
 
@@ -126,16 +128,16 @@ def test_units_are_what_systemd_reads(dedup: Dedup, home: Path, photos: Path, mo
 
 def test_units_that_systemd_refuses_are_taken_away_again(dedup: Dedup, home: Path, photos: Path) -> None:
     (home / "broken").touch()
-    assert "daemon-reload" in dedup("schedule", "install", photos, "--with", "systemd", code=1).stderr
+    assert "daemon-reload" in dedup("schedule", "install", photos, "--backend", "systemd", code=1).stderr
     assert list((home / "XDG_CONFIG_HOME" / "systemd" / "user").iterdir()) == []
 
 
 def test_names_cannot_add_a_line(dedup: Dedup, home: Path) -> None:
     evil = home / "a\nExecStartPre=rm\n* * * * * rm\n\udce9-->"
     evil.mkdir()
-    assert "line break" in dedup("schedule", "install", evil, "--with", "cron", code=2).stderr
+    assert "line break" in dedup("schedule", "install", evil, "--backend", "cron", code=2).stderr
     assert not (home / "table").exists()
-    dedup("schedule", "install", evil, "--with", "systemd")
+    dedup("schedule", "install", evil, "--backend", "systemd")
     service = next((home / "XDG_CONFIG_HOME" / "systemd" / "user").glob("*.service")).read_text()
     assert [line.split("=")[0] for line in service.splitlines() if "=" in line] == [
         "Description", "Type", "Nice", "IOSchedulingClass", "SuccessExitStatus", "ExecStart"
@@ -166,11 +168,11 @@ def test_what_is_not_there_or_cannot_be_written_is_one_line(
     dedup: Dedup, home: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "XDG_CONFIG_HOME").write_text("a file")
-    (line,) = dedup("schedule", "install", photos, "--with", "systemd", code=1).stderr.splitlines()
-    assert line.endswith("cannot be written (Not a directory); --with chooses another way")
+    (line,) = dedup("schedule", "install", photos, "--backend", "systemd", code=1).stderr.splitlines()
+    assert line.endswith("cannot be written (Not a directory); choose another with --backend")
     monkeypatch.setenv("PATH", str(home))
-    (line,) = dedup("schedule", "list", "--with", "cron", code=1).stderr.splitlines()
-    assert line == "Error: crontab: cannot be run (No such file or directory); --with chooses another way"
+    (line,) = dedup("schedule", "list", "--backend", "cron", code=1).stderr.splitlines()
+    assert line == "Error: crontab: cannot be run (No such file or directory); choose another with --backend"
 
 
 @pytest.mark.parametrize(

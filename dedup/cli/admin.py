@@ -1,4 +1,4 @@
-"""The commands that set dedup up: config, schedule, completion."""
+"""The commands status, history, forget, config, schedule and completion."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,10 +14,11 @@ from click.shell_completion import get_completion_class
 
 from dedup.cli.options import Duration, PathWord, commands_beside, database, notes, options_of, settings_in
 from dedup.errors import BadUsage
-from dedup.report.text import printable
+from dedup.report.text import human_bytes, human_time, plural, printable
 
 if TYPE_CHECKING:
     from dedup.cli.scheduler import Job
+    from dedup.types.report import Attempt
 
 
 _SHELLS = {
@@ -24,6 +26,61 @@ _SHELLS = {
     "zsh": "~/.zfunc/_dedup",
     "fish": "~/.config/fish/completions/dedup.fish",
 }
+
+
+@click.command(epilog=notes("nothing.", "dedup status"))
+@database
+def status(db: str) -> None:
+    """Print the contents, size and age of the database."""
+    from dedup.store.store import Store
+
+    with Store(os.path.abspath(db)) as store:
+        counts, last = store.counts(), store.last_run()
+        size = sum(os.path.getsize(db + end) for end in ("", "-wal") if os.path.exists(db + end))
+    click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(size)}")
+    figures = [f"{counts[table]:,} {plural(table, counts[table])}" for table in ("file", "photo", "pair")]
+    click.echo(f"{', '.join(figures)} compared")
+    if last is None:
+        click.echo("no finished scan")
+    else:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last.ended_at))
+        click.echo(f"last scan finished {when}: {printable(', '.join(last.roots))}, with {last.weights}")
+
+
+@click.command(epilog=notes("nothing.", "dedup history"))
+@database
+def history(db: str) -> None:
+    """List the last scans, with their results and errors."""
+    from dedup.store.store import Store
+
+    with Store(os.path.abspath(db)) as store:
+        click.echo("\n".join(map(printable, map(attempt_line, store.attempts()))) or "no scan yet")
+
+
+def attempt_line(run: Attempt) -> str:
+    """Return one line about a scan."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started_at))
+    took = "" if run.ended_at is None else human_time(max(0.0, run.ended_at - run.started_at))
+    what = {
+        None: "did not end: killed, or still running",
+        "finished": "{photos:,} photos, {new:,} new, {duplicates:,} duplicates, {skipped:,} skipped",
+    }.get(run.outcome, f"{run.outcome}: {run.result.get('error', '')}")
+    what = what.format_map(run.result) if run.outcome == "finished" else what
+    return f"{when}  {took:>12}  {', '.join(run.roots)}: {what}"
+
+
+@click.command(epilog=notes("the database. No photo is changed.", "dedup forget ~/Photos/Old"))
+@click.argument("path", nargs=-1, required=True, metavar="PATH...", type=PathWord())
+@database
+def forget(path: tuple[str, ...], db: str) -> None:
+    """Remove files and folders from the database. The files themselves are not touched."""
+    from dedup.store.store import Store
+
+    with Store(os.path.abspath(db), changing=True) as store:
+        for folder in path:
+            files, photos = store.forget(os.path.abspath(folder))
+            removed = f"{files:,} {plural('file', files)} and {photos:,} {plural('photo', photos)}"
+            click.echo(printable(f"{folder}: {removed} forgotten"))
 
 
 @click.command(
@@ -35,9 +92,9 @@ _SHELLS = {
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [WORD]...]")
 @click.pass_context
 def config_(ctx: click.Context, action: str, words: tuple[str, ...]) -> None:
-    """Print every option, and where its value came from.
+    """Print every option and where its value comes from.
 
-    As a COMMAND with these words would see it, or every command. What is printed is a config file itself.
+    With COMMAND and its arguments, print the options as that command would see them. The output is a valid config file.
     """
     commands = commands_beside(ctx)
     named = bool(words) and not words[0].startswith("-")
@@ -46,19 +103,19 @@ def config_(ctx: click.Context, action: str, words: tuple[str, ...]) -> None:
     names, rest = ([words[0]], list(words[1:])) if named else (list(commands), list(words))
     for name in names:
         command = commands[name]
-        seen = command.make_context(name, rest.copy(), parent=ctx.find_root(), resilient_parsing=True)
-        settings_in(seen.meta.get("dedup.config"), commands)  # says what is wrong in the file
+        parsed = command.make_context(name, rest.copy(), parent=ctx.find_root(), resilient_parsing=True)
+        settings_in(parsed.meta.get("dedup.config"), commands)  # raises BadUsage for a bad file
         if name == names[0]:
-            click.echo(f"# config file: {printable(seen.meta.get('dedup.config') or 'none')}")
+            click.echo(f"# config file: {printable(parsed.meta.get('dedup.config') or 'none')}")
         if options_of(command):
             click.echo(f"\n[{name}]")
         for key, option in options_of(command).items():
-            source = seen.get_parameter_source(str(option.name))
-            click.echo(setting(key, option, seen.params.get(str(option.name)), source.name if source else "DEFAULT"))
+            source = parsed.get_parameter_source(str(option.name))
+            click.echo(setting(key, option, parsed.params.get(str(option.name)), source.name if source else "DEFAULT"))
 
 
 def setting(key: str, option: click.Option, value: Any, source: str) -> str:
-    """Return a line of a config file; without a value it is a comment."""
+    """Return one line of a config file; a comment if the option has no value."""
     if isinstance(option.type, Duration) and value is not None:
         value = f"{value}s"
     elif isinstance(value, tuple) and not option.multiple:
@@ -77,20 +134,20 @@ def setting(key: str, option: click.Option, value: Any, source: str) -> str:
 )
 @click.argument("action", type=click.Choice(["install", "list", "remove"]))
 @click.argument("path", nargs=-1, metavar="[PATH]...", type=PathWord())
-@click.option("--daily", is_flag=True, help="Every day; the default.")
-@click.option("--weekly", is_flag=True, help="On Sundays.")
-@click.option("--at", metavar="HH:MM", default="03:00", show_default=True, help="When it begins.")
-@click.option("--with", "kind", type=click.Choice(["auto", "systemd", "cron", "launchd"]), default="auto",
-              show_default=True, help="What starts it.")  # fmt: skip
+@click.option("--daily", is_flag=True, help="Run every day; the default.")
+@click.option("--weekly", is_flag=True, help="Run on Sundays.")
+@click.option("--at", metavar="HH:MM", default="03:00", show_default=True, help="Start time.")
+@click.option("--backend", "kind", type=click.Choice(["auto", "systemd", "cron", "launchd"]), default="auto",
+              show_default=True, help="What starts the scan.")  # fmt: skip
 @database
 @click.pass_context
 def schedule(
     ctx: click.Context, action: str, path: tuple[str, ...], daily: bool, weekly: bool, at: str, kind: str, db: str
 ) -> None:
-    """Scan PATH at set times, list such jobs, or remove one.
+    """Schedule scans of PATH, list them, or remove one.
 
-    They run at low priority. All options of the scan but --db come from the config file. A job is removed by its name
-    in the list or by its PATHs.
+    Scheduled scans run at low priority. All options of the scan but --db come from the config file. Remove a job by
+    its name in the list or by its PATHs.
     """
     from dedup.cli import scheduler as jobs
     from dedup.files.walk import folder
@@ -112,7 +169,7 @@ def schedule(
 
 
 def job_of(paths: list[str], db: str, config: str | None, daily: bool, weekly: bool, at: str) -> Job:
-    """Return the job that the words of the command line ask for. Raises BadUsage."""
+    """Return the job that these arguments describe. Raises BadUsage."""
     from dedup.cli import scheduler as jobs
 
     time_ = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
@@ -120,7 +177,7 @@ def job_of(paths: list[str], db: str, config: str | None, daily: bool, weekly: b
     if time_ is None or (daily and weekly) or missing:
         wrong = f"{missing[0]}: no such folder" if missing else f"--at {at}: write HH:MM, as 03:00"
         raise BadUsage("--daily or --weekly, not both" if daily and weekly else wrong)
-    words = [sys.executable, "-P", "-m", "dedup", "scan", "--db", db]  # -P: a folder named dedup is no program
+    words = [sys.executable, "-P", "-m", "dedup", "scan", "--db", db]  # -P: do not import a folder named dedup
     words += ["--config", os.path.abspath(config)] if config else []
     when = f"{'Sundays' if weekly else 'daily'} at {int(time_[1]):02}:{time_[2]}"
     about = printable(f"{when}: dedup scan {' '.join(paths)}")
@@ -136,9 +193,9 @@ def printable_lines(text: str) -> str:
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes a shell complete commands, options and paths.
+    """Print a shell completion script.
 
-    Write it where the examples say, into a folder that is there, and start the shell anew. zsh looks into ~/.zfunc if
+    Write it to the file shown in the examples (the folder must exist) and start a new shell. zsh reads ~/.zfunc if
     ~/.zshrc has 'fpath=(~/.zfunc $fpath)' above compinit.
     """
     kind = get_completion_class(shell)

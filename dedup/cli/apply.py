@@ -94,7 +94,7 @@ def show(todo: Plan, to: str, *, each: bool) -> None:
         click.echo(f"{stay:,} {plural('duplicate', stay)} left out: not the same bytes, which a {to} would lose")
     won = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
     count = sum(len(step.parts) for step in todo.steps)
-    click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(won)} to win back")
+    click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(won)} to reclaim")
     if each and todo.steps:
         words = {
             "trash": "--yes moves them to the trash",

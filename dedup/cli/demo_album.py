@@ -1,6 +1,6 @@
-"""A name -> a small album to try dedup on: pictures drawn here, and what people make of their pictures.
+"""Draw a small album to try dedup on: synthetic landscapes and edited copies of them.
 
-What is drawn looks enough like a photo to be judged like one: haze, clouds, texture, grain. Knows no scan.
+The pictures have haze, clouds, texture and grain, so that the networks treat them like photos.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _W, _H = 1024, 768  # pixels of a picture
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a picture shows. Sizes are shares of the height, from the top."""
+    """The contents of one picture. Sizes are fractions of the height, measured from the top."""
 
     seed: int
-    sky: tuple[Colour, Colour]  # above, at the horizon
-    land: tuple[Colour, Colour]  # far away, near by
-    clouds: float = 0.5  # how much of the sky
+    sky: tuple[Colour, Colour]  # colours at the top and at the horizon
+    land: tuple[Colour, Colour]  # colours far and near
+    clouds: float = 0.5  # fraction of the sky
     cloud: Colour = (255, 255, 255)
     horizon: float = 0.5
-    peaks: float = 0.3  # how high the farthest ridge stands
+    peaks: float = 0.3  # height of the farthest ridge
     ridges: int = 4
     water: bool = False
     snow: bool = False
@@ -62,18 +62,21 @@ SCENES = {
 
 
 def make_album(folder: str) -> str:
-    """Return the folder of photos drawn into a new folder: four in three versions each, another shot, three alone.
+    """Create `folder` with the album and return its folder of photos.
 
-    Raises BadUsage if the folder is there already, DedupError if it cannot be filled.
+    Four pictures have three versions each, one has another shot of its scene, three stand alone. Raises BadUsage if the
+    folder exists already, DedupError if it cannot be written.
     """
     photos = os.path.join(folder, "Photos")
     try:
         os.makedirs(folder)
         _fill(photos)
     except FileExistsError:
-        raise BadUsage(f"{folder}: is there already, and is left alone; name another: dedup demo FOLDER") from None
+        raise BadUsage(f"{folder}: already exists; choose another: dedup demo FOLDER") from None
     except OSError as error:
-        raise DedupError(f"{folder}: cannot be written ({error.strerror}); name another: dedup demo FOLDER") from error
+        raise DedupError(
+            f"{folder}: cannot be written ({error.strerror}); choose another: dedup demo FOLDER"
+        ) from error
     return photos
 
 

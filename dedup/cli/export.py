@@ -1,4 +1,4 @@
-"""The commands that only look: export, find, compare, status; and forget, which changes the database alone."""
+"""The commands export, find and compare, which print what a scan found or what a pair looks like."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import click
 
 from dedup.cli.options import SKIPPED, PathWord, Probability, database, notes
 from dedup.errors import BadUsage, DedupError
-from dedup.report.text import human_bytes, human_time, plural, printable
+from dedup.report.text import printable
 
 if TYPE_CHECKING:
     from dedup.store.store import Store
     from dedup.types.pairs import Comparison, Explained, PhotoPair
-    from dedup.types.report import Attempt, Report
+    from dedup.types.report import Report
 
 
 @click.command(
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 )
 @click.argument("table", type=click.Choice(["groups", "pairs", "photos", "skipped", "decisions"]), default="groups")
 @click.option(
-    "--format", "format_", type=click.Choice(["csv", "json", "html"]), help="Default: by the suffix of FILE, or csv."
+    "--format", "format_", type=click.Choice(["csv", "json", "html"]), help="Default: from the suffix of FILE, or csv."
 )
 @click.option("--output", "-o", metavar="FILE", type=PathWord(), help="Default: standard output.")
 @database
 def export(table: str, format_: str | None, output: str | None, db: str) -> None:
-    """Write what the last scan found, as a table or a page.
+    """Write the results of the last scan as a table or a page.
 
-    The tables: groups, the pairs that were compared, photos, files skipped, decisions. Only groups are a page (html).
+    Tables: groups, the pairs that were compared, photos, skipped files, decisions. Only groups can be a page (html).
     """
     from dedup.pipeline.results import last_report
     from dedup.report import tables
@@ -47,24 +47,24 @@ def export(table: str, format_: str | None, output: str | None, db: str) -> None
 
 
 def why(report: Report, store: Store, workers: int) -> Explained:
-    """Return what tells what verdicts of a report rest on; the weights are loaded when it is asked."""
+    """Return a function that explains verdicts of a report. It loads the weights when it is first called."""
 
-    def told(couples: Sequence[PhotoPair]) -> Iterator[Comparison | str]:
+    def explain(pairs: Sequence[PhotoPair]) -> Iterator[Comparison | str]:
         from dedup.models.weights import load_weights
         from dedup.pipeline.explain import explained
 
-        return explained(couples, report, store, load_weights(), workers=workers)
+        return explained(pairs, report, store, load_weights(), workers=workers)
 
-    return told
+    return explain
 
 
 @click.command(epilog=notes("nothing.", "dedup find holiday.jpg"))
 @click.argument("image", nargs=-1, required=True, metavar="IMAGE...", type=PathWord())
 @click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
-              help="How sure a copy must be.")  # fmt: skip
+              help="Print copies with at least this probability.")  # fmt: skip
 @database
 def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
-    """Print which photos of the last scan match IMAGE, as CSV."""
+    """Print the photos of the last scan that match IMAGE, as CSV."""
     from dedup.models.weights import load_weights
     from dedup.pipeline.query import find_matches
     from dedup.report import tables
@@ -89,7 +89,8 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
 
 @click.command(
     epilog=notes(
-        "the file of --figure, which must be new; without it, nothing.", "dedup compare a.jpg b.jpg --figure why.png"
+        "the file of --figure, which must not exist yet; without it, nothing.",
+        "dedup compare a.jpg b.jpg --figure why.png",
     )
 )
 @click.argument("left", metavar="A", type=PathWord())
@@ -98,10 +99,13 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
     "--figure",
     metavar="PNG",
     type=PathWord(),
-    help="Draw why: both photos, their features, the difference, what counted.",
+    help="Draw an explanation: both photos, their features, the difference, the weights.",
 )
 def compare(left: str, right: str, figure: str | None) -> None:
-    """Print how photo A is related to photo B. In one line: how, how surely, and what was done to A."""
+    """Print the relation of photos A and B.
+
+    In one line: the relation, its probability, and what was done to A.
+    """
     from dedup.models.weights import load_weights
     from dedup.pipeline.query import compare_two
     from dedup.report import figure as drawing
@@ -119,52 +123,3 @@ def compare(left: str, right: str, figure: str | None) -> None:
         except OSError as error:
             raise DedupError(f"{figure}: cannot be written ({error.strerror or error}); choose another name") from error
     click.echo(found.words)
-
-
-@click.command(epilog=notes("nothing.", "dedup status", "dedup status --runs"))
-@click.option("--runs", is_flag=True, help="Print the last scans instead: when, how long, what was new, what failed.")
-@database
-def status(runs: bool, db: str) -> None:
-    """Print what the database holds, how big it is and how fresh."""
-    from dedup.store.store import Store
-
-    with Store(os.path.abspath(db)) as store:
-        if runs:
-            click.echo("\n".join(map(printable, map(told, store.attempts()))) or "no scan yet")
-            return
-        counts, last = store.counts(), store.last_run()
-        size = sum(os.path.getsize(db + end) for end in ("", "-wal") if os.path.exists(db + end))
-    click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(size)}")
-    figures = [f"{counts[table]:,} {plural(table, counts[table])}" for table in ("file", "photo", "pair")]
-    click.echo(f"{', '.join(figures)} compared")
-    if last is None:
-        click.echo("no finished scan")
-    else:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last.ended_at))
-        click.echo(f"last scan finished {when}: {printable(', '.join(last.roots))}, with {last.weights}")
-
-
-def told(run: Attempt) -> str:
-    """Return a line about a scan."""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started_at))
-    took = "" if run.ended_at is None else human_time(max(0.0, run.ended_at - run.started_at))
-    what = {
-        None: "did not end: killed, or still running",
-        "finished": "{photos:,} photos, {new:,} new, {duplicates:,} duplicates, {skipped:,} skipped",
-    }.get(run.outcome, f"{run.outcome}: {run.result.get('error', '')}")
-    what = what.format_map(run.result) if run.outcome == "finished" else what
-    return f"{when}  {took:>12}  {', '.join(run.roots)}: {what}"
-
-
-@click.command(epilog=notes("the database. No photo.", "dedup forget ~/Photos/Old"))
-@click.argument("path", nargs=-1, required=True, metavar="PATH...", type=PathWord())
-@database
-def forget(path: tuple[str, ...], db: str) -> None:
-    """Remove files and folders from the database. The files themselves stay."""
-    from dedup.store.store import Store
-
-    with Store(os.path.abspath(db), changing=True) as store:
-        for folder in path:
-            files, photos = store.forget(os.path.abspath(folder))
-            gone = f"{files:,} {plural('file', files)} and {photos:,} {plural('photo', photos)}"
-            click.echo(printable(f"{folder}: {gone} forgotten"))

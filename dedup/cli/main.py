@@ -1,4 +1,4 @@
-"""The command line: words in, one call, words out."""
+"""The command line program and its top-level error handling."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from dedup.cli.admin import completion, config_, schedule
+from dedup.cli.admin import completion, config_, forget, history, schedule, status
 from dedup.cli.apply import apply, mark, undo
-from dedup.cli.export import compare, export, find, forget, status
+from dedup.cli.export import compare, export, find
 from dedup.cli.review import review
 from dedup.cli.scan import demo, scan
 from dedup.errors import DedupError, OutOfTime
@@ -23,14 +23,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Commands(click.Group):
-    """Turn any DedupError into one line and its exit code. Other exceptions are bugs: they show."""
+    """Print a DedupError as one line and exit with its code. Any other exception is a bug and shows its traceback."""
 
     def main(self, *words: Any, **more: Any) -> Any:
         for name in ("stdout", "stderr"):
-            if getattr(sys, name) is None:  # closed by who started this, so nobody reads it
+            if getattr(sys, name) is None:  # closed by the parent process
                 setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (for the life of the process)
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot write
+            sys.stdout.reconfigure(errors="backslashreplace")  # file names that the locale cannot encode
         return super().main(*words, **more)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -43,8 +43,8 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None:
                 raise
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (what is left in the old one cannot be written either)
-            click.echo(f"Error: what this prints cannot be written ({error.strerror})", err=True)
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the rest of the old buffer cannot be written either)
+            click.echo(f"Error: standard output cannot be written ({error.strerror})", err=True)
             ctx.exit(DedupError.exit_code)
 
 
@@ -54,16 +54,16 @@ def main() -> None:
     """Find near-duplicate photos. A scan changes no photo.
 
     \b
-    Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but not with every file;
-    4 another run holds this database; 10 duplicates were found (scan --fail-if-found).
+    Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some files were skipped;
+    4 another run uses this database; 10 duplicates were found (scan --fail-if-found).
 
     \b
-    Begin with 'dedup scan ~/Photos', or, without photos at hand, with 'dedup demo'.
+    Start with 'dedup scan ~/Photos', or with 'dedup demo' if you have no photos at hand.
     """
 
 
 for _command in (
-    *(scan, export, find, compare, status, forget),
+    *(scan, export, find, compare, status, history, forget),
     *(apply, undo, mark),
     *(config_, schedule, review, demo, completion),
 ):

@@ -1,4 +1,4 @@
-"""What several commands take: the database, the config file, kinds of values, and how their help ends."""
+"""Options and parameter types that several commands share, and the config file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 from dedup.errors import BadUsage
 from dedup.files import user_dirs
 
-SKIPPED, FOUND = 3, 10  # exit codes besides those of errors.py
+SKIPPED, FOUND = 3, 10  # additional exit codes; the others are in errors.py
 
 
 def commands_beside(ctx: click.Context) -> Mapping[str, click.Command]:
@@ -26,7 +26,7 @@ def commands_beside(ctx: click.Context) -> Mapping[str, click.Command]:
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
-    """Return the options that a file may set, by their names there."""
+    """Return the options that a config file may set, by their names in it."""
     options = {max(p.opts, key=len)[2:]: p for p in command.params if isinstance(p, click.Option)}
     return {name: option for name, option in options.items() if name != "config"}
 
@@ -42,7 +42,7 @@ def read_config(ctx: click.Context, param: click.Parameter, value: str | None) -
 
 
 def settings_in(path: str | None, commands: Mapping[str, click.Command]) -> list[tuple[str, str, Any]]:
-    """Return (command, option, value) of all that a TOML file sets. Raises BadUsage, naming what is wrong in it."""
+    """Return every (command, option, value) that a TOML file sets. Raises BadUsage, naming the bad entry."""
     if path is None:
         return []
     try:
@@ -67,11 +67,11 @@ def settings_in(path: str | None, commands: Mapping[str, click.Command]) -> list
 
 
 def check_setting(option: click.Option, value: Any, where: str) -> None:
-    """Raise BadUsage if an option cannot have this value."""
+    """Raise BadUsage if the value does not fit the option."""
     wanted = "a list" if option.multiple else "true or false" if option.is_flag else "one value"
     kind = "a list" if isinstance(value, list) else "true or false" if isinstance(value, bool) else "one value"
     if kind != wanted:
-        raise BadUsage(f"{where}: {wanted} is wanted, not {json.dumps(value, default=str)}")
+        raise BadUsage(f"{where}: expected {wanted}, not {json.dumps(value, default=str)}")
     try:
         option.process_value(click.Context(click.Command("")), value)
     except (click.BadParameter, BadUsage) as error:
@@ -79,22 +79,22 @@ def check_setting(option: click.Option, value: Any, where: str) -> None:
 
 
 def database(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command --db and --config."""
+    """Add --db and --config to a command."""
     db = click.option("--db", metavar="FILE", type=PathWord(), envvar="DEDUP_DB", default=user_dirs.database(),
-                      show_default=True, help="Where to remember what was seen.")  # fmt: skip
+                      show_default=True, help="Database file.")  # fmt: skip
     config = click.option("--config", metavar="FILE", type=PathWord(), envvar="DEDUP_CONFIG", is_eager=True,
                           expose_value=False, callback=read_config,
-                          help=f"Read options from a TOML file. Default: {user_dirs.config()}, if there.")  # fmt: skip
+                          help=f"Config file (TOML). Default: {user_dirs.config()}, if it exists.")  # fmt: skip
     return config(db(command))
 
 
 def notes(changes: str, *examples: str) -> str:
-    """Return the end of the help of a command: what it changes on disk, and words to copy."""
+    """Return the epilogue of a command's help: what it changes on disk, and examples."""
     return f"Changes on disk: {changes}\n\n\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples)
 
 
 def keep_words(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Return the words of --keep, those of the default order without it."""
+    """Return the words of --keep, or the default order."""
     from dedup.grouping.ranking import keep_order
     from dedup.types.settings import KEEP
 
@@ -102,7 +102,7 @@ def keep_words(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 class PathWord(click.ParamType[str]):
-    """A path, or one of these words; shells complete both. Whether it can be used is for the command to say."""
+    """A path, or one of the given words; shells complete both. The command itself checks whether it is usable."""
 
     name = "path"
     envvar_list_splitter = os.pathsep
@@ -112,8 +112,8 @@ class PathWord(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not isinstance(value, str) or not value:
-            self.fail(f"{value!r} is no path; '.' is the folder that you are in", param, ctx)
-        return os.path.expanduser(value)  # no shell does it in --db=~/a.db, nor in a config file
+            self.fail(f"{value!r} is not a path; use '.' for the current folder", param, ctx)
+        return os.path.expanduser(value)  # shells do not expand ~ in --db=~/a.db, nor in config files
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         words = [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
@@ -134,12 +134,12 @@ class Probability(click.FloatRange):
 
 
 class Duration(click.ParamType[int]):
-    """Seconds, written as 90s, 30m or 2h."""
+    """A duration in seconds, written as 90s, 30m or 2h."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         match = re.fullmatch(r"([1-9]\d*)([smh])", str(value))
         if match is None:
-            self.fail(f"'{value}' is no time; write 90s, 30m or 2h", param, ctx)
+            self.fail(f"'{value}' is not a duration; use 90s, 30m or 2h", param, ctx)
         return int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

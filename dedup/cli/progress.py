@@ -1,4 +1,4 @@
-"""How far a run is: bars for a person at a terminal, JSON lines for a program, and the end of its time."""
+"""Progress of a run: bars at a terminal, JSON lines for programs, and the time limit."""
 
 from __future__ import annotations
 

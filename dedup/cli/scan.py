@@ -1,4 +1,4 @@
-"""dedup scan, and dedup demo, which draws an album to scan."""
+"""The commands scan and demo."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog=notes(
-        "the database, and the files of --output and --json-log. No photo.",
+        "the database, and the files of --output and --json-log. No photo is changed.",
         "dedup scan ~/Photos",
         "dedup scan ~/Phone /mnt/nas/Photos --protect /mnt/nas/Photos -o report.html",
     )
@@ -47,53 +47,57 @@ if TYPE_CHECKING:
     type=PathWord(),
     help="Write the groups to FILE (.csv, .json or .html).",
 )
-@click.option("--include", type=click.Choice(["similar"]), help="Report other shots of one scene too.")
+@click.option("--include", type=click.Choice(["similar"]), help="Also report other shots of the same scene.")
 @click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
-              help="How sure a copy must be.")  # fmt: skip
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders of this name or path.")
+              help="Report copies with at least this probability.")  # fmt: skip
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Skip files and folders with this name or path.")
 @click.option("--protect", multiple=True, metavar="DIR", type=PathWord(),
-              help="Keep the photos of this folder first, and remove none of them.")  # fmt: skip
+              help="Always keep the photos in this folder; never remove them.")  # fmt: skip
 @click.option("--keep", metavar="WORD,...", callback=keep_words,
-              help="What decides who is kept, the first word first. Default: protected,preferred,pixels,original,"
+              help="Rules for choosing the keeper, in order. Default: protected,preferred,pixels,original,"
                    "bytes,metadata,oldest,path.")  # fmt: skip
-@click.option("--prefer", multiple=True, metavar="GLOB", help="Keep files and folders of this name or path.")
-@click.option("--avoid", multiple=True, metavar="GLOB", help="Keep anything rather than these files and folders.")
-@click.option("--verify/--no-verify", default=True, help="Look at the files of likely copies once more. Default: yes.")
 @click.option(
-    "--quick", is_flag=True, help="Go by the small versions inside JPEGs and HEICs; misses some strong edits."
+    "--prefer", multiple=True, metavar="GLOB", help="Prefer to keep files and folders with this name or path."
 )
+@click.option(
+    "--avoid", multiple=True, metavar="GLOB", help="Keep these files and folders only if there is nothing else."
+)
+@click.option("--verify/--no-verify", default=True, help="Verify likely copies at full resolution. Default: yes.")
+@click.option("--quick", is_flag=True, help="Use embedded thumbnails of JPEGs and HEICs; misses some strong edits.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
     default=os.cpu_count() or 1,
     metavar="N",
-    help="Decoding processes, and threads for the networks.",
+    help="Number of decoding processes and network threads.",
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
-              help="Where the networks run.")  # fmt: skip
+              help="Device for the neural networks.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
-              help="This machine, or a Ray cluster.")  # fmt: skip
-@click.option("--address", metavar="HOST:PORT", help="The Ray cluster; auto: the one this machine is in.")
-@click.option("--work-dir", "at", metavar="DIR_OR_URI", type=PathWord(), help="Where a cluster keeps what it has done.")
-@click.option("--fail-if-found", is_flag=True, help="Exit with 10 if there are duplicates.")
+              help="Run on this machine or on a Ray cluster.")  # fmt: skip
 @click.option(
-    "--max-time", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h; the next scan goes on there."
+    "--address", metavar="HOST:PORT", help="Address of the Ray cluster; auto: the one that this machine belongs to."
 )
 @click.option(
-    "--json-log", metavar="FILE", type=PathWord(), help="Add what happens to FILE, as JSON lines; - is stderr."
+    "--work-dir", "work_dir", metavar="DIR_OR_URI", type=PathWord(), help="Where a cluster stores intermediate results."
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
+@click.option("--fail-if-found", is_flag=True, help="Exit with code 10 if there are duplicates.")
+@click.option(
+    "--max-time", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h; the next scan continues from there."
+)
+@click.option("--json-log", metavar="FILE", type=PathWord(), help="Append events to FILE as JSON lines; - is stderr.")
+@click.option("--quiet", "-q", is_flag=True, help="Print no progress and no summary.")
 @database
 @click.pass_context
 def scan(
     ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
     exclude: tuple[str, ...], protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
     avoid: tuple[str, ...], verify: bool, quick: bool, workers: int, device: str, engine: str, address: str | None,
-    at: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
+    work_dir: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
-    """Find the near-duplicate photos under PATH. What was seen is remembered: the next scan reads what is new.
+    """Find the near-duplicate photos under PATH. Results are cached; the next scan only reads new files.
 
-    --output, --exclude, --protect, --prefer and --avoid may stand more than once.
+    --output, --exclude, --protect, --prefer and --avoid can be repeated.
     """
     from dedup.files.walk import folder, protected
     from dedup.models.weights import weights_spec
@@ -103,10 +107,10 @@ def scan(
     check_outputs(output)
     objects = [p for p in path if "://" in p and not os.path.exists(p)]
     if objects and engine != "ray":
-        raise BadUsage(f"{objects[0]}: an object store is scanned with --engine ray and --work-dir; see docs/scale.md")
+        raise BadUsage(f"{objects[0]}: an object store needs --engine ray and --work-dir; see docs/scale.md")
     roots = [p if p in objects else folder(p) for p in path]
     if quick and (not verify or engine == "ray"):
-        raise BadUsage("--quick needs verification, and is for one machine: leave out --no-verify and --engine ray")
+        raise BadUsage("--quick works with neither --no-verify nor --engine ray")
     settings = Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
@@ -120,7 +124,7 @@ def scan(
         runtime = Runtime(workers, log.progress, time.time)
         figures = scanned(
             roots, output, settings, runtime, weights_spec(device=device, quick=quick), exclude=exclude,
-            db=os.path.abspath(db), log=log, cluster=(address, at) if engine == "ray" else None,
+            db=os.path.abspath(db), log=log, cluster=(address, work_dir) if engine == "ray" else None,
         )  # fmt: skip
     if not quiet and json_log != "-":
         click.echo(summary(figures) if sys.stdout.isatty() else line_of(figures, roots))
@@ -130,9 +134,9 @@ def scan(
 
 
 def check_outputs(output: Sequence[str]) -> None:
-    """Raise BadUsage if a name stands for no format."""
+    """Raise BadUsage if the suffix of an output file is not a known format."""
     if output:
-        from dedup.report.tables import format_of  # loads more than a scan that finds nothing new takes
+        from dedup.report.tables import format_of  # slow to import; an unchanged rescan does not need it
 
         for file in output:
             format_of(file)
@@ -142,9 +146,9 @@ def scanned(
     roots: list[str], output: Sequence[str], settings: Settings, runtime: Runtime, weights: WeightsSpec,
     *, exclude: Sequence[str], db: str, log: Log, cluster: tuple[str | None, str | None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the figures of a scan; by then the groups are written to the output files.
+    """Scan, write the groups to the output files, and return the totals.
 
-    cluster: address of a Ray cluster, and where it keeps what it has done; None: this machine.
+    cluster: address of a Ray cluster and where it stores intermediate results; None: run on this machine.
     """
     from dedup.pipeline.scan import count_duplicates, find_duplicates
     from dedup.store.store import Store
@@ -165,7 +169,7 @@ def scanned(
 
 
 def written(result: Report, output: Sequence[str], store: Store, runtime: Runtime) -> dict[str, Any]:
-    """Write the groups to the output files; return the figures."""
+    """Write the groups to the output files and return the totals."""
     from dedup.pipeline.results import totals_of
     from dedup.report import tables
 
@@ -176,9 +180,9 @@ def written(result: Report, output: Sequence[str], store: Store, runtime: Runtim
 
 
 def next_command(figures: dict[str, Any], path: Sequence[str], output: Sequence[str], include: str | None) -> str:
-    """Return what a person would type next, and what it is good for."""
+    """Return the command that the user most likely wants next."""
     if figures["groups"] and any(file.lower().endswith(".html") for file in output):
-        return "dedup apply"  # prints a plan, and changes nothing
+        return "dedup apply"  # prints a plan and changes nothing
     if figures["groups"]:
         return "dedup review" if can_review() and has_display() else "dedup export groups -o report.html"
     if figures["skipped"]:
@@ -194,21 +198,21 @@ def can_review() -> bool:
 
 
 def has_display() -> bool:
-    """Return whether a browser could be seen by who reads this."""
+    """Return whether a browser window can be opened for this user."""
     desktop = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
     return sys.stdout.isatty() and bool(desktop)
 
 
 def same_database(ctx: click.Context) -> str:
-    """Return the words that make the next command see what this one saw, where they were typed."""
+    """Return the --db option for the suggested command if it was given on the command line."""
     typed = ctx.get_parameter_source("db") is ParameterSource.COMMANDLINE
     return f" --db {shlex.quote(ctx.params['db'])}" if typed else ""
 
 
 def on_cluster(
-    roots: list[str], address: str | None, at: str | None, terms: dict[str, Any]
+    roots: list[str], address: str | None, work_dir: str | None, terms: dict[str, Any]
 ) -> tuple[Report, dict[str, int]]:
-    """Return what a Ray cluster finds, and how many files and photos there were besides those of the report."""
+    """Scan on a Ray cluster; return the report and the numbers of all files and photos."""
     try:
         from dedup.cluster import ray_runner
         from dedup.cluster.scan import find_duplicates
@@ -216,19 +220,19 @@ def on_cluster(
         raise BadUsage(f"--engine ray needs {error.name}: pip install 'dedup[ray]'") from error
     from dedup.models.weights import device_of
 
-    if not at:
-        raise BadUsage("--engine ray needs --work-dir: a folder that all machines see, or s3://bucket/folder")
+    if not work_dir:
+        raise BadUsage("--engine ray needs --work-dir: a folder that all machines share, or s3://bucket/folder")
     runtime = terms["runtime"]
     with ray_runner.cluster(address, workers=runtime.workers):
         device = device_of(terms["weights"].device)
         run = partial(ray_runner.run, device=device)
-        place = at.rstrip("/") if "://" in at else os.path.abspath(at)
+        place = work_dir.rstrip("/") if "://" in work_dir else os.path.abspath(work_dir)
         return find_duplicates(roots, at=place, run=run, **terms)
 
 
 @contextmanager
 def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, Any]]:
-    """Give a place for the figures of a scan, and write down in the store what became of it."""
+    """Yield a dict for the totals of a scan, and record the outcome in the database."""
     photos = store.count("photo")
     number = store.begun(roots, started_at=time.time())
     figures: dict[str, Any] = {}
@@ -238,7 +242,7 @@ def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, An
         figures["new"] = store.count("photo") - photos
         store.ended(number, "finished", figures, ended_at=time.time())
     except (DedupError, KeyboardInterrupt) as caught:
-        stopped = OutOfTime("stopped by Ctrl-C; what was read is kept, and the next scan goes on there")
+        stopped = OutOfTime("stopped by Ctrl-C; what was read is stored, and the next scan continues from there")
         error = caught if isinstance(caught, DedupError) else stopped
         with suppress(StoreUnusable):
             store.ended(number, outcome_of(error), {"error": str(error)}, ended_at=time.time())
@@ -246,28 +250,28 @@ def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, An
 
 
 def totals(run: Run, counted: Totals) -> dict[str, Any]:
-    """Return the figures of a scan that a person or a script asks for first."""
+    """Return the totals of a scan as one flat dict."""
     return asdict(counted) | {"recall": round(run.recall, 4), "seconds": round(run.ended_at - run.started_at, 1)}
 
 
 def summary(figures: dict[str, Any]) -> str:
-    """Return what a person at a terminal reads in five seconds."""
+    """Return the summary for a terminal."""
     t = figures
     if not t["files"]:
         return "No files found."
     lines = [
         f"{t['photos']:>9,} {plural('photo', t['photos'])} in {human_time(t['seconds'])}",
         f"{t['groups']:>9,} {plural('group', t['groups'])} with {t['duplicates']:,} "
-        f"{plural('duplicate', t['duplicates'])}, {human_bytes(t['bytes'])} to win back",
+        f"{plural('duplicate', t['duplicates'])}, {human_bytes(t['bytes'])} to reclaim",
         f"{t['skipped']:>9,} skipped (dedup export skipped says why)" if t["skipped"] else "",
-        f"{t['other']:>9,} other {plural('file', t['other'])}, no pictures" if t["other"] else "",
-        f"{t['recall']:>9.2%} of the neighbours found by the index" if t["recall"] < 1 else "",
+        f"{t['other']:>9,} other {plural('file', t['other'])} (not images)" if t["other"] else "",
+        f"{t['recall']:>9.2%} recall of the approximate search" if t["recall"] < 1 else "",
     ]
     return "\n".join(line for line in lines if line)
 
 
 def line_of(figures: dict[str, Any], roots: Sequence[str]) -> str:
-    """Return the same in one line that a mail or a log makes sense of."""
+    """Return the summary in one line, for logs and e-mail."""
     if not figures["files"]:
         return f"dedup scan {printable(', '.join(roots))}: no files found"
     first, *rest = (" ".join(line.split()) for line in summary(figures).splitlines())
@@ -282,12 +286,15 @@ def exit_code(figures: dict[str, Any], *, fail_if_found: bool) -> int:
 
 
 @click.command(
-    epilog=notes("a new folder, with everything in it. It is never one that is there already.", "dedup demo")
+    epilog=notes("creates a new folder with everything in it; an existing folder is never used.", "dedup demo")
 )
 @click.argument("folder", default="dedup-demo", metavar="[FOLDER]", type=PathWord())
 @click.option("--no-browser", is_flag=True, help="Do not open the report.")
 def demo(folder: str, no_browser: bool) -> None:
-    """Draw a small album, scan it, and show the report. It goes into FOLDER (dedup-demo); all takes half a minute."""
+    """Create a small album, scan it, and show the report.
+
+    FOLDER (dedup-demo) must not exist yet. Takes about half a minute.
+    """
     import webbrowser
 
     from dedup.cli.demo_album import make_album

@@ -1,6 +1,6 @@
-"""A scan at set times: a systemd user timer, a line of the crontab, or a launchd agent, written, listed and removed.
+"""Scheduled scans: write, list and remove a systemd user timer, a crontab line, or a launchd agent.
 
-Such a run has no terminal and next to no environment, so its command names everything by its absolute path.
+A scheduled run has no terminal and almost no environment, so its command uses absolute paths throughout.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAME = re.compile(r"dedup-[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command to be run every day, or every Sunday. words: the program, by its absolute path, and its arguments."""
+    """A command that runs every day or every Sunday. words: the absolute path of the program, and its arguments."""
 
     name: str
     about: str
@@ -45,25 +45,25 @@ def is_name(text: str) -> bool:
 
 
 def available() -> str:
-    """Return which of KINDS this system has. Raises BadUsage if it has none."""
+    """Return the first of KINDS that this system has. Raises BadUsage if it has none."""
     if sys.platform == "darwin":
         return "launchd"
     if shutil.which("systemctl") and _run(["systemctl", "--user", "show-environment"]).returncode == 0:
         return "systemd"
     if shutil.which("crontab"):
         return "cron"
-    raise BadUsage("neither systemd for this user nor crontab is here; docs/schedule.md has other ways")
+    raise BadUsage("this system has neither systemd user timers nor crontab; see docs/schedule.md for alternatives")
 
 
 def folder_of(kind: str) -> str:
-    """Return where systemd or launchd look for what belongs to this user."""
+    """Return the folder of this user's units or agents."""
     if kind == "launchd":
         return os.path.expanduser("~/Library/LaunchAgents")
     return os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "systemd", "user")
 
 
 def install(job: Job, kind: str) -> str:
-    """Write a job, in the place of one of its name, and start it; return what was written. Raises DedupError."""
+    """Write a job, replacing one of the same name, and start it; return what was written. Raises DedupError."""
     if kind == "cron":
         lines = _cron(job)
         _set_crontab([*_others(_crontab(), job.name), *lines])
@@ -76,7 +76,7 @@ def install(job: Job, kind: str) -> str:
             with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
                 f.write(text)
     except OSError as error:
-        raise DedupError(f"{folder}: cannot be written ({error.strerror}); --with chooses another way") from error
+        raise DedupError(f"{folder}: cannot be written ({error.strerror}); choose another with --backend") from error
     try:
         if kind == "systemd":
             _done(["systemctl", "--user", "daemon-reload"])
@@ -91,7 +91,7 @@ def install(job: Job, kind: str) -> str:
 
 
 def listed(kind: str) -> dict[str, str]:
-    """Return what there is, by name, and what it does."""
+    """Return the description of each job, by name."""
     if kind == "cron":
         marks = [line.removeprefix("# ").split(": ", 1) for line in _crontab() if line.startswith("# dedup-")]
         return {name: about for name, about in marks if is_name(name)}
@@ -108,9 +108,9 @@ def listed(kind: str) -> dict[str, str]:
 
 
 def remove(name: str, kind: str) -> None:
-    """Take away a job. Raises BadUsage if there is none of this name."""
+    """Remove a job. Raises BadUsage if there is none with this name."""
     if name not in listed(kind):
-        raise BadUsage(f"{name}: no such job; 'dedup schedule list' tells which there are")
+        raise BadUsage(f"{name}: no such job; see 'dedup schedule list'")
     folder = folder_of(kind)
     if kind == "cron":
         _set_crontab(_others(_crontab(), name))
@@ -125,7 +125,7 @@ def remove(name: str, kind: str) -> None:
 
 
 def _systemd(job: Job) -> dict[str, str]:
-    """Return the two units, by their file names. Raises BadUsage."""
+    """Return the service and timer units, by file name."""
     about = job.about.replace("%", "%%")
     day = "Sun *-*-*" if job.weekly else "*-*-*"
     service = f"""[Unit]
@@ -162,9 +162,9 @@ def _hex(character: str) -> str:
 
 
 def _cron(job: Job) -> list[str]:
-    """Return a comment, by which the job is found again, and its line. Raises BadUsage."""
+    """Return the comment that identifies the job, and its crontab line. Raises BadUsage."""
     if any("\n" in word or "\r" in word for word in job.words):
-        raise BadUsage("a crontab cannot hold a path with a line break; choose --with systemd, or another folder")
+        raise BadUsage("a crontab cannot hold a path with a line break; choose --backend systemd, or another folder")
     low = [path for path in (shutil.which("nice"), shutil.which("ionice")) if path]
     first = [w for path in low for w in (path, *(("-c", "3") if path.endswith("ionice") else ("-n", "19")))]
     line = " ".join(map(shlex.quote, [*first, *job.words])).replace("%", "\\%")
@@ -172,7 +172,7 @@ def _cron(job: Job) -> list[str]:
 
 
 def _launchd(job: Job) -> str:
-    """Return the property list, with a comment by which it is described. Raises BadUsage."""
+    """Return the property list, with a comment that describes the job. Raises BadUsage."""
     if any(re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]", word) for word in job.words):
         raise BadUsage("a property list cannot hold a path with control characters or bytes that are not UTF-8")
     when = {"Hour": job.hour, "Minute": job.minute, **({"Weekday": 0} if job.weekly else {})}
@@ -192,7 +192,7 @@ def _launchd(job: Job) -> str:
 
 
 def _crontab() -> list[str]:
-    """Return the lines of this user's crontab. Raises DedupError if it cannot be read: it would be lost."""
+    """Return the lines of this user's crontab. Raises DedupError if it cannot be read: writing would lose it."""
     found = _run(["crontab", "-l"])
     if found.returncode and b"no crontab" not in found.stderr:
         raise DedupError(f"crontab -l: {os.fsdecode(found.stderr).strip() or found.returncode}; nothing was changed")
@@ -200,7 +200,7 @@ def _crontab() -> list[str]:
 
 
 def _others(lines: Sequence[str], name: str) -> list[str]:
-    """Return the lines of a crontab without the comment of a job and the line below it."""
+    """Return the lines of a crontab without those of a job."""
     marks = {n for n, line in enumerate(lines) if line.startswith(f"# {name}: ")}
     return [line for n, line in enumerate(lines) if n not in marks and n - 1 not in marks]
 
@@ -210,7 +210,7 @@ def _set_crontab(lines: Sequence[str]) -> None:
 
 
 def _done(words: list[str], text: str = "") -> None:
-    """Run a program. Raises DedupError with what it says."""
+    """Run a program. Raises DedupError with its error output."""
     done = _run(words, text)
     if done.returncode:
         raise DedupError(f"{' '.join(words)}: {os.fsdecode(done.stderr).strip() or f'exit code {done.returncode}'}")
@@ -220,4 +220,4 @@ def _run(words: list[str], text: str = "") -> subprocess.CompletedProcess[bytes]
     try:
         return subprocess.run(words, input=os.fsencode(text), capture_output=True, check=False)
     except OSError as error:
-        raise DedupError(f"{words[0]}: cannot be run ({error.strerror}); --with chooses another way") from error
+        raise DedupError(f"{words[0]}: cannot be run ({error.strerror}); choose another with --backend") from error
