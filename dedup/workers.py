@@ -29,7 +29,13 @@ Result = TypeVar("Result")
 _AHEAD = 4  # items handed to a worker before its answers, so that it never waits
 _LIMIT_S = 120.0  # for one item
 _STARTING = Lock()  # what a new process inherits is changed for all threads of this one
-_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_THREADS = (  # environment variables by which native libraries learn how many threads to use
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+)
 
 
 Progress = Callable[[str, int, int], None]  # stage, done, of

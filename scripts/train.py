@@ -44,7 +44,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from dedup.geometry.registration import residuals
+from dedup.geometry.canvas import residuals
 from dedup.grouping.relations import GATE_LOWER_BOUND, VERIFY_THRESHOLD, figures, needs_verification
 from dedup.models.encoder import BATCH, DIMS, Encoder, encode, one_thread, unit
 from dedup.models.pair_head import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits, prefiltered

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dedup.geometry.edits import done_to
+from dedup.geometry.edits import describe_edits
 from dedup.report.cards import cards, certainty, changes, table
 from dedup.types.groups import Duplicate, Group
 from dedup.types.pairs import NOTHING_VERIFIED, Relation, Verified
@@ -59,9 +59,9 @@ def test_what_was_done_is_what_makes_the_duplicate_of_the_keeper(keeper: int, du
     none = np.zeros(1, np.int64)
     verified = Verified(np.array([0]), np.array([1]), share, share, share, np.zeros(1, bool), there[None], none, none)
     words = "cropped to 25-75 % of the width, 25-75 % of the height"
-    assert done_to(photos, verified)(keeper, duplicate) == words
-    assert done_to(photos, verified)(duplicate, keeper) == "set into something larger"
-    assert done_to(photos, NOTHING_VERIFIED)(keeper, duplicate) == ""
+    assert describe_edits(photos, verified)(keeper, duplicate) == words
+    assert describe_edits(photos, verified)(duplicate, keeper) == "placed inside a larger picture"
+    assert describe_edits(photos, NOTHING_VERIFIED)(keeper, duplicate) == ""
 
 
 def test_table_marks_the_better_value_only_where_they_differ() -> None:

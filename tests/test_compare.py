@@ -78,8 +78,8 @@ def test_verdict_is_the_same_both_ways_round_and_in_a_scan(dedup: Dedup, photo: 
     scene(5).rotate(9, Image.Resampling.BICUBIC, fillcolor=(0, 0, 0)).crop((30, 20, 600, 460)).save(other)
     there, back = (dedup("compare", *pair).output for pair in ((photo, other), (other, photo)))
     assert there.split(",")[:2] == back.split(",")[:2]
-    assert "turned 9° left" in there
-    assert "turned 9° right" in back
+    assert "rotated 9° left" in there
+    assert "rotated 9° right" in back
     dedup("scan", tmp_path, "--quiet")
     row = dedup("export", "pairs").output.splitlines()[1].split(",")
     assert f"{row[2]}, probability of a copy {float(row[3]):.4f}" == ",".join(there.split(",")[:2])

@@ -6,7 +6,8 @@ import torch
 from click.testing import CliRunner
 
 from dedup.cli.main import main
-from dedup.geometry.registration import CANVAS, EVIDENCE, PLANES
+from dedup.geometry.canvas import CANVAS, PLANES
+from dedup.geometry.registration import EVIDENCE
 from dedup.models.encoder import BATCH, CHANNELS, GRID, Encoder
 from dedup.models.pair_head import PairHead
 from dedup.models.residual_head import ResidualHead

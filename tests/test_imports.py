@@ -36,7 +36,7 @@ HOMES = {  # each outside library has one home
     "starlette": {"review.app", "review.guard"},
     "uvicorn": {"review.app"},
     "multiprocessing": {"workers"},
-    "cv2": {"geometry.registration"},
+    "cv2": {"geometry"},
     "torch": {"models", "training.losses"},
     "PIL": {"images", "report.figure", "cli.demo_album", "training"},
 }

@@ -5,20 +5,18 @@ import pytest
 from album import SHADES, plain, scene, smooth
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from dedup.geometry.edits import change
+from dedup.geometry.canvas import CANVAS, PLANES, residuals
+from dedup.geometry.edits import edit_between
 from dedup.geometry.registration import (
-    _WHOLE,
-    CANVAS,
+    _ORIENTATIONS,
     EVIDENCE,
-    PLANES,
     Aligned,
-    Unlike,
+    NotAligned,
     _agreement,
-    _agreements_of_whole,
+    _agreements_of_orientations,
     align,
-    align_if_alike,
+    align_if_similar,
     prepare,
-    residuals,
 )
 
 Edit = Callable[[Image.Image], Image.Image]
@@ -39,27 +37,27 @@ def small_on_a_screen(image: Image.Image) -> Image.Image:
     return screen
 
 
-# what was done, where the middle of the picture went (in [0, 1] of the other), what people are told
+# edit, position of the middle of the picture in the other one (unit square), description
 EDITS: dict[str, tuple[Edit, tuple[float, float], str]] = {
     "smaller": (lambda i: i.resize((200, 150)), (0.5, 0.5), ""),
     "squashed": (lambda i: i.resize((300, 400)), (0.5, 0.5), ""),
     "grey": (lambda i: i.convert("L").convert("RGB"), (0.5, 0.5), ""),
     "mirrored": (ImageOps.mirror, (0.5, 0.5), "mirrored"),
-    "turned right": (lambda i: i.rotate(-90, expand=True), (0.5, 0.5), "turned 90° right"),
-    "upside down": (lambda i: i.rotate(180), (0.5, 0.5), "turned 180° "),
-    "tilted": (lambda i: i.rotate(8, Image.Resampling.BICUBIC, fillcolor=(0, 0, 0)), (0.5, 0.5), "turned 8° left"),
+    "rotated right": (lambda i: i.rotate(-90, expand=True), (0.5, 0.5), "rotated 90° right"),
+    "upside down": (lambda i: i.rotate(180), (0.5, 0.5), "rotated 180° "),
+    "tilted": (lambda i: i.rotate(8, Image.Resampling.BICUBIC, fillcolor=(0, 0, 0)), (0.5, 0.5), "rotated 8° left"),
     "cropped": (
         lambda i: i.crop((160, 120, 640, 480)),
         (1 / 3, 1 / 3),
         "cropped to 25-100 % of the width, 25-100 % of",
     ),
-    "framed": (framed, (0.5, 0.5), "set into something larger"),
-    "screenshot": (small_on_a_screen, (0.5, 300 / 640), "set into something larger"),
+    "framed": (framed, (0.5, 0.5), "placed inside a larger picture"),
+    "screenshot": (small_on_a_screen, (0.5, 300 / 640), "placed inside a larger picture"),
 }
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_edit_is_undone_and_named(name: str) -> None:
+def test_edit_is_undone_and_described(name: str) -> None:
     edit, middle, words = EDITS[name]
     image = scene(5)
     other = edit(image)
@@ -68,12 +66,12 @@ def test_edit_is_undone_and_named(name: str) -> None:
     np.testing.assert_allclose(x[:2] / x[2], middle, atol=0.02)
     difference = (found.first.astype(float) - found.second).mean(2)[found.covered]
     assert np.abs(difference).mean() < 12  # of 255, the colours matched
-    assert change(found.transform, image.size, other.size).words.startswith(words)
+    assert edit_between(found.transform, image.size, other.size).words.startswith(words)
     if not words:
-        assert change(found.transform, image.size, other.size).words == ""
+        assert edit_between(found.transform, image.size, other.size).words == ""
 
 
-def test_what_was_changed_is_what_is_left() -> None:
+def test_residual_is_largest_where_the_picture_was_changed() -> None:
     image = scene(5)
     other = image.copy()
     other.paste(scene(6).crop((0, 0, 120, 120)), (400, 100))
@@ -86,7 +84,7 @@ def test_what_was_changed_is_what_is_left() -> None:
     assert place[0] / CANVAS == pytest.approx(160 / 480, abs=0.15)
 
 
-def test_alignment_does_not_depend_on_who_comes_first() -> None:
+def test_alignment_does_not_depend_on_the_order() -> None:
     one, other = scene(5), scene(5).crop((100, 50, 600, 400))
     forward, back = aligned(one, other), aligned(other, one)
     product = forward.transform @ back.transform
@@ -105,7 +103,7 @@ def test_alignment_does_not_depend_on_who_comes_first() -> None:
     ],
     ids=["unlike", "plain", "black and white", "one pixel", "slivers"],
 )
-def test_any_two_pictures_come_to_one_canvas(pair: tuple[Image.Image, Image.Image]) -> None:
+def test_any_two_pictures_can_be_drawn_on_one_canvas(pair: tuple[Image.Image, Image.Image]) -> None:
     found = aligned(*pair)
     assert found.first.shape == found.second.shape == (CANVAS, CANVAS, 3)
     assert np.isfinite(found.evidence).all()
@@ -115,30 +113,30 @@ def test_any_two_pictures_come_to_one_canvas(pair: tuple[Image.Image, Image.Imag
     assert np.isfinite(planes).all()
 
 
-def test_pictures_without_anything_in_common_are_not_drawn_and_others_are_as_ever() -> None:
+def test_pictures_with_nothing_in_common_are_not_aligned_and_others_are_aligned_as_by_align() -> None:
     image, other = prepare(np.asarray(scene(1))), prepare(np.asarray(scene(2)))
     bare = prepare(np.asarray(plain((200, 30, 30))))
-    assert isinstance(align_if_alike(image, other, []), Unlike)
-    assert isinstance(align_if_alike(image, bare, []), Aligned)  # it takes a network to say what it knows too little of
+    assert isinstance(align_if_similar(image, other, []), NotAligned)
+    assert isinstance(align_if_similar(image, bare, []), Aligned)  # agreement means nothing here
     for edit, _, _ in EDITS.values():
         edited = prepare(np.asarray(edit(scene(1))))
-        found, always = align_if_alike(image, edited, []), align(image, edited, [])
+        found, always = align_if_similar(image, edited, []), align(image, edited, [])
         assert isinstance(found, Aligned)
         assert (found.second == always.second).all()
         assert (found.evidence == always.evidence).all()
 
 
-def test_all_turns_of_the_whole_are_compared_at_once_as_each_is_by_itself() -> None:
+def test_orientations_compared_in_one_pass_agree_as_each_does_by_itself() -> None:
     image = scene(5)
     turned = ImageOps.mirror(image).rotate(90, expand=True)
     a, b = (prepare(np.asarray(picture)).coarse for picture in (image, turned))
-    each = [_agreement(a, b, h) for h in _WHOLE]
-    np.testing.assert_allclose(_agreements_of_whole(a, b), each, atol=1e-3)
+    each = [_agreement(a, b, h) for h in _ORIENTATIONS]
+    np.testing.assert_allclose(_agreements_of_orientations(a, b), each, atol=1e-3)
     assert max(each) > 0.9
     assert sorted(each)[-2] < 0.5
 
 
-def test_picture_with_next_to_nothing_in_it_is_plain() -> None:
+def test_featureless_picture_is_plain() -> None:
     assert aligned(scene(1), plain((9, 9, 9))).plain
     assert not aligned(scene(1), scene(2)).plain
 
@@ -147,7 +145,7 @@ def test_picture_with_next_to_nothing_in_it_is_plain() -> None:
 def test_picture_as_smooth_as_a_gradient_is_plain(shade: str) -> None:
     assert prepare(np.asarray(smooth(shade))).contrast > 20
     assert aligned(scene(1), smooth(shade)).plain
-    assert isinstance(align_if_alike(prepare(np.asarray(scene(1))), prepare(np.asarray(smooth(shade))), []), Aligned)
+    assert isinstance(align_if_similar(prepare(np.asarray(scene(1))), prepare(np.asarray(smooth(shade))), []), Aligned)
 
 
 def test_blurred_picture_is_not_plain() -> None:

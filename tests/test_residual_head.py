@@ -3,7 +3,7 @@ import torch
 from album import plain, scene
 from PIL import Image, ImageOps
 
-from dedup.geometry.registration import UNLIKE_COPY, Aligned, Unlike, align, prepare
+from dedup.geometry.registration import NOT_ALIGNED_COPY, Aligned, NotAligned, align, prepare
 from dedup.models.pair_head import COPY
 from dedup.models.residual_head import ResidualHead, residual_logits
 from dedup.models.weights import Weights
@@ -39,11 +39,11 @@ def test_second_look_tells_copies_from_changed_pictures(weights: Weights) -> Non
 def test_network_is_asked_about_what_lies_on_a_canvas_and_the_rest_is_as_similar_as_before(weights: Weights) -> None:
     image = scene(5)
     one, other = prepare(np.asarray(image)), prepare(np.asarray(ImageOps.mirror(image)))
-    pairs = [Unlike(np.eye(3)), align(one, other, []), Unlike(np.eye(3) * 2)]
+    pairs = [NotAligned(np.eye(3)), align(one, other, []), NotAligned(np.eye(3) * 2)]
     copy, similar, cosine = np.float32([0.4, 0.4, 0.01]), np.float32([0.5, 0.5, 0.2]), np.float32([0.9, 0.9, 0.5])
     scores = Scores(np.array([0, 0, 1]), np.array([1, 2, 2]), cosine, copy, similar)
     verified = judge_aligned(pairs, scores, np.zeros((3, 3), np.float32), weights)
-    assert verified.copy.tolist() == [np.float32(UNLIKE_COPY), verified.copy[1], np.float32(0.01)]
+    assert verified.copy.tolist() == [np.float32(NOT_ALIGNED_COPY), verified.copy[1], np.float32(0.01)]
     assert verified.copy[1] > 0.9
     assert (verified.similar[[0, 2]] == similar[[0, 2]]).all()
     assert (verified.transform[2] == np.eye(3) * 2).all()

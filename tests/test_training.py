@@ -9,7 +9,7 @@ from album import scene
 from PIL import Image
 from PIL.ExifTags import Base
 
-from dedup.geometry.registration import CANVAS
+from dedup.geometry.canvas import CANVAS
 from dedup.models.pair_head import COPY, SIMILAR, UNRELATED
 from dedup.models.weights import Weights
 from dedup.training.aligned_pairs import (

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dedup.geometry.registration import CANVAS, EVIDENCE, PLANES, Aligned, Canvas, residuals
+from dedup.geometry.canvas import CANVAS, PLANES, Canvas, residuals
+from dedup.geometry.registration import EVIDENCE, Aligned
 from dedup.types.arrays import Floats
 from dedup.types.pairs import Explanation
 

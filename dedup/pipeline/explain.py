@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dedup.geometry.edits import done_to
+from dedup.geometry.edits import describe_edits
 from dedup.models import pair_head, residual_head
 from dedup.models.weights import QUICK, Weights
 from dedup.pipeline.match import maps_of
@@ -56,7 +56,7 @@ def told(
         relation=Relation(int(verdicts.relation[row])),
         probability=float(verdicts.copy[row]),
         similarity=float(verdicts.similarity[row]),
-        change=done_to(report.photos.photos, verified.rows(_rows(verified, couple)))(*couple),
+        change=describe_edits(report.photos.photos, verified.rows(_rows(verified, couple)))(*couple),
         images=[*seen.images][:: -1 if couple[0] > couple[1] else 1],
         maps=maps,
         seen=pair_head.explain(weights.head, maps[0], maps[1]),

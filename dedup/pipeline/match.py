@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from dedup import index
-from dedup.geometry.registration import UNLIKE_COPY, Aligned, Unlike
+from dedup.geometry.registration import NOT_ALIGNED_COPY, Aligned, NotAligned
 from dedup.grouping import relations
 from dedup.grouping.groups import group, missing_pairs
 from dedup.images.read import read_pixels
@@ -221,7 +221,7 @@ def verify_pairs(scores: Scores, photos: Photos, store: Store, weights: Weights,
             parts = [tuple(pairs[n : n + _ALIGN_BATCH]) for n in range(0, len(pairs), _ALIGN_BATCH)]
             yield from deal_round_robin(parts, runtime.workers)
 
-    def judged(answer: tuple[tuple[Pair, ...], list[Aligned | Unlike | None] | Failure]) -> tuple[int, Verified]:
+    def judged(answer: tuple[tuple[Pair, ...], list[Aligned | NotAligned | None] | Failure]) -> tuple[int, Verified]:
         task, result = answer
         found = [None] * len(task) if isinstance(result, Failure) else result  # then the head's verdict stands
         seen = [(pair.number, aligned) for pair, aligned in zip(task, found, strict=True) if aligned is not None]
@@ -242,7 +242,7 @@ def deal_round_robin(tasks: Sequence[Thing], workers: int) -> list[Thing]:
     return [tasks[n] for row in range(share) for n in range(row, len(tasks), share)]
 
 
-def judge_aligned(pairs: Sequence[Aligned | Unlike], scores: Scores, logits: Floats, weights: Weights) -> Verified:
+def judge_aligned(pairs: Sequence[Aligned | NotAligned], scores: Scores, logits: Floats, weights: Weights) -> Verified:
     """Return what the second look says of pairs. logits: (P, 3), what the head said of them.
 
     The network is asked about those that lie on a canvas. The others are hardly ever copies, and as similar as before.
@@ -252,7 +252,7 @@ def judge_aligned(pairs: Sequence[Aligned | Unlike], scores: Scores, logits: Flo
     judged = residual_head.residual_logits(
         weights.residual_head, aligned, logits[rows], scores.similarity[rows], device=weights.device
     )
-    copy, similar = np.minimum(scores.copy, np.float32(UNLIKE_COPY)), scores.similar.copy()
+    copy, similar = np.minimum(scores.copy, np.float32(NOT_ALIGNED_COPY)), scores.similar.copy()
     copy[rows], similar[rows] = weights.residual_calibration.probabilities(judged)
     plain = np.zeros(len(pairs), bool)
     plain[rows] = [one.plain for one in aligned]

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.errors import UnreadablePhoto
-from dedup.geometry.registration import Aligned, Canvas, Prepared, Unlike, align_if_alike, lay, prepare
+from dedup.geometry.canvas import Canvas, draw_canvas
+from dedup.geometry.registration import Aligned, NotAligned, Prepared, align_if_similar, prepare
 from dedup.images import preview_cache
 from dedup.images.decode import decode_for_verification, read_preview
 from dedup.images.read import bytes_of, contents
@@ -32,12 +33,12 @@ class Pair:
     preview_folder: str | None = None
 
 
-def read_aligned(pairs: tuple[Pair, ...]) -> list[Aligned | Unlike | None]:
+def read_aligned(pairs: tuple[Pair, ...]) -> list[Aligned | NotAligned | None]:
     """Return each pair on one canvas, if it is alike at all; None where a file cannot be had any more."""
-    found: list[Aligned | Unlike | None] = []
+    found: list[Aligned | NotAligned | None] = []
     for pair in pairs:
         left, right = (_prepared(*file, pair.preview_folder) for file in (pair.left, pair.right))
-        found.append(None if left is None or right is None else align_if_alike(left, right, pair.guesses))
+        found.append(None if left is None or right is None else align_if_similar(left, right, pair.guesses))
     return found
 
 
@@ -69,7 +70,7 @@ def read_seen(pair: Pair) -> Seen | str:
         except MemoryError:
             return "not enough memory"
     left, right = images
-    return Seen((left, right), lay(left, right, pair.guesses[0]) if pair.guesses else None)
+    return Seen((left, right), draw_canvas(left, right, pair.guesses[0]) if pair.guesses else None)
 
 
 @lru_cache(maxsize=64)  # about 65 MB; with twice as many, 43 of 1,112 pictures need not be prepared again

@@ -12,7 +12,7 @@ from dedup import index
 from dedup.errors import UnreadablePhoto
 from dedup.files.walk import walk
 from dedup.geometry import edits
-from dedup.geometry.registration import Aligned, Unlike
+from dedup.geometry.registration import Aligned, NotAligned
 from dedup.grouping import relations
 from dedup.images.read import Task, read_photo, read_pixels
 from dedup.models import encoder, pair_head, residual_head
@@ -90,7 +90,7 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
         relation=relation,
         probability=1.0 if exact else float(verdicts.copy[0]),
         similarity=float(verdicts.similarity[0]),
-        change=edits.change(verified.transform[0], sizes[0], sizes[1]).words if copied else "",
+        change=edits.edit_between(verified.transform[0], sizes[0], sizes[1]).words if copied else "",
         images=[image for source in sources if isinstance(image := images[source], np.ndarray)],
         maps=maps,
         seen=pair_head.explain(weights.head, maps[0], maps[1]),
@@ -107,7 +107,7 @@ def ask(
     runtime: Runtime,
     *,
     every: bool = False,
-) -> tuple[Scores, Verified, list[Aligned | Unlike]]:
+) -> tuple[Scores, Verified, list[Aligned | NotAligned]]:
     """Return what head and second look say of pairs that no store knows. every: look at all of them twice.
 
     As in a scan the photo of the smaller SHA-256 is laid upon the other, so that all three say the same of a pair.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dedup.geometry.edits import DescribeEdit, done_to
+from dedup.geometry.edits import DescribeEdit, describe_edits
 from dedup.grouping.ranking import best_files, in_order
 from dedup.report.text import human_bytes, printable
 from dedup.types.groups import Duplicate, Group
@@ -66,7 +66,7 @@ def cards(
     groups: Sequence[Group], photos: Sequence[Photo], settings: Settings, verified: Verified = NOTHING_VERIFIED
 ) -> Iterator[Card]:
     """Yield a card a group, in the order and with the numbers of every other report."""
-    done = done_to(photos, verified)
+    done = describe_edits(photos, verified)
     for number, group in enumerate(in_order(groups, photos, settings), 1):
         kept = photos[group.keeper]
         shots = [

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from dedup.errors import BadUsage
-from dedup.geometry.edits import done_to
+from dedup.geometry.edits import describe_edits
 from dedup.grouping.ranking import best_files, in_order
 from dedup.report.csv_file import Row, _stream, _write_csv, read_csv
 from dedup.types.groups import Decisions
@@ -35,7 +35,7 @@ MATCHES = "query,path,relation,probability,similarity".split(",")
 def group_rows(report: Report) -> Iterator[Row]:
     """Yield a row a file, the keeper first in each group; groups in the order of their keepers' paths."""
     settings, photos = report.run.settings, report.photos.photos
-    done = done_to(photos, report.verified)
+    done = describe_edits(photos, report.verified)
 
     def files(i: int) -> list[File]:
         return best_files(photos[i], settings)

@@ -19,7 +19,7 @@ from dedup.actions import file_ops
 from dedup.actions.plan import plan
 from dedup.errors import ActionFailed, BadUsage
 from dedup.files.walk import files_in
-from dedup.geometry.edits import done_to
+from dedup.geometry.edits import describe_edits
 from dedup.grouping.groups import components, group, matches
 from dedup.pipeline.results import last_report
 from dedup.report.cards import Card, Shot, cards, compared, shot
@@ -144,7 +144,7 @@ class Review:
         mine = {s.index for s in card.shots}
         part = int(self._part[card.shots[0].index])
         guests = [i for i in self._parts[part] if i not in mine and self._keeper_of.get(i) in mine] if part >= 0 else []
-        done = done_to(photos, self.report.verified)
+        done = describe_edits(photos, self.report.verified)
         shots = (compared(photos, self._keeper_of[i], self._duplicate[i], settings, done) for i in guests)
         return replace(card, shots=(*card.shots, *shots)) if guests else card
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter
 
 from dedup.geometry import registration
+from dedup.geometry.canvas import CANVAS
 from dedup.grouping.relations import top_k_per_photo
 from dedup.index import nearest, nearest_pairs
 from dedup.models.encoder import BATCH, encode, one_thread, unit
@@ -116,7 +117,7 @@ class Drawer:
     def __getitem__(self, number: int) -> AlignedPairs:
         rng = np.random.default_rng((self.seed, number))
         pairs = [self.draw(rng) for _ in range(DRAWN)]
-        pairs = [(a, b, c) for a, b, c in pairs if min(_contrast(a), _contrast(b)) >= registration.PLAIN]
+        pairs = [(a, b, c) for a, b, c in pairs if min(_contrast(a), _contrast(b)) >= registration.FEATURELESS_CONTRAST]
         return judged(pairs, self.weights, keep=rng.random(len(pairs)) < 0.03)
 
 
@@ -186,7 +187,7 @@ def collection(corpus: Corpus, split: str, *, seed: int) -> tuple[list[Image.Ima
     for n, i in enumerate(i for i in corpus.of(split).tolist() if corpus.pools[i] != PLAIN):
         rng, image = np.random.default_rng((seed, i)), corpus.image(i)
         versions = [corpus.edited(i, rng, strong=v % 2 == 1) for v in range(4)] if n % 5 == 0 else []
-        kept = [image, *(version for version in versions if _contrast(version) >= registration.PLAIN)]
+        kept = [image, *(version for version in versions if _contrast(version) >= registration.FEATURELESS_CONTRAST)]
         pictures += kept
         photos += [i] * len(kept)
     return pictures, np.array(photos)
@@ -244,7 +245,7 @@ def stacked(
     classes: NDArray[np.int64],
 ) -> AlignedPairs:
     """Return aligned pairs as columns."""
-    S = registration.CANVAS
+    S = CANVAS
     return AlignedPairs(
         np.array([one.first for one in aligned], np.uint8).reshape(-1, S, S, 3),
         np.array([one.second for one in aligned], np.uint8).reshape(-1, S, S, 3),
