@@ -45,7 +45,7 @@ def test_without_yes_nothing_changes_and_a_second_apply_finds_nothing(
     assert "already gone" in dedup("apply").stdout
     dedup("undo")
     assert tree(photos) == before
-    assert dedup("undo").stdout == "Nothing to take back.\n"
+    assert dedup("undo").stdout == "Nothing to undo.\n"
     (run,) = (path.stem for path in tmp_path.glob("test.db.journal/*"))
     assert dedup("undo", "--run", "x", code=2).stderr == f"Error: x: no such run; there are: {run}\n"
 
@@ -57,7 +57,7 @@ def test_without_yes_nothing_changes_and_a_second_apply_finds_nothing(
         ("Away\n", "--yes moves them to {0}/Away\\n."),
         ("hardlink", "--yes makes each a hard link to its keeper."),
         ("reflink", "--yes makes each share the bytes of its keeper."),
-        ("delete", "--yes --really-delete deletes them for good."),
+        ("delete", "--yes --really-delete deletes them permanently."),
     ],
 )
 def test_plan_ends_with_where_the_files_would_go(
@@ -89,7 +89,7 @@ def test_ctrl_c_says_what_was_done_and_how_it_is_taken_back(
     done = dedup("apply", "--to", away, "--yes", code=3)
     assert len(tree(photos)) == 3
     (run,) = (path.stem for path in tmp_path.glob("test.db.journal/*"))
-    assert done.stderr == f"stopped by Ctrl-C; of what was done until then: 'dedup undo --run {run}' takes it back\n"
+    assert done.stderr == f"stopped by Ctrl-C; what was done until then: 'dedup undo --run {run}' undoes it\n"
     monkeypatch.undo()
     dedup("undo", "--db", tmp_path / "test.db")
     assert tree(photos) == before
@@ -105,17 +105,17 @@ def test_undo_passes_over_an_apply_that_touched_nothing(dedup: Dedup, photos: Pa
     gone = next(row for row in rows if row.startswith("remove") or ",remove," in row)
     first.write_bytes("\r\n".join(row for row in rows if row != gone).encode())
     done = dedup("apply", first, "--to", tmp_path / "Away", "--yes")
-    assert "takes it back" in done.stdout
+    assert "undoes it" in done.stdout
     after = tree(photos)
     assert len(after) == len(before) - 1
     for path in sorted(photos.iterdir()):
         path.write_bytes(path.read_bytes() + b"changed by someone else")
     left = dedup("apply", plan, "--to", tmp_path / "Away", "--yes", code=3)
     assert "changed after the scan" in left.stderr
-    assert "takes it back" not in left.stdout
-    assert "brought back" in dedup("undo").stdout
+    assert "undoes it" not in left.stdout
+    assert "restored from" in dedup("undo").stdout
     assert tree(photos).keys() == before.keys()
-    assert dedup("undo").stdout == "Nothing to take back.\n"
+    assert dedup("undo").stdout == "Nothing to undo.\n"
 
 
 def test_plan_comes_back_from_a_spreadsheet(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ def test_keeper_and_duplicate_may_change_places_and_rows_may_go(dedup: Dedup, ph
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ("remove,{p}/other.png,{p}/IMG_1.png,exact", "row 2: {p}/other.png: refused: no file that stays"),
+        ("remove,{p}/other.png,{p}/IMG_1.png,exact", "row 2: {p}/other.png: refused: it matches no file that is kept"),
         ("remove,/etc/passwd,{p}/IMG_1.png,exact", "row 2: /etc/passwd: refused: not a photo of the last scan"),
-        ("remove,/etc/passwd,{p}/IMG_1.png,", "row 2: /etc/passwd: refused: it belongs to no photo that goes"),
+        ("remove,/etc/passwd,{p}/IMG_1.png,", "row 2: /etc/passwd: refused: it belongs to no photo that is removed"),
         ("remove,{p}/../Photos/IMG_1.png,{p}/other.png,exact", "refused: not a photo of the last scan"),
         ("remove,{p}/IMG_1.png,{p}/tiny bytes.png,copy\nremove,{p}/tiny bytes.png,{p}/IMG_1.png,copy", "row 3"),
     ],
@@ -214,13 +214,13 @@ def test_marks_survive_renaming_and_forgetting_and_a_fourth_photo_is_compared(
     scene(1, (64, 48)).save(photos / "fourth.png", compress_level=3)
     dedup("scan", photos, "-q")
     assert "fourth" in dedup("export").stdout
-    assert "1 decision taken back" in dedup("mark", "clear", photos / "renamed.png").stdout
+    assert "1 decision cleared" in dedup("mark", "clear", photos / "renamed.png").stdout
     dedup("scan", photos, "-q")
     assert "renamed" in dedup("export").stdout
     dedup("mark", "--from", tmp_path / "d.csv")
     assert dedup("export", "decisions").stdout.count("not-duplicate") == 1
     (tmp_path / "d.csv").write_text((tmp_path / "d.csv").read_text().replace(",", ";"))
-    assert dedup("mark", "--from", tmp_path / "d.csv").stdout == "1 decision taken over\n"
+    assert dedup("mark", "--from", tmp_path / "d.csv").stdout == "1 decision imported\n"
     (tmp_path / "d.csv").write_text("decision,sha256_a,sha256_b\nkeep,zz,\n")
     assert "row 2" in dedup("mark", "--from", tmp_path / "d.csv", code=2).stderr
 
@@ -228,12 +228,12 @@ def test_marks_survive_renaming_and_forgetting_and_a_fourth_photo_is_compared(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "say not-duplicate, keep or clear"),
-        (["keep", "a.jpg", "--from", "d.csv"], "say not-duplicate, keep or clear"),
-        (["keep"], "which photos?"),
+        ([], "give not-duplicate, keep or clear"),
+        (["keep", "a.jpg", "--from", "d.csv"], "give not-duplicate, keep or clear"),
+        (["keep"], "no photos: name some"),
         (["keep", "--group", "9"], "there is no group 9; 'dedup export groups' has 1"),
         (["keep", "nowhere.jpg"], "nowhere.jpg: not a photo of the last scan"),
-        (["not-duplicate", "IMG_1.png"], "two different photos at least"),
+        (["not-duplicate", "IMG_1.png"], "name at least two different photos"),
         (["--from", "."], "cannot be read as CSV (Is a directory)"),
     ],
 )
@@ -250,12 +250,12 @@ def test_table_that_is_damaged_is_one_line(dedup: Dedup, photos: Path, tmp_path:
     dedup("scan", photos, "-q")
     damaged = tmp_path / "d.csv"
     for data, says in (
-        (b"", "no plan: the column action is missing"),
-        (b"\n\n", "no plan: the column action is missing"),
+        (b"", "not a plan: the column action is missing"),
+        (b"\n\n", "not a plan: the column action is missing"),
         (b"\xff\xfe", "cannot be read as CSV ("),
         (b"action,path,keeper,relation\nremove," + b"x" * 200_000, "field larger than field limit"),
         (b"action,path,keeper,relation\n\n\nrename,x,y,z\n", "row 4: the action must be keep or remove"),
-        (b"action,path,keeper,relation\nkeep,x\nkeep,x\n", "row 3: x is there twice"),
+        (b"action,path,keeper,relation\nkeep,x\nkeep,x\n", "row 3: x is listed twice"),
     ):
         damaged.write_bytes(data)
         (line,) = dedup("apply", damaged, code=2).stderr.splitlines()
@@ -288,6 +288,6 @@ def test_links_take_the_same_bytes_only_and_a_row_that_asks_for_more_is_refused(
     result = dedup("apply", "--to", "hardlink", "--yes")
     assert result.stderr == ""
     assert result.stdout.count("not the same bytes") == 1
-    assert "1 duplicate left out: not the same bytes, which a hardlink would lose\n1 file to remove" in result.stdout
+    assert "1 duplicate skipped: not the same bytes, which a hardlink would lose\n1 file to remove" in result.stdout
     assert len({p.stat().st_ino for p in photos.glob("*.png")}) == 3
     assert tree(photos) == before

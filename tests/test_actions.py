@@ -17,18 +17,19 @@ from typing import BinaryIO
 import pytest
 
 from dedup.actions import file_ops, trash
-from dedup.actions.apply import Outcome, apply, undo
+from dedup.actions.apply import apply
 from dedup.actions.journal import Journal, last_run, new_run, read
+from dedup.actions.undo import undo
 from dedup.errors import ActionFailed, BadUsage, DedupError
 from dedup.types.pairs import Relation
 from dedup.types.photo import File
-from dedup.types.plan import Removal, RemovalStep
+from dedup.types.plan import Outcome, Removal, RemovalStep
 
 LATER = 4_000_000_000 * 10**9  # the scan began long after all files were written: nothing is young
 
 
-def seen(path: Path) -> File:
-    file = file_ops.seen(str(path))
+def stat_file(path: Path) -> File:
+    file = file_ops.stat_file(str(path))
     assert file is not None
     return file
 
@@ -38,8 +39,8 @@ def digest(path: Path) -> str:
 
 
 def step(keeper: Path, *files: Path, relation: Relation = Relation.EXACT, root: Path | None = None) -> RemovalStep:
-    photo = Removal(seen(files[0]), digest(files[0]), seen(keeper), digest(keeper))
-    rest = tuple(Removal(seen(f), "", None, "") for f in files[1:])
+    photo = Removal(stat_file(files[0]), digest(files[0]), stat_file(keeper), digest(keeper))
+    rest = tuple(Removal(stat_file(f), "", None, "") for f in files[1:])
     return RemovalStep((photo, *rest), str(root or files[0].parent), relation, 1.0, "")
 
 
@@ -78,7 +79,7 @@ def act(
         return list(apply(steps, to=str(to), journal=lines, scanned_ns=scanned_ns, protect=protect))
 
 
-def take_back(runs: Path, home: Path, run: str | None = None) -> list[Outcome]:
+def undo_run(runs: Path, home: Path, run: str | None = None) -> list[Outcome]:
     run = run or last_run(str(runs))
     assert run is not None
     entries = read(str(runs), run)
@@ -87,7 +88,7 @@ def take_back(runs: Path, home: Path, run: str | None = None) -> list[Outcome]:
 
 
 def failures(outcomes: list[Outcome]) -> list[str]:
-    return [o.words for o in outcomes if not o.done]
+    return [o.message for o in outcomes if not o.done]
 
 
 @pytest.fixture
@@ -138,11 +139,11 @@ def test_undo_gives_back_every_byte_and_time_and_may_run_twice(
     else:
         assert sorted(tree(photos)) == ["a.jpg", "b.jpg", "other.jpg"]
     run = last_run(str(runs))
-    assert failures(take_back(runs, home)) == []
+    assert failures(undo_run(runs, home)) == []
     assert tree(photos) == before
     assert not (photos / "a2.jpg").samefile(photos / "a.jpg")
     assert last_run(str(runs)) is None
-    assert failures(take_back(runs, home, run)) == []
+    assert failures(undo_run(runs, home, run)) == []
     assert tree(photos) == before
 
 
@@ -150,7 +151,7 @@ def test_applying_twice_is_the_same_as_once(photos: Path, runs: Path, tmp_path: 
     steps = steps_of(photos)
     act(steps, tmp_path / "Away", runs)
     once = tree(tmp_path / "Away"), tree(photos)
-    assert {o.words for o in act(steps, tmp_path / "Away", runs)} == {"already gone"}
+    assert {o.message for o in act(steps, tmp_path / "Away", runs)} == {"already gone"}
     assert (tree(tmp_path / "Away"), tree(photos)) == once
 
 
@@ -221,11 +222,11 @@ def test_only_same_bytes_become_links_and_protected_folders_stay(photos: Path, r
 def test_undo_overwrites_nothing_and_says_what_is_lost(photos: Path, runs: Path, home: Path, tmp_path: Path) -> None:
     act(steps_of(photos)[1:2], tmp_path / "Away", runs)
     (photos / "a2.jpg").write_bytes(b"new")
-    assert failures(take_back(runs, home)) == ["something else lies there now; it was not overwritten"]
+    assert failures(undo_run(runs, home)) == ["another file has this name now; it was not overwritten"]
     assert (photos / "a2.jpg").read_bytes() == b"new"
     assert (tmp_path / "Away/a2.jpg").exists()
     act(steps_of(photos)[2:], "delete", runs)
-    assert failures(take_back(runs, home)) == ["deleted for good"]
+    assert failures(undo_run(runs, home)) == ["deleted permanently"]
 
 
 def renamed(keeper: Path) -> None:
@@ -240,18 +241,18 @@ def test_undo_of_a_link_gives_back_the_file_wherever_its_keeper_is(
     act(steps_of(photos)[1:2], "hardlink", runs)
     change(photos / "a.jpg")
     run = last_run(str(runs))
-    assert failures(take_back(runs, home)) == []
+    assert failures(undo_run(runs, home)) == []
     assert tree(photos)["a2.jpg"] == before
     assert (photos / "a2.jpg").stat().st_nlink == 1
     inode = (photos / "a2.jpg").stat().st_ino
-    assert [o.words for o in take_back(runs, home, run)] == ["in its place"]
+    assert [o.message for o in undo_run(runs, home, run)] == ["in place"]
     assert (photos / "a2.jpg").stat().st_ino == inode
 
 
 def test_link_whose_bytes_changed_through_its_keeper_is_said_to_be_lost(photos: Path, runs: Path, home: Path) -> None:
     act(steps_of(photos)[1:2], "hardlink", runs)
     (photos / "a.jpg").write_bytes(b"edited")
-    assert "under this name or another of the same file" in failures(take_back(runs, home))[0]
+    assert "under this name or through another hard link" in failures(undo_run(runs, home))[0]
     assert last_run(str(runs)) is not None
 
 
@@ -274,13 +275,13 @@ def test_move_to_another_filesystem_and_back(photos: Path, runs: Path, home: Pat
     before = tree(photos)
     assert failures(act(steps_of(photos), small_disk / "Away", runs)) == []
     assert tree(small_disk)["Away/a2.jpg"] == before["a2.jpg"]
-    assert failures(take_back(runs, home)) == []
+    assert failures(undo_run(runs, home)) == []
     assert tree(photos) == before
 
 
 def test_copy_of_other_bytes_than_were_scanned_is_not_left_behind(photos: Path) -> None:
-    with pytest.raises(ActionFailed, match="its copy differs from what was scanned"):
-        file_ops.copy(str(photos / "a.jpg"), str(photos / "copy.jpg"), sha=digest(photos / "b.jpg"))
+    with pytest.raises(ActionFailed, match="the copy of .* differs from what was scanned"):
+        file_ops.copy(str(photos / "a.jpg"), str(photos / "copy.jpg"), sha256=digest(photos / "b.jpg"))
     assert not (photos / "copy.jpg").exists()
 
 
@@ -293,7 +294,7 @@ def test_file_that_somebody_writes_to_while_it_moves_to_another_filesystem_stays
 
     monkeypatch.setattr(file_ops.shutil, "copyfileobj", copied)
     (words,) = failures(act(steps_of(photos)[1:2], small_disk / "Away", runs))
-    assert "changed while it was copied; it was left alone" in words
+    assert "changed while it was copied" in words
     assert (photos / "a2.jpg").read_bytes().endswith(b"and more")
     assert last_run(str(runs)) is not None  # the copy is there: undo says what it finds
 
@@ -306,7 +307,7 @@ def test_trash_of_another_volume_gives_back_what_lay_there(
     assert failures(act(steps_of(small_disk / "Photos"), "trash", runs)) == []
     assert len(list(small_disk.glob(".Trash*/files/*"))) == 4
     assert not home.exists()
-    assert failures(take_back(runs, home)) == []
+    assert failures(undo_run(runs, home)) == []
     assert tree(small_disk / "Photos") == tree(photos)
     assert [name for name in tree(small_disk) if name not in before] == []
 
@@ -333,7 +334,7 @@ def test_disk_that_may_only_be_read_is_left_alone(small_disk: Path, runs: Path, 
     assert tree(small_disk) == before
 
 
-def test_step_that_failed_and_changed_nothing_is_nothing_to_take_back(
+def test_step_that_failed_and_changed_nothing_is_nothing_to_undo_run(
     photos: Path, runs: Path, home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -341,12 +342,10 @@ def test_step_that_failed_and_changed_nothing_is_nothing_to_take_back(
     assert failures(act([first], tmp_path / "Away", runs)) == []
     run = last_run(str(runs))
     (words,) = failures(act([second], tmp_path / "file" / "Away", runs))
-    assert words == f"{photos}/b small\n.jpg: left alone, since the folder {tmp_path}/file/Away cannot be made " + (
-        "(Not a directory)"
-    )
+    assert words == f"skipped: the folder {tmp_path}/file/Away cannot be made (Not a directory)"
     assert last_run(str(runs)) == run
     (photos / "b small\n.jpg").write_bytes(b"edited since")
-    assert [o.path for o in take_back(runs, home)] == [f"{photos}/a2.jpg"]
+    assert [o.path for o in undo_run(runs, home)] == [f"{photos}/a2.jpg"]
     assert last_run(str(runs)) is None
 
 
@@ -356,7 +355,7 @@ def test_line_that_a_crash_cut_short_ends_before_the_next_begins(photos: Path, r
     run = last_run(str(runs))
     with open(runs / f"{run}.jsonl", "ab") as f:
         f.write(b'{"do": 2, "to": "tra')
-    assert failures(take_back(runs, home)) == []
+    assert failures(undo_run(runs, home)) == []
     assert tree(photos) == before
     assert last_run(str(runs)) is None
 
@@ -378,7 +377,7 @@ def test_undo_takes_from_the_trash_what_was_put_there_and_nothing_else_of_that_n
     (photos / "a2.jpg").write_bytes(b"another")
     trash.send(str(photos / "a2.jpg"))
     assert min(p.name for p in (home / "files").iterdir()) < "a2.jpg"  # undo comes to the other one first
-    assert failures(take_back(runs, home)) == []
+    assert failures(undo_run(runs, home)) == []
     assert tree(photos) == before
     assert [p.read_bytes() for p in (home / "files").iterdir()] == [b"another"]
 
@@ -387,7 +386,7 @@ def test_undo_that_fails_says_why_in_words(photos: Path, runs: Path, home: Path,
     act(steps_of(photos)[:1], tmp_path / "Away", runs)
     shutil.rmtree(photos / "sub")
     (photos / "sub").write_bytes(b"a file now")
-    assert failures(take_back(runs, home)) == ["File exists; it was left as it is"] * 2
+    assert failures(undo_run(runs, home)) == ["not restored: File exists"] * 2
     assert (photos / "sub").read_bytes() == b"a file now"
 
 
@@ -441,7 +440,7 @@ def test_kill_at_any_line_loses_nothing_and_undo_takes_it_back(
     before = tree(photos)
     done = killed(steps_of(photos), place, tmp_path / "whole" / "r.jsonl", 10**9, home.parent)
     lines = int(done.stdout)
-    take_back(tmp_path / "whole", home, "r")
+    undo_run(tmp_path / "whole", home, "r")
     rng = random.Random(7)
     for n in sorted(rng.sample(range(1, lines), 17)):
         runs = tmp_path / f"crash {n}"
@@ -449,7 +448,7 @@ def test_kill_at_any_line_loses_nothing_and_undo_takes_it_back(
         contents = {data for where in (photos, away, home.parent) for data, _ in tree(where).values()}
         assert {data for data, _ in before.values()} <= contents
         if runs.exists() and last_run(str(runs)):
-            assert failures(take_back(runs, home, "r")) == []
+            assert failures(undo_run(runs, home, "r")) == []
         assert tree(photos) == before, n
         assert list(photos.rglob(".dedup*")) == []
         assert not (away / "Away").exists() or tree(away / "Away") == {}, n
@@ -461,4 +460,4 @@ def test_reflink_shares_bytes_or_leaves_the_file_alone_where_the_filesystem_cann
     assert tree(photos) == before
     assert not list(photos.rglob(".dedup-*"))
     assert not (photos / "a2.jpg").samefile(photos / "a.jpg")
-    assert outcome.done or outcome.words.endswith("it was left alone")
+    assert outcome.done or outcome.message.startswith("skipped: ")

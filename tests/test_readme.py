@@ -68,7 +68,7 @@ def test_example_of_a_config_file_is_accepted(dedup: Callable[..., Result], albu
 
 
 def test_tables_relations_and_rules_are_those_of_the_code() -> None:
-    from dedup.actions.plan import COLUMNS
+    from dedup.actions.plan_file import COLUMNS
     from dedup.report.tables import MATCHES, TABLES
     from dedup.types.pairs import Relation
     from dedup.types.settings import KEEP

@@ -33,7 +33,7 @@ VERSIONS: dict[str, Callable[[Path, Path], object]] = {
     "recompressed": lambda source, target: _saved(source, target, 1.0, 50),
 }
 PLACES = st.sampled_from(["", "a", "b [x]", "a/\n"])
-ACTING = tuple(f"/dedup/{name}.py" for name in ("actions", "disk", "journal", "trash"))
+ACTING = "/dedup/actions/"
 ANY = st.integers(0, 10**6)
 
 
@@ -175,7 +175,7 @@ class Photographs(RuleBasedStateMachine):
 
             def count(frame: FrameType, event: str, arg: object) -> Any:
                 nonlocal left
-                ours = frame.f_code.co_filename.endswith(ACTING)
+                ours = ACTING in frame.f_code.co_filename
                 left -= ours and event == "line"
                 if not left:
                     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,12 +1,12 @@
 import pytest
 
-from dedup.files.stacks import companions, one_shot, one_unit
+from dedup.files.stacks import Folders, same_stack, share_a_stack
 from dedup.types.photo import File
 
 
 def names(photo: str, *beside: str) -> list[str]:
     files = [File(f"/p/{name}", 1, 1, 1, 1, n) for n, name in enumerate((photo, *beside))]
-    return [f.path[3:] for f in companions(f"/p/{photo}", files)]
+    return [f.path[3:] for f in Folders(lambda folder: files).companions(f"/p/{photo}")]
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,8 @@ def names(photo: str, *beside: str) -> list[str]:
         ("/p/IMG_1.NEF", "/p/IMG_1.DNG", False),
     ],
 )
-def test_raw_and_jpeg_of_one_shot_are_one_unit(one: str, other: str, same: bool) -> None:
-    assert one_unit(one, other) is one_unit(other, one) is same
+def test_raw_and_jpeg_of_one_shot_are_one_stack(one: str, other: str, same: bool) -> None:
+    assert same_stack(one, other) is same_stack(other, one) is same
 
 
 def test_what_belongs_to_a_photo_is_told_by_its_name() -> None:
@@ -31,7 +31,7 @@ def test_what_belongs_to_a_photo_is_told_by_its_name() -> None:
 
 
 def test_pictures_of_many_files_are_one_shot_if_two_of_them_are() -> None:
-    assert one_shot(["/a/x.jpg", "/b/IMG_1.JPG"], ["/a/IMG_1.CR2", "/b/IMG_1.CR2"])
-    assert one_shot(["/a/IMG_E1.jpg"], ["/a/IMG_1.jpg"])
-    assert not one_shot(["/a/x.jpg", "/b/IMG_1.JPG"], ["/a/IMG_1.CR2", "/c/x.cr2"])
-    assert not one_shot([], ["/a/IMG_1.CR2"])
+    assert share_a_stack(["/a/x.jpg", "/b/IMG_1.JPG"], ["/a/IMG_1.CR2", "/b/IMG_1.CR2"])
+    assert share_a_stack(["/a/IMG_E1.jpg"], ["/a/IMG_1.jpg"])
+    assert not share_a_stack(["/a/x.jpg", "/b/IMG_1.JPG"], ["/a/IMG_1.CR2", "/c/x.cr2"])
+    assert not share_a_stack([], ["/a/IMG_1.CR2"])

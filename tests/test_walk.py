@@ -174,7 +174,7 @@ def test_unreadable_folder_is_skipped_and_the_rest_is_found(tmp_path: Path) -> N
 
 def test_missing_root_is_refused_before_anything_is_walked(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
-    with pytest.raises(BadUsage, match=r"^/.*/nowhere: no such file or folder; look for"):
+    with pytest.raises(BadUsage, match=r"^/.*/nowhere: no such file or folder; check"):
         walk([str(tmp_path), str(tmp_path / "nowhere")])
 
 

@@ -1,4 +1,4 @@
-"""What was done, a JSON object a line, on disk before it is done. Enough to take a run back after a crash anywhere."""
+"""The record of an apply: one JSON object a line, on disk before each step. Enough to undo it after any crash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Entry = dict[str, Any]
 
 
 class Journal:
-    """One run's file, open for appending; a context manager."""
+    """The journal of one run, open for appending. A context manager. Raises DedupError if it cannot be written."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -24,14 +24,14 @@ class Journal:
         try:
             os.makedirs(folder, exist_ok=True)
             self._file = open(path, "ab")  # noqa: SIM115
-            self._file.write(b"\n")  # what a crash left unfinished ends here
+            self._file.write(b"\n")  # ends a line that a crash cut short
             self._sync()
             sync_folder(folder)
         except OSError as error:
             raise DedupError(f"{path}: the journal cannot be written ({error.strerror}); nothing was done") from error
 
     def write(self, **entry: Any) -> None:
-        """Put one line on disk. Raises DedupError, and then nothing more must be done."""
+        """Write one line to disk. Raises DedupError; the caller must then stop."""
         try:
             self._file.write(json.dumps(entry).encode() + b"\n")
             self._sync()
@@ -51,24 +51,24 @@ class Journal:
 
 
 def folder_of(db: str) -> str:
-    """Return where the journals of a database lie."""
+    """Return the folder for the journals of a database."""
     return f"{db}.journal"
 
 
 def new_run(folder: str, now: float) -> str:
-    """Return a name for a run that no journal has; later runs sort behind."""
+    """Return an unused name for a run. Names sort by time.   now: seconds since the epoch."""
     name = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
     taken = set(runs(folder))
     return next(c for n in range(len(taken) + 1) if (c := f"{name}-{n:03}") not in taken)
 
 
 def path_of(folder: str, run: str) -> str:
-    """Return where the journal of a run lies."""
+    """Return the path of the journal of a run."""
     return os.path.join(folder, f"{run}.jsonl")
 
 
 def runs(folder: str) -> list[str]:
-    """Return the runs that have a journal, the oldest first."""
+    """Return the names of the runs that have a journal, the oldest first. Raises DedupError."""
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -79,9 +79,9 @@ def runs(folder: str) -> list[str]:
 
 
 def read(folder: str, run: str) -> list[Entry]:
-    """Return the lines of a run; one that a crash cut short stands for nothing done.
+    """Return the lines of a run. A line that a crash cut short is ignored: its step was not begun.
 
-    Raises BadUsage if unknown, DedupError if it cannot be read.
+    Raises BadUsage if there is no such run, DedupError if it cannot be read.
     """
     if run not in runs(folder):
         raise BadUsage(f"{run}: no such run; there are: {', '.join(runs(folder)) or 'none'}")
@@ -97,16 +97,16 @@ def read(folder: str, run: str) -> list[Entry]:
     return entries
 
 
-def begun(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the lines of what was begun, without the steps that failed and left everything as it was."""
+def started(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the steps that were started, without those that failed and changed nothing."""
     left = {entry["left"] for entry in entries if "left" in entry}
     return [entry for entry in entries if "do" in entry and entry["do"] not in left]
 
 
 def last_run(folder: str) -> str | None:
-    """Return the newest run that touched a file and was not taken back."""
-    return next((run for run in reversed(runs(folder)) if _stands(read(folder, run))), None)
+    """Return the newest run that changed a file and was not undone."""
+    return next((run for run in reversed(runs(folder)) if _can_be_undone(read(folder, run))), None)
 
 
-def _stands(entries: list[Entry]) -> bool:
-    return bool(begun(entries)) and not any(e.get("undone") for e in entries)
+def _can_be_undone(entries: list[Entry]) -> bool:
+    return bool(started(entries)) and not any(e.get("undone") for e in entries)

@@ -1,4 +1,5 @@
-"""The system's trash: files go there by send2trash, and come back by the layout of the freedesktop specification."""
+"""The system's trash. send2trash moves files there; they are found again by the layout of the freedesktop.org
+Trash specification 1.0."""
 
 from __future__ import annotations
 
@@ -16,23 +17,24 @@ def send(path: str) -> None:
     send2trash(path)
 
 
-def gives_back() -> bool:
-    """Return whether find() knows the trash of this system; on Windows and macOS it has another layout."""
+def is_restorable() -> bool:
+    """Return whether find() knows the layout of this system's trash. It does not on Windows and macOS."""
     return sys.platform not in ("win32", "darwin")
 
 
 def find(path: str, *, home_trash: str) -> Iterator[tuple[str, str]]:
-    """Yield what the trash holds that lay at this path: the file there, and the file that says where it was."""
+    """Yield the trashed files that were at this path: the file in the trash, and its .trashinfo file."""
     for trash, top in _trashes(path, home_trash):
         info = os.path.join(trash, "info")
         for name in sorted(os.listdir(info)) if os.path.isdir(info) else ():
             with open(os.path.join(info, name), "rb") as f:
-                said = re.search(rb"^Path=(.*)$", f.read(1 << 16), re.MULTILINE)
-            if said and os.path.join(top, os.fsdecode(unquote_to_bytes(said[1]))) == path:
+                recorded = re.search(rb"^Path=(.*)$", f.read(1 << 16), re.MULTILINE)
+            if recorded and os.path.join(top, os.fsdecode(unquote_to_bytes(recorded[1]))) == path:
                 yield os.path.join(trash, "files", name.removesuffix(".trashinfo")), os.path.join(info, name)
 
 
 def _trashes(path: str, home_trash: str) -> Iterator[tuple[str, str]]:
+    """Yield each trash that may hold a path, and the folder that paths in it are relative to."""
     yield home_trash, os.path.dirname(home_trash)
     top = os.path.dirname(path)
     while not os.path.ismount(top) and top != os.path.dirname(top):

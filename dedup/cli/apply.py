@@ -1,4 +1,4 @@
-"""The commands that act: apply and undo on photos, mark on what the next scans make of them."""
+"""The commands that act: apply and undo change files, mark records decisions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from dedup.files import user_dirs
 from dedup.report.text import human_bytes, plural, printable
 
 if TYPE_CHECKING:
-    from dedup.actions.apply import Outcome
-    from dedup.types.plan import Plan
+    from dedup.types.plan import Outcome, Plan
     from dedup.types.report import Report
 
 
 @click.command(
     epilog=notes(
-        "without --yes, only the file of --output. With it, duplicates leave their folders, as a journal tells.",
+        "without --yes, only the file of --output. With it, duplicates are removed, with a journal for undo.",
         "dedup apply",
         "dedup apply --yes",
         "dedup apply --output plan.csv",
@@ -33,26 +32,25 @@ if TYPE_CHECKING:
 @click.argument("plan", required=False, metavar="[PLAN.csv]", type=PathWord())
 @click.option("--to", default="trash", show_default=True, metavar="trash|DIR|hardlink|reflink|delete",
               type=PathWord("trash", "hardlink", "reflink", "delete"),
-              help="Where duplicates go, or what takes their place.")  # fmt: skip
+              help="Where to move duplicates, or what replaces them.")  # fmt: skip
 @click.option(
-    "--output", "-o", metavar="FILE", type=PathWord(), help="Write the plan to FILE (.csv), to be edited and applied."
+    "--output", "-o", metavar="FILE", type=PathWord(), help="Write the plan to FILE (.csv), to edit and apply it."
 )
-@click.option("--include", type=click.Choice(["similar"]), help="Act on other shots of one scene too.")
-@click.option("--yes", is_flag=True, help="Do it. Without, the plan is printed and nothing is changed.")
-@click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be taken back.")
+@click.option("--include", type=click.Choice(["similar"]), help="Remove other shots of one scene too.")
+@click.option("--yes", is_flag=True, help="Carry the plan out. Without it, the plan is printed and nothing is changed.")
+@click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be undone.")
 @database
 def apply(
     plan: str | None, to: str, output: str | None, include: str | None, yes: bool, really_delete: bool, db: str
 ) -> None:
-    """Show what would become of the duplicates; do it with --yes.
+    """Preview removals; --yes carries them out.
 
-    Of all that the last scan found, or of those in PLAN.csv, which --output writes.
+    The removals are those of the last scan, or those of PLAN.csv, which --output writes.
     """
-    from functools import cache
-
     from dedup.actions.apply import DESTINATIONS, LINKS
-    from dedup.actions.plan import COLUMNS, plan_rows, quarantine, read_plan
-    from dedup.actions.plan import plan as planned
+    from dedup.actions.plan import make_plan, quarantine
+    from dedup.actions.plan_file import COLUMNS, plan_rows, read_plan
+    from dedup.files.stacks import Folders
     from dedup.files.walk import files_in
     from dedup.pipeline.results import last_report
     from dedup.report import tables
@@ -60,7 +58,7 @@ def apply(
     from dedup.store.store import Store
 
     if to == "delete" and yes and not really_delete:
-        raise BadUsage("--to delete cannot be taken back; add --really-delete, or move the files away with --to DIR")
+        raise BadUsage("--to delete cannot be undone; add --really-delete, or move the files away with --to DIR")
     if output and tables.format_of(output) != "csv":
         raise BadUsage(f"{output}: a plan is written as .csv")
     db, failed, refused = os.path.abspath(db), 0, list[str]()
@@ -69,9 +67,9 @@ def apply(
         to = to if to in DESTINATIONS else quarantine(to, result.run.roots)
         if plan is None:
             linking = to in LINKS
-            todo = planned(result, cache(files_in), include_similar=include == "similar", linking=linking)
+            todo = make_plan(result, Folders(files_in), include_similar=include == "similar", linking=linking)
         else:
-            todo, refused = read_plan(plan, result, cache(files_in))
+            todo, refused = read_plan(plan, result, Folders(files_in))
         for line in refused:
             click.echo(printable(line), err=True)
         if output:
@@ -83,30 +81,31 @@ def apply(
 
 
 def show(todo: Plan, to: str, *, each: bool) -> None:
-    """Print what a plan comes to, and each of its files where that is all that is done."""
-    from dedup.actions.plan import OTHER_BYTES, plan_rows
+    """Print the totals of a plan, and with `each` its files."""
+    from dedup.actions.plan import OTHER_BYTES
+    from dedup.actions.plan_file import plan_rows
 
     for row in plan_rows(todo) if each else ():
         size = human_bytes(row["bytes"])
         click.echo(printable(f"{row['action']:<6} {row['path']}  ({size}; {row['relation']} {row['reason']})"))
-    stay = sum(s.reason == OTHER_BYTES for s in todo.stays)
-    if stay:
-        click.echo(f"{stay:,} {plural('duplicate', stay)} left out: not the same bytes, which a {to} would lose")
-    won = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
+    others = sum(r.reason == OTHER_BYTES for r in todo.retained)
+    if others:
+        click.echo(f"{others:,} {plural('duplicate', others)} skipped: not the same bytes, which a {to} would lose")
+    reclaimed = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
     count = sum(len(step.parts) for step in todo.steps)
-    click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(won)} to reclaim")
+    click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(reclaimed)} to reclaim")
     if each and todo.steps:
         words = {
             "trash": "--yes moves them to the trash",
             "hardlink": "--yes makes each a hard link to its keeper",
             "reflink": "--yes makes each share the bytes of its keeper",
-            "delete": "--yes --really-delete deletes them for good",
+            "delete": "--yes --really-delete deletes them permanently",
         }.get(to, f"--yes moves them to {to}")
         click.echo(printable(f"Nothing was changed; {words}."))
 
 
 def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
-    """Do what a plan says, with a journal; return how many files were left alone though they should not have been."""
+    """Carry out a plan, with a journal; return how many files were skipped that should not have been."""
     from dedup.actions import apply, journal
 
     folder = journal.folder_of(db)
@@ -116,17 +115,17 @@ def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
             todo.steps, to=to, journal=lines, scanned_ns=int(result.run.started_at * 1e9),
             protect=result.run.settings.protect,
         )  # fmt: skip
-        back = f"'dedup undo --run {run}' takes it back" if to != "delete" else "deleted for good"
-        failed = tell(outcomes, stopped=f"stopped by Ctrl-C; of what was done until then: {back}")
+        way_back = f"'dedup undo --run {run}' undoes it" if to != "delete" else "deleted permanently"
+        failed = report_outcomes(outcomes, stopped=f"stopped by Ctrl-C; what was done until then: {way_back}")
     if journal.last_run(folder) == run:
-        click.echo(f"{back[0].upper()}{back[1:]}.")
+        click.echo(f"{way_back[0].upper()}{way_back[1:]}.")
     return failed
 
 
-def tell(outcomes: Iterable[Outcome], *, stopped: str) -> int:
-    """Print what became of each file; return how many were left alone though they should not have been.
+def report_outcomes(outcomes: Iterable[Outcome], *, stopped: str) -> int:
+    """Print the outcome for each file; return how many were not done.
 
-    stopped: what to say of Ctrl-C.
+    stopped: the message on Ctrl-C.
     """
     failed = 0
     try:
@@ -138,12 +137,13 @@ def tell(outcomes: Iterable[Outcome], *, stopped: str) -> int:
     return failed
 
 
-@click.command(epilog=notes("what an apply took away comes back, and its journal says so.", "dedup undo"))
-@click.option("--run", metavar="ID", help="Take back this run. Default: the newest that was not taken back.")
+@click.command(epilog=notes("files that an apply removed are restored; its journal records that.", "dedup undo"))
+@click.option("--run", metavar="ID", help="Undo this run. Default: the newest one that was not undone.")
 @database
 def undo(run: str | None, db: str) -> None:
-    """Take back what an apply did, as far as it can be. Overwrites nothing, and may run twice."""
-    from dedup.actions import apply, journal
+    """Undo an apply, as far as possible. Overwrites nothing, and may run twice."""
+    from dedup.actions import journal
+    from dedup.actions.undo import undo as undo_run
     from dedup.store.store import Store
 
     db = os.path.abspath(db)
@@ -151,12 +151,12 @@ def undo(run: str | None, db: str) -> None:
         folder = journal.folder_of(db)
         run = run or journal.last_run(folder)
         if run is None:
-            click.echo("Nothing to take back.")
+            click.echo("Nothing to undo.")
             return
         entries = journal.read(folder, run)
         with journal.Journal(journal.path_of(folder, run)) as lines:
-            outcomes = apply.undo(entries, journal=lines, home_trash=user_dirs.trash())
-            failed = tell(outcomes, stopped="stopped by Ctrl-C; the next 'dedup undo' takes back the rest")
+            outcomes = undo_run(entries, journal=lines, home_trash=user_dirs.trash())
+            failed = report_outcomes(outcomes, stopped="stopped by Ctrl-C; the next 'dedup undo' undoes the rest")
     sys.exit(SKIPPED if failed else 0)
 
 
@@ -165,13 +165,13 @@ def undo(run: str | None, db: str) -> None:
 )
 @click.argument("decision", type=click.Choice(["not-duplicate", "keep", "clear"]), required=False)
 @click.argument("path", nargs=-1, metavar="[PATH]...", type=PathWord())
-@click.option("--group", type=click.IntRange(1), metavar="N", help="All photos of group N of 'dedup export groups'.")
+@click.option("--group", type=click.IntRange(1), metavar="N", help="All photos of group N in 'dedup export groups'.")
 @click.option(
-    "--from", "from_", metavar="FILE", type=PathWord(), help="Take the decisions that 'dedup export decisions' wrote."
+    "--from", "from_", metavar="FILE", type=PathWord(), help="Read the decisions that 'dedup export decisions' wrote."
 )
 @database
 def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: str | None, db: str) -> None:
-    """Remember that photos are no duplicates, or are to be kept. What counts is their content, not their names."""
+    """Record that photos are not duplicates, or are to be kept. Decisions belong to content, not to names."""
     from itertools import combinations
 
     from dedup.pipeline.results import last_report
@@ -180,30 +180,30 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
     from dedup.types.groups import Decisions
 
     if bool(from_) == bool(decision):
-        raise BadUsage("say not-duplicate, keep or clear, and which photos; or --from FILE")
+        raise BadUsage("give not-duplicate, keep or clear, and the photos; or --from FILE")
     with Store(os.path.abspath(db), changing=True) as store:
         if from_:
-            decisions, done = tables.read_decisions(from_), "taken over"
+            decisions, done = tables.read_decisions(from_), "imported"
             store.decide(decisions)
             count = len(decisions.apart) + len(decisions.kept)
         else:
             photos = chosen(last_report(store), path, group)
             if decision == "clear":
-                count, done = store.undecide(photos), "taken back"
+                count, done = store.undecide(photos), "cleared"
             elif decision == "keep":
-                count, done = len(photos), "remembered"
+                count, done = len(photos), "recorded"
                 store.decide(Decisions(kept=frozenset(photos)))
             elif len(photos) < 2:
-                raise BadUsage("two different photos at least; files of the same bytes are duplicates")
+                raise BadUsage("name at least two different photos; files with the same bytes are always duplicates")
             else:
-                pairs, done = frozenset(combinations(photos, 2)), "remembered"
+                pairs, done = frozenset(combinations(photos, 2)), "recorded"
                 count = len(pairs)
                 store.decide(Decisions(apart=pairs))
     click.echo(f"{count:,} {plural('decision', count)} {done}")
 
 
 def chosen(result: Report, path: Sequence[str], group: int | None) -> list[str]:
-    """Return the SHA-256 of the photos of these files, and of a group. Raises BadUsage if there are none."""
+    """Return the SHA-256 of the photos in these files and in a group. Raises BadUsage if there are none."""
     from dedup.report.tables import group_rows
 
     wanted = {os.path.abspath(p) for p in path}
@@ -213,7 +213,7 @@ def chosen(result: Report, path: Sequence[str], group: int | None) -> list[str]:
             raise BadUsage(f"there is no group {group}; 'dedup export groups' has {len(result.groups):,}")
         wanted |= members
     if not wanted:
-        raise BadUsage("which photos? Name them, or a --group")
+        raise BadUsage("no photos: name some, or a --group")
     known = {f.path: p.sha256 for p in result.photos.photos for f in p.files}
     unknown = sorted(wanted - known.keys())
     if unknown:

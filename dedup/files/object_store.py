@@ -1,6 +1,6 @@
-"""Object stores: URI -> listing, bytes. pyarrow knows S3, Google Cloud Storage, Azure and HDFS, and fsspec the rest.
+"""Object stores: URI -> listing, bytes. pyarrow handles S3, Google Cloud Storage, Azure and HDFS; fsspec the rest.
 
-Also where a cluster keeps what it has done: a folder that all machines see is treated like an object store.
+A cluster keeps its intermediate files here too: a folder that all machines see is treated like an object store.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from dedup.errors import BadUsage
-from dedup.files.walk import chosen
+from dedup.files.walk import is_listed
 from dedup.types.photo import File, Skipped
 
 if TYPE_CHECKING:
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 
 def is_uri(path: str) -> bool:
-    """Return whether this names an object (s3://bucket/key) and not a file."""
+    """Return whether this is the URI of an object (s3://bucket/key) and not the path of a file."""
     return re.match(r"[a-z][a-z0-9+.-]+://", path) is not None
 
 
 def located(path: str) -> tuple[FileSystem, str]:
-    """Return the file system that holds a URI or an absolute path, and what it is called there.
+    """Return the file system of a URI or an absolute path, and the path within it.
 
-    Raises BadUsage if there is no such store, or no pyarrow to ask it.
+    Raises BadUsage if there is no such store, or if pyarrow is not installed.
     """
     if not is_uri(path):
         return _root("file:///")[0], path
     scheme, _, rest = path.partition("://")
     bucket, _, key = rest.partition("/")
     system, base = _root(f"{scheme}://{bucket}")
-    return system, f"{base.rstrip('/')}/{key}".rstrip("/")  # never parsed as a URI: a key may hold ? and #
+    return system, f"{base.rstrip('/')}/{key}".rstrip("/")  # not parsed as a URI: a key may contain ? and #
 
 
 @lru_cache(maxsize=64)
@@ -55,13 +55,13 @@ def _root(uri: str) -> tuple[FileSystem, str]:
 
 
 def _endpoint(uri: str) -> str:
-    """Return what a URI must say for a server of S3 that is not Amazon's: pyarrow does not read the variable."""
+    """Return the query string for an S3 server named by AWS_ENDPOINT_URL: pyarrow does not read that variable."""
     scheme, _, host = os.environ.get("AWS_ENDPOINT_URL", "").partition("://")
     return "?" + urlencode({"scheme": scheme, "endpoint_override": host}) if host and uri.startswith("s3://") else ""
 
 
 def walk(root: str, *, exclude: Sequence[str] = ()) -> Iterator[File | Skipped]:
-    """Yield every object below a URI that files.walk() would yield if it were a file. Raises BadUsage."""
+    """Yield the objects below a URI that walk.walk() would list if they were files. Raises BadUsage."""
     from pyarrow.fs import FileSelector, FileType
 
     system, base = located(root)
@@ -72,23 +72,23 @@ def walk(root: str, *, exclude: Sequence[str] = ()) -> Iterator[File | Skipped]:
     for info in found:
         below = info.path[len(base) :].lstrip("/")
         path = f"{root.rstrip('/')}/{below}"
-        if info.type == FileType.File and chosen(below, root, exclude):
-            number = int.from_bytes(sha256(os.fsencode(path)).digest()[:7])  # no two objects are one inode
+        if info.type == FileType.File and is_listed(below, root, exclude):
+            number = int.from_bytes(sha256(os.fsencode(path)).digest()[:7])  # a unique inode number for each object
             times = info.mtime_ns or 0
             yield File(path, info.size, times, times, 0, number)
 
 
 def opened(path: str) -> IO[bytes]:
-    """Return an object, open for reading. Raises OSError."""
+    """Return an object, opened for reading. Raises OSError."""
     system, name = located(path)
     file: IO[bytes] = system.open_input_file(name)
     return file
 
 
 def put(path: str, data: Any) -> None:
-    """Write bytes (anything with a buffer) under a name, all of them or nothing. Raises OSError."""
+    """Write bytes, or any buffer, under a name: all of them or nothing. Raises OSError."""
     system, name = located(path)
-    if is_uri(path):  # an object is there once its last byte is
+    if is_uri(path):  # an object appears when its last byte is written
         with system.open_output_stream(name) as stream:
             stream.write(data)
         return
@@ -107,13 +107,13 @@ def put(path: str, data: Any) -> None:
 
 
 def get(path: str) -> bytes:
-    """Return what put() wrote. Raises OSError."""
+    """Return the bytes that put() wrote. Raises OSError."""
     with opened(path) as stream:
         return stream.read()
 
 
 def names(folder: str) -> set[str]:
-    """Return the names in a folder of a store, without what is half written; none if it is not there."""
+    """Return the names in a folder of a store, without unfinished ones; none if the folder does not exist."""
     from pyarrow.fs import FileSelector
 
     system, base = located(folder)

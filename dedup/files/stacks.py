@@ -1,13 +1,14 @@
-"""Paths -> what belongs together: RAW and JPEG of one shot, the film of a Live Photo, sidecars, the edit of a phone.
+"""Group companion files: RAW and JPEG of one shot, the video of a Live Photo, sidecars, the edit of a phone.
 
-Told by the names in one folder, as cameras and telephones give them. Opens no file.
+Decided by the names in one folder, as cameras and phones assign them. Opens no file.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from dedup.types.photo import File
@@ -15,63 +16,94 @@ from dedup.types.photo import File
 RAW_SUFFIXES = frozenset(
     ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .raw .rwl .kdc .mrw".split()
 )
-_SHOTS = frozenset(".jpg .jpeg .jpe .heic .heif .hif .png .tif .tiff .webp .avif .jxl".split())
-_FILMS = frozenset((".mov", ".mp4"))
+_PICTURES = frozenset(".jpg .jpeg .jpe .heic .heif .hif .png .tif .tiff .webp .avif .jxl".split())
+_VIDEOS = frozenset((".mov", ".mp4"))
 _SIDECARS = frozenset((".xmp", ".aae"))
 _EDITED = re.compile(r"(img_)[eo](?=\d+$)")  # IMG_E1234 is the edit of IMG_1234; IMG_O1234.AAE belongs to both
 
 
 class Kind(Enum):
     RAW = "camera RAW"
-    SHOT = "picture"
-    FILM = "film"
+    PICTURE = "picture"
+    VIDEO = "video"
     SIDECAR = "sidecar"
-    OTHER = "something else"
+    OTHER = "other"
 
 
 def kind(path: str) -> Kind:
-    """Return what the suffix says."""
+    """Return what kind of file the suffix names."""
     suffix = os.path.splitext(path)[1].lower()
-    kinds = {Kind.RAW: RAW_SUFFIXES, Kind.SHOT: _SHOTS, Kind.FILM: _FILMS, Kind.SIDECAR: _SIDECARS}
+    kinds = {Kind.RAW: RAW_SUFFIXES, Kind.PICTURE: _PICTURES, Kind.VIDEO: _VIDEOS, Kind.SIDECAR: _SIDECARS}
     return next((k for k, suffixes in kinds.items() if suffix in suffixes), Kind.OTHER)
 
 
-def one_unit(path: str, other: str) -> bool:
+def same_stack(path: str, other: str) -> bool:
     """Return whether two pictures are one shot, so that neither is a duplicate: RAW and JPEG, or a phone's edit."""
-    if _shot(path) != _shot(other):
+    if _stack(path) != _stack(other):
         return False
     raws = (kind(path) is Kind.RAW) != (kind(other) is Kind.RAW)
-    return (raws and Kind.SHOT in (kind(path), kind(other))) or _is_edit(path) != _is_edit(other)
+    return (raws and Kind.PICTURE in (kind(path), kind(other))) or _is_edit(path) != _is_edit(other)
 
 
-def one_shot(paths: Iterable[str], others: Iterable[str]) -> bool:
-    """Return whether two pictures are one shot somewhere, given the paths of all files of each."""
-    named: dict[tuple[str, str], list[str]] = {}
+def share_a_stack(paths: Iterable[str], others: Iterable[str]) -> bool:
+    """Return whether two photos are one shot in any folder, given the paths of all files of each."""
+    by_stack: dict[tuple[str, str], list[str]] = {}
     for path in paths:
-        named.setdefault(_shot(path), []).append(path)
-    return any(one_unit(path, other) for other in others for path in named.get(_shot(other), ()))
+        by_stack.setdefault(_stack(path), []).append(path)
+    return any(same_stack(path, other) for other in others for path in by_stack.get(_stack(other), ()))
 
 
-def companions(path: str, folder: Iterable[File]) -> list[File]:
-    """Return the files of its folder that belong to a picture, in the order of their paths."""
-    return sorted((f for f in folder if f.path != path and _belongs(f.path, path)), key=lambda f: f.path)
+class Folders:
+    """The files of folders as they are now. Each folder is listed once; companions are looked up by name.
+
+    files_in: folder -> its regular files.
+    """
+
+    def __init__(self, files_in: Callable[[str], Iterable[File]]) -> None:
+        self._files_in = files_in
+        self._stacks: dict[str, dict[str, list[File]]] = {}
+
+    def holds(self, path: str) -> bool:
+        """Return whether a file is there."""
+        return any(f.path == path for f in self._stack_of(path))
+
+    def companions(self, path: str) -> list[File]:
+        """Return the files that belong to a picture, in the order of their paths."""
+        return sorted((f for f in self._stack_of(path) if _belongs(f.path, path)), key=lambda f: f.path)
+
+    def hosts(self, path: str) -> list[str]:
+        """Return the pictures in the folder that a companion belongs to."""
+        pictures = (f.path for f in self._stack_of(path) if kind(f.path) in (Kind.PICTURE, Kind.RAW))
+        return [picture for picture in pictures if _belongs(path, picture)]
+
+    def _stack_of(self, path: str) -> list[File]:
+        folder, stem = _stack(path)
+        if folder not in self._stacks:
+            stacks = self._stacks[folder] = defaultdict(list)
+            for file in self._files_in(folder):
+                stacks[_stack(file.path)[1]].append(file)
+        return self._stacks[folder].get(stem, [])
 
 
-def _belongs(path: str, photo: str) -> bool:
+def _belongs(path: str, picture: str) -> bool:
+    if path == picture:
+        return False
     match kind(path):
         case Kind.SIDECAR:
-            host = os.path.splitext(path)[0]  # IMG_1.jpg.xmp is of IMG_1.jpg alone
-            return host == photo if kind(host) in (Kind.RAW, Kind.SHOT) else _stem(path) == _stem(photo)
-        case Kind.FILM:
-            return _stem(path) == _stem(photo)
-        case Kind.RAW | Kind.SHOT:
-            return one_unit(path, photo)
+            host = os.path.splitext(path)[0]  # IMG_1.jpg.xmp belongs to IMG_1.jpg alone
+            return host == picture if kind(host) in (Kind.RAW, Kind.PICTURE) else _stem(path) == _stem(picture)
+        case Kind.VIDEO:
+            return _stem(path) == _stem(picture)
+        case Kind.RAW | Kind.PICTURE:
+            return same_stack(path, picture)
     return False
 
 
-def _shot(path: str) -> tuple[str, str]:
-    """Return the folder and the name that all files of one shot share."""
-    return os.path.dirname(path), _stem(path)
+def _stack(path: str) -> tuple[str, str]:
+    """Return the folder and the name that all files of one stack share."""
+    host, suffix = os.path.splitext(path)
+    is_of_one_file = suffix.lower() in _SIDECARS and kind(host) in (Kind.RAW, Kind.PICTURE)
+    return os.path.dirname(path), _stem(host if is_of_one_file else path)
 
 
 def _stem(path: str) -> str:
@@ -79,4 +111,4 @@ def _stem(path: str) -> str:
 
 
 def _is_edit(path: str) -> bool:
-    return _EDITED.match(os.path.basename(path).lower()[: -len(os.path.splitext(path)[1]) or None]) is not None
+    return _EDITED.match(os.path.splitext(os.path.basename(path))[0].lower()) is not None

@@ -1,4 +1,4 @@
-"""Where this platform wants data, settings and trash. platformdirs lives here."""
+"""The folders of this platform for data, settings and trash, by platformdirs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from platformdirs import user_config_dir, user_data_dir
 
 
 def database() -> str:
-    """Return the path of the database, unless somebody names another."""
+    """Return the default path of the database."""
     return os.path.join(user_data_dir("dedup"), "dedup.db")
 
 
 def config() -> str:
-    """Return the path of the config file, unless somebody names another."""
+    """Return the default path of the config file."""
     return os.path.join(user_config_dir("dedup"), "config.toml")
 
 
 def trash() -> str:
-    """Return the folder of the trash of the home file system, after the trash specification of freedesktop.org."""
+    """Return the trash of the home file system, by the freedesktop.org Trash specification 1.0."""
     return os.path.join(user_data_dir(), "Trash")

@@ -1,8 +1,8 @@
-"""Roots -> the files below them, as stat() saw them. Knows no pixels and never opens a file.
+"""Roots -> the files below them, as stat() describes them. Opens no file.
 
-Left out without a word, because nobody calls them photos of theirs: hidden files and folders, symbolic links, and
-the folders where other programs keep trash and thumbnails (LEFT_OUT, LEFT_OUT_SUFFIXES, LEFT_OUT_OF_LIBRARIES). A
-folder that is named as a root is always scanned, whatever it is called.
+Ignored without a report, because they hold no photos of the user: hidden files and folders, symbolic links, and the
+folders where other programs keep trash and thumbnails (IGNORED, IGNORED_SUFFIXES, IGNORED_IN_LIBRARIES). A root is
+always scanned, whatever its name.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import translate
 from functools import partial
 from hashlib import sha256
 from operator import attrgetter
 
 from dedup.errors import BadUsage, DedupError
+from dedup.files.globs import glob_pattern
 from dedup.types.photo import File, Skipped
 
 
 def files_in(folder: str) -> tuple[File, ...]:
-    """Return the regular files of a folder as lstat sees them; none if it is gone. Raises DedupError otherwise."""
+    """Return the regular files of a folder; none if it does not exist. Raises DedupError if it cannot be listed."""
     found = []
     try:
         with os.scandir(folder) as listing:
             for entry in listing:
                 if entry.is_file(follow_symlinks=False):
-                    s = entry.stat(follow_symlinks=False)
-                    found.append(File(entry.path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_dev, s.st_ino))
+                    found.append(File.from_stat(entry.path, entry.stat(follow_symlinks=False)))
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
@@ -40,7 +39,7 @@ def files_in(folder: str) -> tuple[File, ...]:
 
 
 # Trash, snapshots and thumbnails of NAS systems, Windows, Linux and macOS; compared in lower case.
-LEFT_OUT = frozenset(
+IGNORED = frozenset(
     {
         "@eadir",  # Synology: thumbnails
         "@tmp",
@@ -52,25 +51,25 @@ LEFT_OUT = frozenset(
         "recycler",
         "system volume information",
         "lost+found",  # ext4
-        "__macosx",  # what macOS adds to a ZIP
+        "__macosx",  # macOS adds it to ZIP archives
     }
 )
-LEFT_OUT_SUFFIXES = (".lrdata", ".lrcat-data", ".cocatalogdb")  # previews of Lightroom and of Capture One
+IGNORED_SUFFIXES = (".lrdata", ".lrcat-data", ".cocatalogdb")  # previews of Lightroom and of Capture One
 
-# Inside a library of Apple Photos, iPhoto or Aperture: smaller copies of what lies in originals/ or Masters/.
+# In a library of Apple Photos, iPhoto or Aperture these hold smaller copies of the files in originals/ or Masters/.
 LIBRARY_SUFFIXES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary")
-LEFT_OUT_OF_LIBRARIES = frozenset(
+IGNORED_IN_LIBRARIES = frozenset(
     {"resources", "database", "private", "internal", "external", "scopes", "thumbnails", "previews", "caches"}
 )
 
-_FIGURES = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_dev", "st_ino")  # those of a File, in its order
+_STAT_COLUMNS = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_dev", "st_ino")  # in the order of File
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What stat() saw in one folder, as columns, so that a file costs little more than its name.
+    """The files of one folder as columns, which take little more memory than their names.
 
-    names: of its files, a slash between two.   stats: size, mtime_ns, ctime_ns, device, inode of each in turn.
+    names: joined by slashes.   stats: size, mtime_ns, ctime_ns, device and inode of the first file, the second, ...
     """
 
     path: str
@@ -79,15 +78,16 @@ class Folder:
     skipped: tuple[Skipped, ...] = ()
 
     def __iter__(self) -> Iterator[File | Skipped]:
-        prefix, one = os.path.join(self.path, ""), iter(self.stats)
-        for name, *seen in zip(self.names.split("/"), one, one, one, one, one, strict=False):  # no file: one name, ""
-            yield File(prefix + name, *seen)
+        prefix, stats = os.path.join(self.path, ""), iter(self.stats)
+        columns = [stats] * 5  # one iterator, so that zip() takes five values for each name
+        for name, *values in zip(self.names.split("/"), *columns, strict=False):  # without files, names is ""
+            yield File(prefix + name, *values)
         yield from self.skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Every file found, each once, in no particular order."""
+    """Every file found, each once, in no defined order."""
 
     folders: tuple[Folder, ...]
 
@@ -96,10 +96,10 @@ class Listing:
             yield from folder
 
     def digest(self) -> bytes:
-        """Return 32 bytes that no other listing has; the same files in another order are another listing."""
+        """Return the SHA-256 of the listing. It depends on the order of the files."""
         digest = sha256()
         for folder in self.folders:
-            skipped = [(one.path, one.reason, one.picture) for one in folder.skipped]
+            skipped = [(s.path, s.reason, s.picture) for s in folder.skipped]
             about = repr((len(folder.stats), folder.path, folder.names, skipped))  # repr escapes what is not UTF-8
             digest.update(about.encode())
             digest.update(folder.stats)
@@ -110,91 +110,89 @@ def walk(roots: Sequence[str], *, exclude: Sequence[str] = ()) -> Listing:
     """Return every regular file below the roots, each once however the roots overlap.
 
     A root may be a folder, a file, or a symbolic link to either; links below a root are not followed.
-    exclude: globs with * ? [...], case-sensitive, compared as a whole with the name, with the absolute path, and with
-    the path relative to the root; * also matches a slash. What lies in an excluded folder is not looked at. Roots
-    themselves are neither globs nor excluded.
-    A folder that cannot be listed and whatever is no regular file come as Skipped.
-    Raises BadUsage, before anything is walked, if a root is missing or cannot be read.
+    exclude: globs with * ? [...], case-sensitive, that must match the whole name, the absolute path, or the path
+    relative to the root; * also matches a slash. Excluded folders are not entered. Roots are not globs, and are never
+    excluded.
+    Folders that cannot be listed, and files that are not regular, are Skipped.
+    Raises BadUsage, before anything is listed, if a root is missing or cannot be read.
     """
-    excluded = re.compile("|".join(translate(glob.rstrip("/") or glob) for glob in exclude)) if exclude else None
+    excluded = glob_pattern(exclude)
     return Listing(tuple(_walk_all([_checked(root) for root in roots], excluded)))
 
 
 def folder(path: str) -> str:
     """Return the absolute path of a folder to scan. Raises BadUsage if it is a file."""
     if os.path.isfile(path):
-        raise BadUsage(f"{path}: a file, not a folder; scan its folder, or ask with 'dedup find' what matches it")
+        raise BadUsage(f"{path}: a file, not a folder; scan its folder, or search for its matches with 'dedup find'")
     return os.path.abspath(path)
 
 
 def protected(folders: Iterable[str]) -> tuple[str, ...]:
-    """Return the absolute paths of folders to protect. Raises BadUsage if one is not there."""
+    """Return the absolute paths of folders to protect. Raises BadUsage if one does not exist."""
     paths = tuple(map(os.path.abspath, folders))
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
-        raise BadUsage(f"protect {missing[0]}: no such folder, so nothing would be protected")
+        raise BadUsage(f"protect {missing[0]}: no such folder; nothing would be protected")
     return paths
 
 
 def _checked(root: str) -> tuple[str, os.stat_result]:
-    """Return the root as an absolute path, links in it left as they are, and what it leads to."""
+    """Return the absolute path of a root, with its symbolic links unresolved, and the stat() of what it leads to."""
     if not root:
-        raise BadUsage("an empty path is no folder; '.' is the current one")  # abspath would make it the current one
+        raise BadUsage("an empty path names no folder; '.' is the current one")  # abspath("") is the current folder
     path = os.path.abspath(root)
     shown = path if path.isprintable() else repr(path)
     try:
-        seen = os.stat(path)
-        if stat.S_ISDIR(seen.st_mode):
+        target = os.stat(path)
+        if stat.S_ISDIR(target.st_mode):
             os.scandir(path).close()
     except (FileNotFoundError, NotADirectoryError):
-        raise BadUsage(
-            f"{shown}: no such file or folder; look for a typing error, or a drive that is not mounted"
-        ) from None
+        raise BadUsage(f"{shown}: no such file or folder; check the spelling, or mount the drive") from None
     except OSError as error:
-        raise BadUsage(f"{shown}: {_words(error)}") from None
-    if not stat.S_ISDIR(seen.st_mode) and not stat.S_ISREG(seen.st_mode):
+        raise BadUsage(f"{shown}: {_message(error)}") from None
+    if not stat.S_ISDIR(target.st_mode) and not stat.S_ISREG(target.st_mode):
         raise BadUsage(f"{shown}: neither a folder nor a file")
-    return path, seen
+    return path, target
 
 
 def _walk_all(roots: list[tuple[str, os.stat_result]], excluded: re.Pattern[str] | None) -> Iterator[Folder]:
     named: set[str] = set()  # real paths of files that are roots
-    done: set[str] = set()  # real paths of folders listed
-    for root, seen in roots:
+    done: set[str] = set()  # real paths of folders that were listed
+    for root, target in roots:
         real = os.path.realpath(root)
-        if stat.S_ISREG(seen.st_mode) and real not in named:
+        if stat.S_ISREG(target.st_mode) and real not in named:
             named.add(real)
-            yield Folder(*os.path.split(root), array("q", _FIGURES(seen)))
-    for root, seen in roots:
-        if stat.S_ISDIR(seen.st_mode):
+            yield Folder(*os.path.split(root), array("q", _STAT_COLUMNS(target)))
+    for root, target in roots:
+        if stat.S_ISDIR(target.st_mode):
             yield from _walk(root, named, done, excluded)
 
 
 def _walk(root: str, named: set[str], done: set[str], excluded: re.Pattern[str] | None) -> Iterator[Folder]:
     prefix = len(os.path.join(root, ""))
-    # No link is followed below a root, so the real path of a folder is that of the root and the same tail.
+    # Below a root no link is followed, so a folder's real path is the root's real path and the same relative path.
     waiting = [(root, os.path.realpath(root))]
     while waiting:
         folder, real = waiting.pop()
         if real in done:
             continue
         done.add(real)
-        left_out = partial(_is_unwanted, folder, real, named, prefix, excluded) if named or excluded else None
+        is_unwanted = partial(_is_unwanted, folder, real, named, prefix, excluded) if named or excluded else None
         try:
             with _opened(folder) as place, os.scandir(place) as entries:
-                files, folders = _sorted(folder, entries, left_out)
+                files, folders = _sorted(folder, entries, is_unwanted)
         except OSError as error:
-            yield Folder(folder, "", array("q"), (Skipped(folder, f"{_words(error)}: the folder cannot be listed"),))
+            yield Folder(folder, "", array("q"), (Skipped(folder, f"{_message(error)}: the folder cannot be listed"),))
             continue
         yield files
         library = folder.lower().endswith(LIBRARY_SUFFIXES)
-        below = [name for name in folders if not _is_left_out(name.lower(), in_library=library)]
+        below = [name for name in folders if not _is_ignored(name.lower(), in_library=library)]
         waiting += [(os.path.join(folder, name), os.path.join(real, name)) for name in below]
 
 
 @contextmanager
 def _opened(folder: str) -> Iterator[str | int]:
-    """Give what scandir() lists: where the system can, the open folder, below which it looks up a name and no path."""
+    """Give an argument for scandir(): an open folder where supported, so that stat() resolves a name, not a path."""
     if os.scandir not in os.supports_fd:
         yield folder
         return
@@ -206,28 +204,28 @@ def _opened(folder: str) -> Iterator[str | int]:
 
 
 def _sorted(
-    folder: str, entries: Iterable[os.DirEntry[str]], left_out: Callable[[str], bool] | None
+    folder: str, entries: Iterable[os.DirEntry[str]], is_unwanted: Callable[[str], bool] | None
 ) -> tuple[Folder, list[str]]:
-    """Return the files among the entries of a folder, and the names of its folders; neither hidden ones nor links.
+    """Return the files of a folder, and the names of its subfolders, without hidden ones and links.
 
-    A scan that finds nothing new spends its time in this loop.
+    A scan that finds nothing new spends most of its time in this loop.
     """
     names, folders, stats, skipped = [], [], array("q"), []
     for entry in entries:
         name = entry.name
         try:
-            if name.startswith(".") or entry.is_symlink() or (left_out and left_out(name)):
+            if name.startswith(".") or entry.is_symlink() or (is_unwanted and is_unwanted(name)):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(name)
                 continue
-            seen = entry.stat(follow_symlinks=False)
+            status = entry.stat(follow_symlinks=False)
         except OSError as error:
-            skipped.append(Skipped(os.path.join(folder, name), _words(error)))
+            skipped.append(Skipped(os.path.join(folder, name), _message(error)))
             continue
-        if stat.S_ISREG(seen.st_mode):
+        if stat.S_ISREG(status.st_mode):
             names.append(name)
-            stats.extend(_FIGURES(seen))
+            stats.extend(_STAT_COLUMNS(status))
         else:
             skipped.append(Skipped(os.path.join(folder, name), "not a regular file", picture=False))
     return Folder(folder, "/".join(names), stats, tuple(skipped)), folders
@@ -236,26 +234,26 @@ def _sorted(
 def _is_unwanted(
     folder: str, real: str, named: set[str], prefix: int, excluded: re.Pattern[str] | None, name: str
 ) -> bool:
-    """Return whether an entry of a folder is excluded, or was found as a root already."""
+    """Return whether an entry of a folder is excluded, or is a root that was listed already."""
     path = os.path.join(folder, name)
     texts = (name, path, path[prefix:])
     return os.path.join(real, name) in named or (excluded is not None and any(map(excluded.match, texts)))
 
 
-def _is_left_out(name: str, *, in_library: bool) -> bool:
-    return name in LEFT_OUT or name.endswith(LEFT_OUT_SUFFIXES) or (in_library and name in LEFT_OUT_OF_LIBRARIES)
+def _is_ignored(name: str, *, in_library: bool) -> bool:
+    return name in IGNORED or name.endswith(IGNORED_SUFFIXES) or (in_library and name in IGNORED_IN_LIBRARIES)
 
 
-def _words(error: OSError) -> str:
-    """Return what went wrong in lower case, without the path."""
+def _message(error: OSError) -> str:
+    """Return the message of an error in lower case, without the path."""
     if isinstance(error, FileNotFoundError):
         return "vanished during the scan"
     return (error.strerror or str(error)).lower()
 
 
-def chosen(below: str, root: str, exclude: Sequence[str]) -> bool:
-    """Return whether walk() would come to a file of this path below the root, and not leave it out."""
-    excluded = re.compile("|".join(translate(glob.rstrip("/") or glob) for glob in exclude)) if exclude else None
+def is_listed(below: str, root: str, exclude: Sequence[str]) -> bool:
+    """Return whether walk() would list a file with this path below the root."""
+    excluded = glob_pattern(exclude)
     parts = below.split("/")
     for n, name in enumerate(parts, 1):
         tail = "/".join(parts[:n])
@@ -265,7 +263,7 @@ def chosen(below: str, root: str, exclude: Sequence[str]) -> bool:
         if (
             name.startswith(".")
             or (excluded and any(map(excluded.match, texts)))
-            or (folder and _is_left_out(name.lower(), in_library=library))
+            or (folder and _is_ignored(name.lower(), in_library=library))
         ):
             return False
     return True

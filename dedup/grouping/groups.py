@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dedup.files.stacks import one_shot
+from dedup.files.stacks import share_a_stack
 from dedup.grouping.ranking import (
     best_photo,
     keep_reason,
@@ -95,7 +95,9 @@ def _first(photo: Photo, settings: Settings, decisions: Decisions) -> tuple[obje
 def _apart(one: Photo, other: Photo, decisions: Decisions) -> bool:
     """Return whether two photos are no duplicates of each other whatever they show."""
     first, second = sorted((one.sha256, other.sha256))
-    return (first, second) in decisions.apart or one_shot((f.path for f in one.files), (f.path for f in other.files))
+    return (first, second) in decisions.apart or share_a_stack(
+        (f.path for f in one.files), (f.path for f in other.files)
+    )
 
 
 def _edges(photos: Sequence[Photo], verdicts: Verdicts, settings: Settings, decisions: Decisions) -> _Compared:

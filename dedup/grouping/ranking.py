@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from fnmatch import translate
-from functools import lru_cache
 
 from dedup.errors import BadUsage
+from dedup.files.globs import glob_pattern
 from dedup.types.groups import Group
 from dedup.types.photo import File, Photo
 from dedup.types.settings import KEEP, Settings
@@ -35,15 +34,12 @@ def preference(path: str, settings: Settings) -> int:
     """
     if not settings.prefer and not settings.avoid:
         return 0
-    prefer, avoid = _matcher(settings.prefer), _matcher(settings.avoid)
+    prefer, avoid = glob_pattern(settings.prefer), glob_pattern(settings.avoid)
     parts = path.split("/")
     texts = {*parts, *("/".join(parts[:n]) for n in range(2, len(parts) + 1))}
-    return any(map(avoid, texts)) - any(map(prefer, texts))
-
-
-@lru_cache(maxsize=8)
-def _matcher(globs: tuple[str, ...]) -> Callable[[str], object]:
-    return re.compile("|".join(translate(glob.rstrip("/") or glob) for glob in globs) or r"(?!)").match
+    return any(avoid is not None and avoid.match(text) for text in texts) - any(
+        prefer is not None and prefer.match(text) for text in texts
+    )
 
 
 def in_order(groups: Sequence[Group], photos: Sequence[Photo], settings: Settings) -> list[Group]:

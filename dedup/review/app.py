@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dedup.actions.apply import LINKS
-from dedup.actions.plan import plan_rows
+from dedup.actions.plan_file import plan_rows
 from dedup.errors import BadUsage, DedupError
 from dedup.report.cards import Card, table
 from dedup.report.html import asset, environment

@@ -10,15 +10,16 @@ from hashlib import sha256
 from threading import Lock, Thread
 
 from dedup.actions import journal
-from dedup.actions.apply import LINKS, Outcome, apply, undo
+from dedup.actions.apply import LINKS, apply
 from dedup.actions.plan import quarantine
+from dedup.actions.undo import undo
 from dedup.errors import BadUsage, DedupError
 from dedup.pipeline.results import last_report
 from dedup.review.session import planned
 from dedup.store.store import Store
-from dedup.types.plan import Plan
+from dedup.types.plan import Outcome, Plan
 
-REVIEW_DESTINATIONS = ("trash", "hardlink", "reflink")  # what cannot be taken back is left to the command line
+REVIEW_DESTINATIONS = ("trash", "hardlink", "reflink")  # without delete, which cannot be undone
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Job:
     done: int = 0
     running: bool = False
     error: str = ""
-    failed: list[str] = field(default_factory=list)  # a line a file that was left alone
+    failed: list[str] = field(default_factory=list)  # one line for each file that was skipped
 
 
 def fingerprint(plan: Plan) -> str:
@@ -102,6 +103,6 @@ class JobRunner:
         job = self.job
         with Store(self.db, changing=True):
             entries = journal.read(self.folder, run)
-            job.run, job.of = run, len(journal.begun(entries))
+            job.run, job.of = run, len(journal.started(entries))
             with journal.Journal(journal.path_of(self.folder, run)) as lines:
                 yield from undo(entries, journal=lines, home_trash=self.home_trash)

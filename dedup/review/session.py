@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import combinations
 from threading import RLock
 
 import numpy as np
 
 from dedup.actions import file_ops
-from dedup.actions.plan import plan
+from dedup.actions.plan import make_plan
 from dedup.errors import ActionFailed, BadUsage
+from dedup.files.stacks import Folders
 from dedup.files.walk import files_in
 from dedup.geometry.edits import describe_edits
 from dedup.grouping.groups import components, group, matches
@@ -308,7 +308,7 @@ class Review:
 def state_of(shot: Shot) -> str:
     """Return in words if the file is not what was scanned, empty if it is."""
     try:
-        now = file_ops.seen(shot.file.path)
+        now = file_ops.stat_file(shot.file.path)
     except (ActionFailed, OSError):
         return "cannot be read any more"
     if now is None:
@@ -321,4 +321,4 @@ def planned(report: Report, *, everything: bool, linking: bool) -> Plan:
     """Return the plan of all groups, or of those whose keeper the user chose or accepted."""
     photos, kept = report.photos.photos, report.decisions.kept
     groups = [g for g in report.groups if everything or photos[g.keeper].sha256 in kept]
-    return plan(replace(report, groups=groups), cache(files_in), linking=linking)
+    return make_plan(replace(report, groups=groups), Folders(files_in), linking=linking)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+# A file younger than this when a scan begins may change again without new times: file systems store times as coarsely
+# as 2 s (FAT). The same margin as in the files cache of borg.
+AGE_MARGIN_NS = 3_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,11 @@ class File:
     ctime_ns: int  # moves even when somebody puts the mtime back
     device: int
     inode: int
+
+    @classmethod
+    def from_stat(cls, path: str, s: os.stat_result) -> Self:
+        """Return the file at a path, given its stat() or lstat()."""
+        return cls(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_dev, s.st_ino)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dedup.types.pairs import (
-    Relation,
-)
+from dedup.types.pairs import Relation
 from dedup.types.photo import File
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One file that a step takes away, and the file that stays in its place."""
+    """One file that a step removes, and the file that is kept instead."""
 
     file: File
-    sha256: str  # empty where no scan has read it: a sidecar, a film
-    keeper_file: File | None  # None for a sidecar, which goes with its photo
+    sha256: str  # empty for a file that no scan reads: a sidecar, a video
+    keeper_file: File | None  # None for a sidecar, which is removed with its photo
     keeper_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalStep:
-    """One photo that a plan takes away, with the files that belong to it."""
+    """One photo that a plan removes, with its companion files."""
 
     parts: tuple[Removal, ...]  # the photo first
     root: str  # the scanned folder it lies in
@@ -33,7 +31,7 @@ class RemovalStep:
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """One file that a plan leaves where it is, and why."""
+    """One file that a plan does not change, and why."""
 
     path: str
     keeper: str
@@ -44,4 +42,17 @@ class Retained:
 @dataclass(frozen=True, slots=True)
 class Plan:
     steps: tuple[RemovalStep, ...]
-    stays: tuple[Retained, ...]
+    retained: tuple[Retained, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened to one file.   done: False if it was skipped or not restored."""
+
+    path: str
+    done: bool
+    message: str
+
+    @property
+    def line(self) -> str:
+        return f"{self.path}: {self.message}"
