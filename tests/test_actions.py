@@ -280,7 +280,7 @@ def test_move_to_another_filesystem_and_back(photos: Path, runs: Path, home: Pat
 
 
 def test_copy_of_other_bytes_than_were_scanned_is_not_left_behind(photos: Path) -> None:
-    with pytest.raises(ActionFailed, match="the copy of .* differs from what was scanned"):
+    with pytest.raises(ActionFailed, match=r"the copy of .* differs from what was scanned"):
         file_ops.copy(str(photos / "a.jpg"), str(photos / "copy.jpg"), sha256=digest(photos / "b.jpg"))
     assert not (photos / "copy.jpg").exists()
 
