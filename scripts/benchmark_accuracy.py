@@ -210,7 +210,7 @@ def main() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        ap.error("matplotlib is not installed: pip install 'dedup[bench]'")
+        ap.error("matplotlib is not installed: pip install 'dedup-photos[bench]'")
     if not a.photos_dir.is_dir():
         ap.error(f"{a.photos_dir}: no such folder")
     a.output.mkdir(parents=True, exist_ok=True)

@@ -297,7 +297,7 @@ def main() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        ap.error("matplotlib is not installed: pip install 'dedup[bench]'")
+        ap.error("matplotlib is not installed: pip install 'dedup-photos[bench]'")
     photos = read_photos(a.folder, count=a.photos, rng=np.random.default_rng(SEED))
     held = len(photos) // 5
     if held < 4:

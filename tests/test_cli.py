@@ -70,7 +70,10 @@ def test_review_without_its_extra_says_what_to_install() -> None:
     done = process(
         "-c", "import sys; sys.modules['starlette'] = None; from dedup.cli.main import main; main(['review'])"
     )
-    assert (done.returncode, done.stderr) == (2, "Error: dedup review needs starlette: pip install 'dedup[review]'\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "Error: dedup review needs starlette: pip install 'dedup-photos[review]'\n",
+    )
 
 
 def test_every_command_and_option_has_help() -> None:

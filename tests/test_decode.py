@@ -458,8 +458,8 @@ def directory(tags: Tags, *, at: int) -> bytes:
 
 def test_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, data, words in [
-        ("rawpy", mosaic(), r"^camera RAW: pip install 'dedup\[raw\]'$"),
-        ("pillow_jxl", b"\xff\x0a" + bytes(50), r"^JPEG XL: pip install 'dedup\[jxl\]'$"),
+        ("rawpy", mosaic(), r"^camera RAW: pip install 'dedup-photos\[raw\]'$"),
+        ("pillow_jxl", b"\xff\x0a" + bytes(50), r"^JPEG XL: pip install 'dedup-photos\[jxl\]'$"),
     ]:
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(MissingExtra, match=words):

@@ -1,5 +1,6 @@
 """The sdist, and the wheel that is built from it: what they hold. `.ci/run` installs that wheel and scans with it."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -46,13 +47,13 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: ZipFile) 
     there = {p.relative_to(ROOT).as_posix() for p in (ROOT / "dedup").rglob("*") if p.is_file() and p.suffix != ".pyc"}
     assert held == there
     assert "dedup/py.typed" in held
-    assert {name.split("/")[0] for name in wheel.namelist()} == {"dedup", f"dedup-{__version__}.dist-info"}
+    assert {name.split("/")[0] for name in wheel.namelist()} == {"dedup", f"dedup_photos-{__version__}.dist-info"}
 
 
 @pytest.mark.slow
 def test_metadata_is_complete(wheel: ZipFile) -> None:
-    about: Message = Parser().parsestr(wheel.read(f"dedup-{__version__}.dist-info/METADATA").decode())
-    assert (about["Name"], about["Version"], about["License-Expression"]) == ("dedup", __version__, "MIT")
+    about: Message = Parser().parsestr(wheel.read(f"dedup_photos-{__version__}.dist-info/METADATA").decode())
+    assert (about["Name"], about["Version"], about["License-Expression"]) == ("dedup-photos", __version__, "MIT")
     assert about.get_all("License-File") == ["LICENSE", "dedup/weights/README.md"]
     assert about["Requires-Python"] == ">=3.11"
     assert about["Description-Content-Type"] == "text/markdown"
@@ -76,3 +77,25 @@ def test_sdist_holds_what_the_tests_and_the_pages_need(dist: Path) -> None:
 def test_workflow_fits_the_schema_of_workflows(path: Path) -> None:
     words = ("-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", path)
     assert "ok -- validation done" in run(sys.executable, *words, cwd=ROOT)
+
+
+def texts() -> list[Path]:
+    """Return the text files of the repository, without data."""
+    folders = [ROOT / name for name in ("dedup", "docs", "scripts", "tests", ".ci", ".github")]
+    files = [p for folder in folders for p in folder.rglob("*") if p.is_file() and "data" not in p.parts]
+    binary = {".pyc", ".png", ".safetensors"}
+    return sorted(p for p in (*files, *ROOT.glob("*.*"), ROOT / "Dockerfile") if p.is_file() and p.suffix not in binary)
+
+
+def test_no_text_tells_people_to_install_the_other_project_called_dedup() -> None:
+    assert len(texts()) > 100
+    wrong = re.compile(r"\bdedup\\?\[[a-z]|pip install (?:-\S+ )*'?dedup(?!-photos)\b")
+    found = [f"{p.name}: {m[0]}" for p in texts() for m in wrong.finditer(p.read_text(encoding="utf-8"))]
+    assert found == []
+
+
+def test_every_extra_that_a_text_names_exists() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = re.compile(r"(?:dedup-photos|'\.|/src)\\?\[([a-z][a-z,-]*)\\?\]")
+    found = {extra for p in texts() for m in named.finditer(p.read_text(encoding="utf-8")) for extra in m[1].split(",")}
+    assert {"raw", "jxl", "review", "ray"} <= found <= extras.keys()

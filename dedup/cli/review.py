@@ -30,7 +30,9 @@ def review(port: int, host: str | None, no_browser: bool, db: str) -> None:
     try:
         from dedup.review.app import serve
     except ModuleNotFoundError as error:
-        raise BadUsage(f"dedup review needs {(error.name or '').split('.')[0]}: pip install 'dedup[review]'") from error
+        raise BadUsage(
+            f"dedup review needs {(error.name or '').split('.')[0]}: pip install 'dedup-photos[review]'"
+        ) from error
 
     def opened(address: str) -> None:
         click.echo(address)

@@ -217,7 +217,7 @@ def on_cluster(
         from dedup.cluster import ray_runner
         from dedup.cluster.scan import find_duplicates
     except ModuleNotFoundError as error:
-        raise BadUsage(f"--engine ray needs {error.name}: pip install 'dedup[ray]'") from error
+        raise BadUsage(f"--engine ray needs {error.name}: pip install 'dedup-photos[ray]'") from error
     from dedup.models.weights import device_of
 
     if not work_dir:

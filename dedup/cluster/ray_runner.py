@@ -48,7 +48,7 @@ def cluster(address: str | None, *, workers: int) -> Iterator[None]:
         import ray
         from ray.exceptions import RayError
     except ImportError:
-        raise BadUsage("Ray is not installed: pip install 'dedup[ray]'") from None
+        raise BadUsage("Ray is not installed: pip install 'dedup-photos[ray]'") from None
     if address is not None:
         _check(address)
     mine = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}

@@ -46,7 +46,7 @@ def _root(uri: str) -> tuple[FileSystem, str]:
     try:
         from pyarrow.fs import FileSystem
     except ImportError:
-        raise BadUsage(f"{uri}: pyarrow is not installed: pip install 'dedup[ray]'") from None
+        raise BadUsage(f"{uri}: pyarrow is not installed: pip install 'dedup-photos[ray]'") from None
     try:
         system, base = FileSystem.from_uri(uri + _endpoint(uri))
     except (ValueError, OSError) as error:

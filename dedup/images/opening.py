@@ -157,7 +157,7 @@ def _extra(module: str, *, what: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError:
-        raise MissingExtra(f"{what}: pip install 'dedup[{extra}]'") from None
+        raise MissingExtra(f"{what}: pip install 'dedup-photos[{extra}]'") from None
 
 
 def check_size(width: int, height: int) -> None:
