@@ -270,7 +270,7 @@ def test_log_that_cannot_be_written_any_more_is_given_up(
 ) -> None:
     (tiny_disk / "full").write_bytes(bytes(300 * 1024))
     result = dedup("scan", album, "--json-log", tiny_disk / "log")
-    assert result.stderr.count("the log cannot be written any more") == 1
+    assert result.stderr.count("the log can no longer be written") == 1
     assert "13 photos" in result.stdout
 
 

@@ -13,26 +13,28 @@ from typing import Any
 
 import click
 
+from dedup.cli.estimate import STAGES, Estimate
 from dedup.errors import BadUsage, DedupError, OutOfTime
 from dedup.report.text import human_time, printable, roughly
 
-_FIRST_S = 3.0  # a run that will be over by then needs no explanation
-_EXPLANATION = """\
-Reading {files} new files, each once: {left} to go. Then photos that look alike are compared, and likely copies looked
-at again, which takes longer the more of them there are. No photo is changed. Ctrl-C stops; the next scan goes on there,
-and reads only what is new."""
+_DRAW_S = 0.1  # between two updates of the bar
+_EVERY_S = 5.0  # between two progress events of the log
+_NOTE_S = 3.0  # a run that ends before needs no note
+_NOTE = "No photo is changed. Ctrl-C stops the scan; the next one continues from there and only reads new files."
+_UNITS = {"reading": "photos", "comparing": "pairs", "verifying": "pairs"}
 
 
 class Log:
-    """Tells a person at a terminal, or a program that reads lines, how far a run is. Silent for anybody else."""
+    """Reports the progress of a run: to a person at a terminal, and to a program that reads JSON lines."""
 
     def __init__(self, json_log: str | None, *, quiet: bool, seconds: int | None) -> None:
-        self.stage, self.told = "", 0.0
+        self.estimate = Estimate()
+        self.logged = 0.0  # when the last progress event was written
         self.bar: Any = None
+        self.drawn, self.noted = 0.0, False
         self.lines = None if json_log is None else Lines.to(json_log)
         self.bars = json_log != "-" and not quiet and sys.stderr.isatty()
         self.seconds, self.begun = seconds, time.monotonic()
-        self.explained = False
 
     def event(self, name: str, **what: Any) -> None:
         if self.lines is not None:
@@ -41,7 +43,7 @@ class Log:
 
     @contextmanager
     def failures(self) -> Iterator[None]:
-        """Tell of what is raised, on its way."""
+        """Log an error that passes through."""
         try:
             yield
         except DedupError as error:
@@ -49,34 +51,54 @@ class Log:
             raise
 
     def progress(self, stage: str, done: int, of: int) -> None:
-        """Tell, and raise OutOfTime if the time is up: all that is told of is stored."""
-        if done == of or time.monotonic() - self.told > 5:
-            self.told = time.monotonic()
-            self.event("progress", stage=stage, done=done, of=of)
+        """Report that `done` of `of` items of a stage are done and stored. Raises OutOfTime at the time limit."""
+        now = time.monotonic()
+        self.estimate.update(stage, done, of, now)
+        if done == of or now - self.logged > _EVERY_S:
+            self.logged = now
+            left = self.estimate.seconds_left
+            outlook = {} if left is None else {"seconds_left": round(left, 1), "at_least": self.estimate.at_least}
+            self.event("progress", stage=stage, done=done, of=of, **outlook)
         if self.bars:
-            self._draw(stage, done, of)
-            self._explain(stage, done, of)
-        if self.seconds is not None and time.monotonic() - self.begun >= self.seconds and done < of:
+            self._draw(done, of)
+            self._note(now)
+        if self.seconds is not None and now - self.begun >= self.seconds and done < of:
             raise OutOfTime(f"stopped after {human_time(self.seconds)}, as --max-time says: {stage} is at {done:,} of "
-                            f"{of:,}; the next scan goes on there")  # fmt: skip
+                            f"{of:,}; the next scan continues from there")  # fmt: skip
 
-    def _draw(self, stage: str, done: int, of: int) -> None:
+    def begin(self, what: str) -> None:
+        """Show what happens before the first progress of a stage, as 'Listing files'."""
+        if self.bars:
+            self._show(what, 0, 0)
+
+    def _draw(self, done: int, of: int) -> None:
+        number = self.estimate.number
+        if done < of:
+            self._show(line_of(self.estimate), done, of)
+        elif number == len(STAGES):
+            self._show("Grouping", 0, 0)
+        elif number:  # a full bar would look stuck until the next stage reports
+            self._show(f"[{number + 1}/{len(STAGES)}] {STAGES[number].capitalize()}", 0, 0)
+
+    def _show(self, text: str, done: int, of: int) -> None:
+        """Draw one line: a bar if there is a total."""
         from tqdm import tqdm
 
-        if stage != self.stage or self.bar is None:
-            self.close()
-            self.stage = stage
-            self.bar = tqdm(total=of, desc=stage.capitalize(), unit="", leave=False, dynamic_ncols=True)
-        self.bar.total = of
-        self.bar.update(done - self.bar.n)
+        if self.bar is None:
+            self.bar = tqdm(total=1, leave=False, dynamic_ncols=True, bar_format="{desc}")
+        self.bar.bar_format = "{desc} |{bar:20}|" if of else "{desc}"
+        self.bar.total, self.bar.n = of or 1, done
+        self.bar.set_description_str(text, refresh=False)
+        if not of or time.monotonic() - self.drawn >= _DRAW_S:
+            self.drawn = time.monotonic()
+            self.bar.refresh()
 
-    def _explain(self, stage: str, done: int, of: int) -> None:
-        """Say once, after the first seconds of a longer run, what is going on and about how long it will be."""
-        took = time.monotonic() - self.begun
-        left = took * (of - done) / max(1, done)
-        if stage == "reading" and not self.explained and took >= _FIRST_S and left >= _FIRST_S:
-            self.explained = True
-            self.bar.write(_EXPLANATION.format(files=f"{of:,}", left=roughly(left)), file=sys.stderr)
+    def _note(self, now: float) -> None:
+        """Say once in a longer run that it is safe to stop."""
+        left = self.estimate.seconds_left
+        if not self.noted and now - self.begun >= _NOTE_S and left is not None and left >= _NOTE_S:
+            self.noted = True
+            self.bar.write(_NOTE, file=sys.stderr)
 
     def close(self) -> None:
         if self.bar is not None:
@@ -89,12 +111,24 @@ class Log:
     def __exit__(self, *about: object) -> None:
         self.close()
         if self.lines is not None:
-            with suppress(OSError):  # of a full disk; it was told
+            with suppress(OSError):  # the disk is full, which was reported
                 self.lines.close()
 
 
+def line_of(estimate: Estimate) -> str:
+    """Return for example '[1/4] Reading 128/50,000, 165 photos/s, at least about 5 min left'."""
+    e = estimate
+    number = f"[{e.number}/{len(STAGES)}] " if e.number else ""
+    parts = [f"{number}{e.stage.capitalize()} {e.done:,}/{e.of:,}"]
+    if e.rate and e.stage in _UNITS:
+        parts.append(f"{e.rate:,.0f} {_UNITS[e.stage]}/s" if e.rate >= 10 else f"{e.rate:.1f} {_UNITS[e.stage]}/s")
+    if e.seconds_left is not None:
+        parts.append(f"{'at least ' if e.at_least else ''}{roughly(e.seconds_left)} left")
+    return ", ".join(parts)
+
+
 class Lines(RotatingFileHandler):
-    """A log of at most six files of a megabyte. One that cannot be written any more is given up, and that is said."""
+    """A log of at most six files of a megabyte each. If it can no longer be written, it stops and says so."""
 
     @classmethod
     def to(cls, path: str) -> logging.Handler:
@@ -108,7 +142,7 @@ class Lines(RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         if self.level <= logging.CRITICAL:
-            click.echo(printable(f"{self.baseFilename}: the log cannot be written any more"), err=True)
+            click.echo(printable(f"{self.baseFilename}: the log can no longer be written"), err=True)
         self.setLevel(logging.CRITICAL + 1)
 
 

@@ -153,27 +153,29 @@ def scanned(
     from dedup.pipeline.scan import count_duplicates, find_duplicates
     from dedup.store.store import Store
 
+    log.begin("Listing files")
     with log.failures(), Store(db, scanning=True) as store, on_record(store, roots, log) as figures:
         terms: dict[str, Any] = {
             "exclude": exclude, "store": store, "settings": settings, "runtime": runtime, "weights": weights
         }  # fmt: skip
         if cluster:
             result, counts = on_cluster(roots, *cluster, terms)
-            figures |= written(result, output, store, runtime) | counts
+            figures |= written(result, output, store, runtime, log) | counts
         elif output:
-            figures |= written(find_duplicates(roots, **terms), output, store, runtime)
+            figures |= written(find_duplicates(roots, **terms), output, store, runtime, log)
         else:
             figures |= totals(*count_duplicates(roots, **terms))
     log.event("finished", **figures)
     return figures
 
 
-def written(result: Report, output: Sequence[str], store: Store, runtime: Runtime) -> dict[str, Any]:
+def written(result: Report, output: Sequence[str], store: Store, runtime: Runtime, log: Log) -> dict[str, Any]:
     """Write the groups to the output files and return the totals."""
     from dedup.pipeline.results import totals_of
     from dedup.report import tables
 
     for file in output:
+        log.begin(f"Writing {printable(file)}")
         explained = why(result, store, runtime.workers)
         tables.write(result, "groups", tables.format_of(file), file, explained=explained)
     return totals(result.run, totals_of(result))

@@ -29,7 +29,7 @@ def human_time(seconds: float) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """Return a time that was guessed, no finer than a guess is."""
+    """Return an estimated time, rounded as coarsely as an estimate deserves."""
     if seconds < 55:
         return f"about {max(1, round(seconds / 10)) * 10} s"
     return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
