@@ -1,6 +1,6 @@
-"""What `import dedup` gives programs and notebooks: a scan, a comparison, the encoder. Paths and words come back.
+"""The Python API, for programs and notebooks: scan, compare, and the encoder.
 
-Every word and option means what it means on the command line, and both share one database.
+Options and words have the same meaning as on the command line, and both share one database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from html import escape
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dedup.errors import BadUsage
 from dedup.files import user_dirs
@@ -34,40 +34,43 @@ from dedup.types.report import Report as FoundReport
 from dedup.types.settings import KEEP, Settings
 from dedup.workers import Runtime, worker_pool
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 AnyPath = str | os.PathLike[str]
 Relation = Literal["exact", "identical", "copy", "similar", "unrelated", "inconclusive"]
 
 _GROUP = itemgetter("group")
-_SHOWN = 20  # groups in a notebook: each brings its thumbnails into the file
-_HEIGHT = 560  # pixels of the frame they are shown in
+_SHOWN = 20  # groups in a notebook; each adds its thumbnails to the notebook file
+_HEIGHT = 560  # pixels, of the frame in a notebook
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The file of a group that is worth keeping."""
+    """The file of a group that is kept."""
 
     path: Path  # absolute
     width: int  # pixels, upright
     height: int
     bytes: int
     format: str  # JPEG, PNG, HEIF, ...
-    taken_at: str  # ISO 8601, local time of the camera; "" if the file does not say
+    taken_at: str  # ISO 8601, local time of the camera; "" if unknown
     sha256: str  # 64 hex digits
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate(Kept):
-    """Another file of the group, and what it is to the one kept."""
+    """A duplicate, with its relation to the keeper."""
 
     relation: Relation
-    probability: float  # in [0, 1], that both are one photograph
-    reason: str  # why the other one is kept
-    change: str  # what was done to it, in words; "" where there is nothing to say
+    probability: float  # in [0, 1], that both show one photograph
+    reason: str  # why the keeper is the one to keep
+    change: str  # what was done to the keeper to make it, in words; "" if nothing is known
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One file to keep, and every file that was compared with it and matches it."""
+    """One file to keep, and the files that were compared with it and match it."""
 
     number: int  # from 1, as in every report
     keep: Kept
@@ -87,7 +90,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that is no photo, and why. picture: it should have been one; others are films, letters and the like."""
+    """A file that was skipped, and why. picture: it should have been a photo; others are videos, documents ...."""
 
     path: Path
     reason: str
@@ -96,9 +99,9 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Report:
-    """What a scan found. A notebook shows it as a page with thumbnails, read from the files at that moment.
+    """The result of a scan: a sequence of groups. A notebook shows it as a page with thumbnails of the current files.
 
-    files: how many there are, those skipped among them.   seconds: that the scan took.   db: where it is remembered.
+    files: number of files found, including skipped ones.   seconds: duration of the scan.   db: the database.
     """
 
     groups: tuple[Group, ...]
@@ -108,23 +111,41 @@ class Report:
     db: Path
     _found: FoundReport = field(repr=False, compare=False)
 
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self.groups)
+
+    def to_pandas(self, table: str = "groups") -> DataFrame:
+        """Return groups, pairs, photos, skipped or decisions as a pandas DataFrame, a row a file or pair.
+
+        Raises BadUsage for another table, ModuleNotFoundError if pandas is not installed.
+        """
+        import pandas
+
+        _demand(table in tables.TABLES, f"no such table: {table!r}; choose from {', '.join(tables.TABLES)}")
+        columns, rows = tables.TABLES[table]
+        return pandas.DataFrame(list(rows(self._found)), columns=columns)
+
     @property
     def pairs(self) -> Iterator[Pair]:
-        """Yield every pair that was compared, refused ones too, the surest first: many more than there are files."""
+        """Yield every compared pair, unrelated ones included, by decreasing probability. There are many."""
         for row in tables.pair_rows(self._found):
             yield Pair(**(row | {"path_a": Path(row["path_a"]), "path_b": Path(row["path_b"])}))
 
     def write(self, path: AnyPath, table: str = "groups") -> None:
-        """Write groups, pairs, photos, skipped or decisions to a file, as its suffix .csv, .json or .html says.
+        """Write groups, pairs, photos, skipped or decisions to a file; its suffix .csv, .json or .html is the format.
 
         Raises BadUsage for another suffix or table, DedupError if the file cannot be written.
         """
-        _demand(table in tables.TABLES, f"no such table: {table!r}; there are {', '.join(tables.TABLES)}")
+        _demand(table in tables.TABLES, f"no such table: {table!r}; choose from {', '.join(tables.TABLES)}")
         name = _absolute(path)
         tables.write(self._found, table, tables.format_of(name), name)
 
     def _repr_html_(self) -> str:
-        """Return the page of `dedup export --format html` in a frame, so that neither touches the notebook's style."""
+        """Return the page of `dedup export --format html` in a frame, which isolates its style."""
         count = len(self.groups)
         found = self._found
         first = in_order(found.groups, found.photos.photos, found.run.settings)[:_SHOWN]
@@ -136,9 +157,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The verdict on two files. A notebook shows the picture that explains it.
+    """The verdict on two files. A notebook shows the figure that explains it.
 
-    change: what was done to the first to make the second, in words.
+    change: what was done to the first file to make the second, in words.
     """
 
     path_a: Path
@@ -150,7 +171,7 @@ class Comparison:
     _seen: FoundComparison = field(repr=False, compare=False)
 
     def figure(self) -> bytes:
-        """Return the picture of `dedup compare --figure`, as PNG."""
+        """Return the figure of `dedup compare --figure` as PNG."""
         png = io.BytesIO()
         drawing.draw(self._seen, self._seen.words).save(png, "PNG")
         return png.getvalue()
@@ -175,21 +196,21 @@ def scan(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
-    """Return the near-duplicate photos under these folders. Changes no photo; what was seen is kept in the database.
+    """Find the near-duplicate photos under these folders. Changes no photo; results are cached in the database.
 
-    The options are those of `dedup scan`. db: default as there, DEDUP_DB or the user's data directory; a config file
-    is not read. workers: processes that decode; default one a core. progress: told (stage, done, of) now and then; what
-    it raises ends the scan, and the next one goes on there.
-    Raises BadUsage for a folder that is not there and for words that do not fit, StoreBusy if another run holds the
-    database, StoreUnusable if it cannot be used: all of them DedupError, with one line that says what to do.
+    The options are those of `dedup scan`. db: by default DEDUP_DB or the user's data directory; no config file is read.
+    workers: decoding processes; by default one a core. progress: called with (stage, done, of) from time to time; an
+    exception that it raises ends the scan, and the next scan continues from there.
+    Raises BadUsage for a missing folder or an invalid option, StoreBusy if another run uses the database, StoreUnusable
+    if the database cannot be used. All are DedupError, and str() is one line that says what to do.
     """
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
-    _demand(len(several) > 0, "which folders?")
-    _demand(include in (None, "similar"), f"include is None or 'similar', not {include!r}")
-    _demand(0 <= min_probability <= 1, f"min_probability lies in [0, 1], not at {min_probability!r}")
-    _demand(workers is None or workers > 0, f"workers is one or more, not {workers!r}")
+    _demand(len(several) > 0, "name at least one folder")
+    _demand(include in (None, "similar"), f"include must be None or 'similar', not {include!r}")
+    _demand(0 <= min_probability <= 1, f"min_probability must lie in [0, 1], not {min_probability!r}")
+    _demand(workers is None or workers > 0, f"workers must be at least 1, not {workers!r}")
     for name, words in {"exclude": exclude, "protect": protect, "keep": keep, "prefer": prefer, "avoid": avoid}.items():
-        _demand(not isinstance(words, str | os.PathLike), f"{name} is a list of words, not {words!r}")
+        _demand(not isinstance(words, str | os.PathLike), f"{name} must be a list, not {words!r}")
     settings = Settings(
         min_probability=min_probability,
         include_similar=include == "similar",
@@ -199,9 +220,11 @@ def scan(
         prefer=tuple(prefer),
         avoid=tuple(avoid),
     )
-    runtime = Runtime(workers or os.cpu_count() or 1, progress or _told_nobody, time.time)
+    runtime = Runtime(workers or os.cpu_count() or 1, progress or _no_progress, time.time)
     _demand(verify or not quick, "quick needs verification: leave out verify=False")
-    networks = weights.weights_spec(device=device, quick=quick)  # before there is a database: the word may be wrong
+    networks = weights.weights_spec(
+        device=device, quick=quick
+    )  # before the database is created: `device` may be invalid
     path = _absolute(db or os.environ.get("DEDUP_DB") or user_dirs.database())
     with Store(path, scanning=True) as store:
         found = find_duplicates(
@@ -212,19 +235,19 @@ def scan(
 
 
 def compare(path_a: AnyPath, path_b: AnyPath) -> Comparison:
-    """Return the verdict on two files. Reads no database and keeps nothing.
+    """Return the verdict on two files. Uses no database and stores nothing.
 
-    Raises UnreadablePhoto if one of them is no photo, BadUsage if it is not there: both are DedupError.
+    Raises UnreadablePhoto if one of them is not a photo, BadUsage if one does not exist. Both are DedupError.
     """
     one, other = _absolute(path_a), _absolute(path_b)
-    with worker_pool(Runtime(1, _told_nobody, time.time)) as runtime:
+    with worker_pool(Runtime(1, _no_progress, time.time)) as runtime:
         found = compare_two(one, other, weights=weights.load_weights(), runtime=runtime)
     word: Relation = found.relation.word  # type: ignore[assignment]
     return Comparison(Path(one), Path(other), word, found.probability, found.similarity, found.change, found)
 
 
 def load_encoder(*, device: str = "cpu") -> Encoder:
-    """Return the network that describes a photo, with the weights that ship: a torch module, in eval mode.
+    """Return the encoder with the shipped weights: a torch module in eval mode.
 
     Pixels (B, 3, 160, 160), float32 in [0, 255], sRGB, the upright photo squashed to a square -> vectors (B, 128) and
     maps (B, 32, 10, 10), float32 of unit L2 norm, each vector and each place of a map. The dot product of two vectors
@@ -259,5 +282,5 @@ def _absolute(path: AnyPath) -> str:
     return os.path.abspath(os.path.expanduser(os.fspath(path)))
 
 
-def _told_nobody(stage: str, done: int, of: int) -> None:
+def _no_progress(stage: str, done: int, of: int) -> None:
     pass

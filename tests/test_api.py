@@ -119,23 +119,34 @@ def test_options_decide_as_on_the_command_line(album: Path, tmp_path: Path) -> N
     assert ("reading", 13, 13) in told
 
 
+def test_report_is_a_sequence_of_groups_and_a_table(album: Path, tmp_path: Path) -> None:
+    report = library.scan(album, db=tmp_path / "a.db")
+    assert len(report) == 3
+    assert list(report) == list(report.groups)
+    table = report.to_pandas()
+    assert (table["role"] == "keep").sum() == 3
+    assert list(report.to_pandas("skipped").columns) == ["path", "reason"]
+    with pytest.raises(BadUsage, match="no such table: 'all'"):
+        report.to_pandas("all")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ({"include": "all"}, "include is None or 'similar'"),
-        ({"min_probability": 2}, r"min_probability lies in \[0, 1\]"),
+        ({"include": "all"}, "include must be None or 'similar'"),
+        ({"min_probability": 2}, r"min_probability must lie in \[0, 1\]"),
         ({"keep": ["colour"]}, "'colour' is none of them"),
         ({"device": "tpu"}, "not 'tpu'"),
-        ({"workers": 0}, "one or more, not 0"),
+        ({"workers": 0}, "at least 1, not 0"),
         ({"paths": ["nowhere"]}, "nowhere: no such file or folder"),
-        ({"paths": []}, "which folders"),
-        ({"min_probability": float("nan")}, r"min_probability lies in \[0, 1\]"),
+        ({"paths": []}, "at least one folder"),
+        ({"min_probability": float("nan")}, r"min_probability must lie in \[0, 1\]"),
         ({"protect": ["nowhere"]}, "nowhere: no such folder, so nothing would be protected"),
-        ({"protect": Path("nowhere")}, "protect is a list of words, not PosixPath"),
-        ({"exclude": "*.tmp"}, r"exclude is a list of words, not '\*.tmp'"),
-        ({"keep": "pixels"}, "keep is a list of words, not 'pixels'"),
-        ({"prefer": "x*"}, "prefer is a list of words"),
-        ({"avoid": "x*"}, "avoid is a list of words"),
+        ({"protect": Path("nowhere")}, "protect must be a list, not PosixPath"),
+        ({"exclude": "*.tmp"}, r"exclude must be a list, not '\*.tmp'"),
+        ({"keep": "pixels"}, "keep must be a list, not 'pixels'"),
+        ({"prefer": "x*"}, "prefer must be a list"),
+        ({"avoid": "x*"}, "avoid must be a list"),
     ],
 )
 def test_words_that_do_not_fit_are_said(album: Path, tmp_path: Path, words: dict[str, object], says: str) -> None:

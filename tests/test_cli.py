@@ -76,6 +76,14 @@ def test_review_without_its_extra_says_what_to_install() -> None:
     )
 
 
+def test_version_help_and_the_name_of_a_format_are_understood(dedup: Dedup) -> None:
+    assert dedup("-V").stdout == dedup("--version").stdout
+    assert dedup("help").stdout == dedup("--help").stdout
+    assert dedup("help", "find").stdout == dedup("find", "--help").stdout
+    assert error_of(dedup("help", "nix", code=2)) == "Error: no such command: nix; 'dedup help' lists them"
+    assert "write: dedup export groups --format csv" in dedup("export", "csv", code=2).stderr
+
+
 def test_every_command_and_option_has_help() -> None:
     for name, command in main.commands.items():
         assert command.help, name

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,16 +19,26 @@ if TYPE_CHECKING:
     from dedup.types.pairs import Comparison, Explained, PhotoPair
     from dedup.types.report import Report
 
+_FORMATS = ("csv", "json", "html")  # spelled out, so that --help loads no table
+
+
+class Table(click.Choice[str]):
+    """The name of a table. The name of a format gets an answer with the right form."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in _FORMATS:
+            self.fail(f"'{value}' is a format; write: dedup export groups --format {value}", param, ctx)
+        table: str = super().convert(value, param, ctx)
+        return table
+
 
 @click.command(
     epilog=notes(
         "the file of --output; without it, nothing.", "dedup export groups -o report.html", "dedup export skipped"
     )
 )
-@click.argument("table", type=click.Choice(["groups", "pairs", "photos", "skipped", "decisions"]), default="groups")
-@click.option(
-    "--format", "format_", type=click.Choice(["csv", "json", "html"]), help="Default: from the suffix of FILE, or csv."
-)
+@click.argument("table", type=Table(["groups", "pairs", "photos", "skipped", "decisions"]), default="groups")
+@click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: from the suffix of FILE, or csv.")
 @click.option("--output", "-o", metavar="FILE", type=PathWord(), help="Default: standard output.")
 @database
 def export(table: str, format_: str | None, output: str | None, db: str) -> None:

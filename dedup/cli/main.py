@@ -13,9 +13,10 @@ import click
 from dedup.cli.admin import completion, config_, forget, history, schedule, status
 from dedup.cli.apply import apply, mark, undo
 from dedup.cli.export import compare, export, find
+from dedup.cli.options import notes
 from dedup.cli.review import review
 from dedup.cli.scan import demo, scan
-from dedup.errors import DedupError, OutOfTime
+from dedup.errors import BadUsage, DedupError, OutOfTime
 from dedup.report.text import printable
 from dedup.version import __version__
 
@@ -49,7 +50,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"auto_envvar_prefix": "DEDUP", "help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.version_option(__version__, "-V", "--version")
 def main() -> None:
     """Find near-duplicate photos. A scan changes no photo.
 
@@ -60,6 +61,21 @@ def main() -> None:
     \b
     Start with 'dedup scan ~/Photos', or with 'dedup demo' if you have no photos at hand.
     """
+
+
+@main.command("help", epilog=notes("nothing.", "dedup help scan"))
+@click.argument("command", required=False)
+@click.pass_context
+def help_(ctx: click.Context, command: str | None) -> None:
+    """Print the help of the program or of one COMMAND."""
+    program = ctx.find_root()
+    if command is None:
+        click.echo(program.get_help())
+        return
+    if command not in main.commands:
+        raise BadUsage(f"no such command: {command}; 'dedup help' lists them")
+    about = main.commands[command]
+    click.echo(about.get_help(click.Context(about, info_name=command, parent=program)))
 
 
 for _command in (
