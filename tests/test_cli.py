@@ -319,14 +319,15 @@ def test_config_show_says_where_each_value_came_from_and_is_a_config_file(
     assert said["exclude"] == said["max-time"] == "file"
     assert (said["avoid"], said["keep"], said["workers"]) == ("environment", "command line", "default")
     assert tomllib.loads(text)["scan"] | {"workers": 1} == {
-        "output": [], "min-probability": 0.9, "verify": True, "exclude": ["a*"], "protect": [], "keep": "path,pixels",
+        "output": [], "delimiter": ",", "bom": False,
+        "min-probability": 0.9, "verify": True, "exclude": ["a*"], "protect": [], "keep": "path,pixels",
         "prefer": [], "avoid": ["old"], "quick": False, "workers": 1, "device": "auto", "fail-if-found": False,
             "engine": "local", "max-time": "7200s",
         "quiet": False,
         "db": str(tmp_path / "test.db"),
     }  # fmt: skip
     text = dedup("config", "show", "--config", tmp_path / "c.toml").stdout
-    assert set(tomllib.loads(text)) == {name for name in main.commands if name not in ("config", "completion")}
+    assert set(tomllib.loads(text)) == {name for name in main.commands if name not in ("config", "completion", "help")}
     assert tomllib.loads(text)["export"]["format"] == "json"
     (tmp_path / "all.toml").write_text(text)
     dedup("scan", album, "--config", tmp_path / "all.toml")

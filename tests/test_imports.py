@@ -31,7 +31,7 @@ HOMES = {  # each outside library has one home
     "safetensors": {"models.weights"},
     "pillow_heif": {"images.opening"},
     "jinja2": {"report.html"},
-    "pyarrow": {"files.object_store", "cluster.tables"},
+    "pyarrow": {"files.object_store", "cluster.tables", "report.parquet_file"},
     "ray": {"cluster.ray_runner"},
     "starlette": {"review.app", "review.guard"},
     "uvicorn": {"review.app"},

@@ -183,7 +183,19 @@ def test_commands_options_choices_and_paths_are_completed(words: str, at: int, f
 
 
 def test_every_path_is_completed() -> None:
-    free = {"GLOB", "WORD,...", "ID", "TIME", "HH:MM", "ADDRESS", "HOST:PORT", "P", "N", "[COMMAND [WORD]...]"}
+    free = {
+        "[COMMAND]",
+        "GLOB",
+        "WORD,...",
+        "ID",
+        "TIME",
+        "HH:MM",
+        "ADDRESS",
+        "HOST:PORT",
+        "P",
+        "N",
+        "[COMMAND [WORD]...]",
+    }
     for name, command in main.commands.items():
         for param in command.params:
             assert param.type.name != "text" or param.metavar in free, (name, param.name)

@@ -2,15 +2,18 @@ import csv
 import io
 import json
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from photos import columns_of
 
 from dedup.errors import BadUsage, DedupError
-from dedup.report.csv_file import cell, value_of
+from dedup.report.csv_file import cell, read_csv, value_of
 from dedup.report.tables import format_of, group_rows, pair_rows, photo_rows, skipped_rows, write
 from dedup.types.groups import Duplicate, Group
 from dedup.types.pairs import Relation, Verdicts
@@ -152,3 +155,31 @@ def test_suffix_decides_the_format() -> None:
     assert (format_of("a.csv"), format_of("A.JSON")) == ("csv", "json")
     with pytest.raises(BadUsage, match=r"must end in \.csv or \.json or \.html"):
         format_of("photo.jpg")
+
+
+def test_csv_has_the_delimiter_and_byte_order_mark_asked_for_and_reads_back(
+    dedup: Callable[..., Result], album: Path, tmp_path: Path
+) -> None:
+    dedup("scan", album, "-o", tmp_path / "scan.csv", "--delimiter", ";", "--bom")
+    dedup("export", "-o", tmp_path / "tab.csv", "--delimiter", "tab")
+    dedup("export", "-o", tmp_path / "plain.csv")
+    expected = read_csv(str(tmp_path / "plain.csv"))
+    assert len(expected[1]) == 9
+    for name, head in (("scan.csv", b"\xef\xbb\xbfgroup;role;path"), ("tab.csv", b"group\trole\tpath")):
+        assert (tmp_path / name).read_bytes().startswith(head)
+        assert read_csv(str(tmp_path / name)) == expected
+    assert "cannot separate columns" in dedup("export", "--delimiter", "ab", code=2).stderr
+
+
+def test_parquet_holds_the_rows_of_the_csv(dedup: Callable[..., Result], album: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    odd = os.fsencode(album) + b"/caf\xe9.png"
+    shutil.copy(album / "garden.png", odd)
+    dedup("scan", album, "-o", tmp_path / "groups.parquet")
+    dedup("export", "-o", tmp_path / "groups.csv")
+    rows = parquet.read_table(tmp_path / "groups.parquet").to_pylist()
+    columns, expected = read_csv(str(tmp_path / "groups.csv"))
+    assert list(rows[0]) == columns
+    assert [value_of(row["path"]) for row in rows] == [row["path"] for _, row in expected]
+    assert [row["width"] for row in rows] == [int(row["width"]) for _, row in expected]
+    assert "name a file" in dedup("export", "pairs", "--format", "parquet", code=2).stderr

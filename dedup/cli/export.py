@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dedup.cli.options import SKIPPED, PathWord, Probability, database, notes
+from dedup.cli.options import SKIPPED, PathWord, Probability, csv_style, database, notes
 from dedup.errors import BadUsage, DedupError
 from dedup.report.text import printable
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dedup.types.pairs import Comparison, Explained, PhotoPair
     from dedup.types.report import Report
 
-_FORMATS = ("csv", "json", "html")  # spelled out, so that --help loads no table
+_FORMATS = ("csv", "json", "html", "parquet")  # spelled out, so that --help loads no table
 
 
 class Table(click.Choice[str]):
@@ -40,20 +40,25 @@ class Table(click.Choice[str]):
 @click.argument("table", type=Table(["groups", "pairs", "photos", "skipped", "decisions"]), default="groups")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: from the suffix of FILE, or csv.")
 @click.option("--output", "-o", metavar="FILE", type=PathWord(), help="Default: standard output.")
+@csv_style
 @database
-def export(table: str, format_: str | None, output: str | None, db: str) -> None:
+def export(table: str, format_: str | None, output: str | None, delimiter: str, bom: bool, db: str) -> None:
     """Write the results of the last scan as a table or a page.
 
     Tables: groups, the pairs that were compared, photos, skipped files, decisions. Only groups can be a page (html).
     """
     from dedup.pipeline.results import last_report
     from dedup.report import tables
+    from dedup.report.csv_file import CsvStyle
     from dedup.store.store import Store
 
+    if format_ == "parquet" and output is None:
+        raise BadUsage("parquet is not text; name a file with --output")
     format_ = format_ or (tables.format_of(output) if output else "csv")
     with Store(os.path.abspath(db)) as store:
         result = last_report(store)
-        tables.write(result, table, format_, output, explained=why(result, store, os.cpu_count() or 1))
+        explained, style = why(result, store, os.cpu_count() or 1), CsvStyle(delimiter, bom)
+        tables.write(result, table, format_, output, explained=explained, style=style)
 
 
 def why(report: Report, store: Store, workers: int) -> Explained:

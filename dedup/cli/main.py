@@ -64,7 +64,7 @@ def main() -> None:
 
 
 @main.command("help", epilog=notes("nothing.", "dedup help scan"))
-@click.argument("command", required=False)
+@click.argument("command", required=False, metavar="[COMMAND]")
 @click.pass_context
 def help_(ctx: click.Context, command: str | None) -> None:
     """Print the help of the program or of one COMMAND."""

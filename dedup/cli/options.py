@@ -88,6 +88,14 @@ def database(command: Callable[..., Any]) -> Callable[..., Any]:
     return config(db(command))
 
 
+def csv_style(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --delimiter and --bom to a command."""
+    delimiter = click.option("--delimiter", type=Delimiter(), default=",", show_default=True, metavar="CHAR",
+                             help="Separator of CSV columns, or tab.")  # fmt: skip
+    bom = click.option("--bom", is_flag=True, help="Begin CSV files with a byte order mark, for Excel.")
+    return delimiter(bom(command))
+
+
 def notes(changes: str, *examples: str) -> str:
     """Return the epilogue of a command's help: what it changes on disk, and examples."""
     return f"Changes on disk: {changes}\n\n\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples)
@@ -131,6 +139,18 @@ class Probability(click.FloatRange):
         if number != number:
             self.fail(f"{value} is not in the range 0<=x<=1.", param, ctx)
         return number
+
+
+class Delimiter(click.ParamType[str]):
+    """One character, or the word tab."""
+
+    name = "delimiter"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        character = "\t" if value == "tab" else str(value)
+        if len(character) != 1 or character in "\"\r\n'" or character.isalnum():
+            self.fail(f"{value!r} cannot separate columns; use one character such as ';', or tab", param, ctx)
+        return character
 
 
 class Duration(click.ParamType[int]):

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,7 @@ import click
 from click.core import ParameterSource
 
 from dedup.cli.export import why
-from dedup.cli.options import FOUND, SKIPPED, Duration, PathWord, Probability, database, keep_words, notes
+from dedup.cli.options import FOUND, SKIPPED, Duration, PathWord, Probability, csv_style, database, keep_words, notes
 from dedup.cli.progress import Log, outcome_of
 from dedup.errors import BadUsage, DedupError, OutOfTime, StoreUnusable
 from dedup.report.text import human_bytes, human_time, plural, printable
@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="FILE",
     type=PathWord(),
-    help="Write the groups to FILE (.csv, .json or .html).",
+    help="Write the groups to FILE (.csv, .json, .html or .parquet).",
 )
+@csv_style
 @click.option("--include", type=click.Choice(["similar"]), help="Also report other shots of the same scene.")
 @click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
               help="Report copies with at least this probability.")  # fmt: skip
@@ -90,8 +91,9 @@ if TYPE_CHECKING:
 @database
 @click.pass_context
 def scan(
-    ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], include: str | None, min_probability: float,
-    exclude: tuple[str, ...], protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
+    ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], delimiter: str, bom: bool,
+    include: str | None, min_probability: float, exclude: tuple[str, ...],
+    protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
     avoid: tuple[str, ...], verify: bool, quick: bool, workers: int, device: str, engine: str, address: str | None,
     work_dir: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
@@ -104,7 +106,8 @@ def scan(
     from dedup.types.settings import Settings
     from dedup.workers import Runtime
 
-    check_outputs(output)
+    outputs = Outputs(output, delimiter, bom)
+    outputs.check()
     objects = [p for p in path if "://" in p and not os.path.exists(p)]
     if objects and engine != "ray":
         raise BadUsage(f"{objects[0]}: an object store needs --engine ray and --work-dir; see docs/scale.md")
@@ -123,7 +126,7 @@ def scan(
     with Log(json_log, quiet=quiet, seconds=max_time) as log:
         runtime = Runtime(workers, log.progress, time.time)
         figures = scanned(
-            roots, output, settings, runtime, weights_spec(device=device, quick=quick), exclude=exclude,
+            roots, outputs, settings, runtime, weights_spec(device=device, quick=quick), exclude=exclude,
             db=os.path.abspath(db), log=log, cluster=(address, work_dir) if engine == "ray" else None,
         )  # fmt: skip
     if not quiet and json_log != "-":
@@ -133,17 +136,25 @@ def scan(
     sys.exit(exit_code(figures, fail_if_found=fail_if_found))
 
 
-def check_outputs(output: Sequence[str]) -> None:
-    """Raise BadUsage if the suffix of an output file is not a known format."""
-    if output:
-        from dedup.report.tables import format_of  # slow to import; an unchanged rescan does not need it
+@dataclass(frozen=True)
+class Outputs:
+    """The files that a scan writes its groups to, and how CSV files are written."""
 
-        for file in output:
-            format_of(file)
+    files: Sequence[str] = ()
+    delimiter: str = ","
+    bom: bool = False
+
+    def check(self) -> None:
+        """Raise BadUsage if the suffix of a file is not a known format."""
+        if self.files:
+            from dedup.report.tables import format_of  # slow to import; an unchanged rescan does not need it
+
+            for file in self.files:
+                format_of(file)
 
 
 def scanned(
-    roots: list[str], output: Sequence[str], settings: Settings, runtime: Runtime, weights: WeightsSpec,
+    roots: list[str], outputs: Outputs, settings: Settings, runtime: Runtime, weights: WeightsSpec,
     *, exclude: Sequence[str], db: str, log: Log, cluster: tuple[str | None, str | None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Scan, write the groups to the output files, and return the totals.
@@ -160,24 +171,26 @@ def scanned(
         }  # fmt: skip
         if cluster:
             result, counts = on_cluster(roots, *cluster, terms)
-            figures |= written(result, output, store, runtime, log) | counts
-        elif output:
-            figures |= written(find_duplicates(roots, **terms), output, store, runtime, log)
+            figures |= written(result, outputs, store, runtime, log) | counts
+        elif outputs.files:
+            figures |= written(find_duplicates(roots, **terms), outputs, store, runtime, log)
         else:
             figures |= totals(*count_duplicates(roots, **terms))
     log.event("finished", **figures)
     return figures
 
 
-def written(result: Report, output: Sequence[str], store: Store, runtime: Runtime, log: Log) -> dict[str, Any]:
+def written(result: Report, outputs: Outputs, store: Store, runtime: Runtime, log: Log) -> dict[str, Any]:
     """Write the groups to the output files and return the totals."""
     from dedup.pipeline.results import totals_of
     from dedup.report import tables
+    from dedup.report.csv_file import CsvStyle
 
-    for file in output:
+    style = CsvStyle(outputs.delimiter, outputs.bom)
+    for file in outputs.files:
         log.begin(f"Writing {printable(file)}")
         explained = why(result, store, runtime.workers)
-        tables.write(result, "groups", tables.format_of(file), file, explained=explained)
+        tables.write(result, "groups", tables.format_of(file), file, explained=explained, style=style)
     return totals(result.run, totals_of(result))
 
 
@@ -309,7 +322,7 @@ def demo(folder: str, no_browser: bool) -> None:
     photos = make_album(folder)
     with Log(None, quiet=False, seconds=None) as log:
         runtime = Runtime(os.cpu_count() or 1, log.progress, time.time)
-        figures = scanned([photos], [page], Settings(), runtime, weights_spec(), exclude=(), db=db, log=log)
+        figures = scanned([photos], Outputs([page]), Settings(), runtime, weights_spec(), exclude=(), db=db, log=log)
     click.echo(summary(figures))
     click.echo(printable(f"Report: {page}"))
     if has_display() and not no_browser:

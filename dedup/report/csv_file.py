@@ -9,11 +9,25 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import IO, Any
 
 from dedup.errors import BadUsage, DedupError
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CsvStyle:
+    """How a CSV file is written. bom: begin it with a byte order mark, by which Excel knows UTF-8."""
+
+    delimiter: str = ","
+    bom: bool = False
+
+
+PLAIN = CsvStyle()
+
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -26,7 +40,7 @@ def read_csv(path: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         with open(path, encoding="utf-8-sig", newline="") as f:
             text = f.read()
         head = text.split("\n", 1)[0]
-        delimiter = ";" if head.count(";") > head.count(",") else ","
+        delimiter = max(",;\t", key=head.count)
         columns, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if text else [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadUsage(f"{path}: cannot be read as CSV ({getattr(error, 'strerror', None) or error})") from error
@@ -35,12 +49,15 @@ def read_csv(path: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 def write_rows(output: str | None, columns: list[str], rows: Iterable[Row]) -> None:
     """Write rows to a CSV file, all of it or nothing, or to standard output. Raises DedupError if that fails."""
-    with _stream(output) as f:
-        _write_csv(f, columns, rows)
+    with text_stream(output) as f:
+        write_csv(f, columns, rows)
 
 
-def _write_csv(f: IO[str], columns: list[str], rows: Iterable[Row]) -> None:
-    writer = csv.writer(f, lineterminator="\r\n")
+def write_csv(f: IO[str], columns: list[str], rows: Iterable[Row], style: CsvStyle = PLAIN) -> None:
+    """Write a header and the rows, as RFC 4180 says but for the delimiter."""
+    if style.bom:
+        f.write("\ufeff")
+    writer = csv.writer(f, lineterminator="\r\n", delimiter=style.delimiter)
     writer.writerow(columns)
     for row in rows:
         writer.writerow(cell(row[column]) for column in columns)
@@ -52,9 +69,13 @@ def cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.9g}"
-    text = str(value).replace("\\u", "\\u005cu")
-    text = re.sub("[\udc80-\udcff]", lambda m: f"\\u{ord(m[0]):04x}", text)
+    text = escaped(str(value))
     return "'" + text if text.startswith(_FORMULA) and isinstance(value, str) else text
+
+
+def escaped(text: str) -> str:
+    """Return the text with bytes that are not UTF-8 (surrogate escapes) written as \\udcXX, which value_of() undoes."""
+    return re.sub("[\udc80-\udcff]", lambda m: f"\\u{ord(m[0]):04x}", text.replace("\\u", "\\u005cu"))
 
 
 def value_of(text: str) -> str:
@@ -64,7 +85,7 @@ def value_of(text: str) -> str:
 
 
 @contextmanager
-def _stream(output: str | None) -> Iterator[IO[str]]:
+def text_stream(output: str | None) -> Iterator[IO[str]]:
     """Give a text stream, UTF-8: standard output, or a file that takes its name when it is whole."""
     if output is None:
         if isinstance(sys.stdout, io.TextIOWrapper):

@@ -17,7 +17,8 @@ import numpy as np
 from dedup.errors import BadUsage
 from dedup.geometry.edits import describe_edits
 from dedup.grouping.ranking import best_files, in_order
-from dedup.report.csv_file import Row, _stream, _write_csv, read_csv
+from dedup.report.csv_file import PLAIN, CsvStyle, Row, read_csv, text_stream, write_csv
+from dedup.report.parquet_file import write_parquet
 from dedup.types.groups import Decisions
 from dedup.types.pairs import Explained, Match, Relation
 from dedup.types.photo import File
@@ -134,7 +135,7 @@ TABLES: dict[str, tuple[list[str], Callable[[Report], Iterator[Row]]]] = {
     "skipped": (SKIPPED, skipped_rows),
     "decisions": (DECISIONS, decision_rows),
 }
-FORMATS = ("csv", "json", "html")
+FORMATS = ("csv", "json", "html", "parquet")
 
 
 def format_of(path: str) -> str:
@@ -145,20 +146,33 @@ def format_of(path: str) -> str:
     return suffix
 
 
-def write(report: Report, table: str, format: str, output: str | None, *, explained: Explained | None = None) -> None:
+def write(
+    report: Report,
+    table: str,
+    format: str,
+    output: str | None,
+    *,
+    explained: Explained | None = None,
+    style: CsvStyle = PLAIN,
+) -> None:
     """Write one of TABLES to a file, all of it or nothing, or to standard output. Raises DedupError if that fails.
 
     explained: says what verdicts rest on; without it an HTML page has no figures.
     """
     if format == "html" and table != "groups":
         raise BadUsage(f"html shows groups; write {table} as csv or json")
-    with _stream(output) as f:
+    if format == "parquet":
+        if output is None:
+            raise BadUsage("parquet needs a file; name one with `output`")
+        write_parquet(os.path.realpath(output), *_named(report, table))
+        return
+    with text_stream(output) as f:
         if format == "html":
             from dedup.report.html import page  # Jinja2 is for those who want it
 
             f.writelines(page(report, explained, workers=os.cpu_count() or 1))
         elif format == "csv":
-            _write_csv(f, *_named(report, table))
+            write_csv(f, *_named(report, table), style)
         else:
             _write_json(f, report, table)
 

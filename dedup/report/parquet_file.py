@@ -1,0 +1,52 @@
+"""Tables as Parquet files, for programs that read columns. Needs the extra `parquet` (pyarrow)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+from dedup.errors import BadUsage, DedupError
+from dedup.report.csv_file import Row, escaped
+
+_BATCH = 10_000  # rows in memory at once
+_NUMBERS = {"group": "int64", "width": "int64", "height": "int64", "bytes": "int64", "frames": "int64"}
+_NUMBERS |= {"probability": "float64", "similarity": "float64"}
+
+
+def write_parquet(output: str, columns: list[str], rows: Iterable[Row]) -> None:
+    """Write rows to a Parquet file, all of it or nothing. Numbers are int64 or float64, all else is text.
+
+    Raises BadUsage without pyarrow, DedupError if the file cannot be written.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise BadUsage("parquet needs pyarrow: pip install 'dedup-photos[parquet]'") from error
+    schema = pyarrow.schema([(name, getattr(pyarrow, _NUMBERS.get(name, "string"))()) for name in columns])
+    temporary = f"{output}.{os.getpid()}.part"
+    try:
+        with parquet.ParquetWriter(temporary, schema) as writer:
+            for batch in _batches(columns, rows):
+                writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+        os.replace(temporary, output)
+    except OSError as error:
+        raise DedupError(f"{output}: cannot be written ({error.strerror or error}); choose another name") from error
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _batches(columns: list[str], rows: Iterable[Row]) -> Iterator[list[Row]]:
+    values = ({name: _value(name, row[name]) for name in columns} for row in rows)
+    while batch := list(islice(values, _BATCH)):
+        yield batch
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _NUMBERS or value is None:
+        return None if value == "" else value
+    return escaped(str(value))
