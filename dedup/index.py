@@ -1,6 +1,6 @@
-"""Vectors -> Candidates: which photos are near which. The only module that imports faiss.
+"""Vectors -> Candidates: the nearest neighbours of each photo. The only module that imports faiss.
 
-Candidates are generous: recall is the index's job, precision the head's.
+The index favours recall; precision is the work of the stages that follow.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from numpy.typing import NDArray
 from dedup.types.arrays import Floats, Indices, Neighbours, Vectors
 from dedup.types.pairs import NOTHING_FOUND, Candidates
 
-EXACT_LIMIT = 200_000  # photos; exact search of so many takes about as long as decoding 4,000 of them
-_BLOCK = 4096  # photos searched for at once
-PAIRED = 128  # photos whose neighbours are made pairs at once
-_PAIRS = 1 << 17  # pairs looked for in lists at once
-_PROBES = 32  # cells looked into, of about 4 * sqrt(N)
-_SAMPLE = 1000  # photos that the recall is measured on
-_TIES = 9  # neighbours beyond the k-th: the photo itself, and some as near as that one
-_PRODUCTS = 1 << 25  # at once, of new photos with all others
-_COSINES = 1 << 12  # computed at once: their vectors fit into the cache of a core
-_WIDE = 1 << 16  # vectors in single precision at once
-_SLIGHTLY = 1e-5  # by how much a cosine may depend on how it was computed
+EXACT_LIMIT = 200_000  # photos up to which search is exact; it takes about as long as decoding 4,000 photos
+_BLOCK = 4096  # queries searched at once
+PAIRED = 128  # photos whose neighbours become pairs at once
+_PAIRS = 1 << 17  # pairs looked up in neighbour lists at once
+_PROBES = 32  # cells searched, of about 4 * sqrt(N)
+_SAMPLE = 1000  # photos on which recall is measured
+_TIES = 9  # neighbours beyond the k-th: the photo itself, and ties with the k-th
+_PRODUCTS = 1 << 25  # cosines of new photos with all others computed at once
+_COSINES = 1 << 12  # pairs whose cosines are computed at once: their vectors fit into the cache of a core
+_WIDE = 1 << 16  # vectors held in single precision at once
+_ROUNDING = 1e-5  # difference of a cosine between two ways of computing it, at most
 
 
 @dataclass(frozen=True)
 class HalfVectors:
-    """Vectors of unit norm that are held in half precision, as they are stored: half of the memory.
+    """Vectors of unit norm held in half precision, as they are stored, to halve the memory.
 
-    What is taken of them by rows (slice or numbers) is float32, to the bit what encode.unit() makes of them.
+    Rows, taken by a slice or by numbers, are float32 and bit for bit those of encoder.unit().
     values: (N, D) float16.   norms: (N,) float32, of the values.
     """
 
@@ -61,7 +61,7 @@ class HalfVectors:
 
 
 VectorSource = Vectors | HalfVectors
-_Search = Callable[[Vectors, int], Indices]  # queries (M, D), k -> (M, k), the photos found; -1 where there are fewer
+_Search = Callable[[Vectors, int], Indices]  # queries (M, D), k -> photos (M, k); -1 where there are fewer
 
 
 def nearest_pairs(
@@ -74,7 +74,7 @@ def nearest_pairs(
 ) -> tuple[Candidates, float]:
     """Return each photo's k nearest neighbours as pairs in the order of (left, right), and the recall of the search.
 
-    See neighbours(), pairs_of().
+    See neighbours() and pairs_of().
     """
     near, recall = neighbours(vectors, k=k, min_similarity=min_similarity, exact_limit=exact_limit, queries=queries)
     pairs = NOTHING_FOUND.followed_by(*pairs_of(near, vectors, queries=queries))
@@ -91,10 +91,10 @@ def neighbours(
 ) -> tuple[Neighbours, float]:
     """Return (Q, k), each photo's k nearest of at least min_similarity, and the recall of the search.
 
-    Exact up to `exact_limit` photos, recall 1; an inverted-file index above, whose recall is measured against exact
-    search on evenly spaced photos. Equally near ones are in the order of their numbers.
-    vectors: (N, D), unit norm. queries: (Q,), the photos whose neighbours are wanted, if not all. Raises ValueError if
-    k < 1.
+    Search is exact, with a recall of 1, up to `exact_limit` photos. Above that it uses an inverted file (Jegou et al.
+    2011), whose recall is measured against exact search on evenly spaced photos. Ties are in order of number.
+    vectors: (N, D), unit norm.   queries: (Q,), the photos whose neighbours are wanted; None for all.
+    Raises ValueError if k < 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
@@ -110,24 +110,24 @@ def neighbours(
 def add_to_neighbours(
     vectors: VectorSource, near: Neighbours, fresh: Indices, *, k: int, min_similarity: float
 ) -> Neighbours:
-    """Return (N, k), what neighbours() would by exact search, given the lists (N, k) of all photos but the fresh ones.
+    """Return (N, k), what neighbours() returns by exact search, given the lists (N, k) of all photos but fresh ones.
 
-    Only the fresh photos are compared with the others; each may come into the list of any of them.
+    Only fresh photos are compared with the others; each of them may enter any list.
     """
     N = len(vectors)
     near = near.copy()
     near[fresh] = _found_by(_exact(vectors), vectors, fresh, k=k, min_similarity=min_similarity)
     last = near[:, k - 1].astype(np.int64)
     full = np.flatnonzero(last >= 0)
-    least = np.full(N, min_similarity, np.float32)  # what it takes to come into a list
+    least = np.full(N, min_similarity, np.float32)  # the cosine needed to enter a list
     least[full] = cosines(vectors, full, last[full])
-    least[fresh] = 2  # these are complete
+    least[fresh] = 2  # more than any cosine: these lists are complete
     found = [np.empty((2, 0), np.int64)]
     for first in range(0, N, _WIDE):
         some_of_all = vectors[first : first + _WIDE]
         for start in range(0, len(fresh), _PRODUCTS // _WIDE):
             some = fresh[start : start + _PRODUCTS // _WIDE]
-            new, old = np.nonzero(vectors[some] @ some_of_all.T >= least[first : first + _WIDE] - _SLIGHTLY)  # (B, N')
+            new, old = np.nonzero(vectors[some] @ some_of_all.T >= least[first : first + _WIDE] - _ROUNDING)  # (B, N')
             found.append(np.stack([first + old, some[new]]))
     rows, others = np.concatenate(found, axis=1)
     touched = np.unique(rows)
@@ -140,26 +140,26 @@ def add_to_neighbours(
 
 
 def pairs_of(near: Neighbours, vectors: VectorSource, *, queries: Indices | None = None) -> Iterator[Candidates]:
-    """Yield the photos (N or Q) and their neighbours (Q, k) as pairs, each once, those of PAIRED photos at a time.
+    """Yield the pairs of photos and their neighbours (Q, k), each pair once, those of PAIRED photos at a time.
 
-    Photos that are near each other are taken together, since they have the same neighbours: whoever looks into what is
-    known of the photos of some pairs finds fewer of them. A million photos have 36 million pairs, which are 700 MB.
+    Photos that are near each other come together, because they share neighbours, so that a batch of pairs touches fewer
+    photos. Pairs are yielded in parts because a million photos have 36 million of them, 700 MB.
     """
     asked, row_of = _rows_of(near, len(vectors), queries)
-    order = _together(vectors, asked)
+    order = _similar_together(vectors, asked)
     for start in range(0, len(near), PAIRED):
         rows = order[start : start + PAIRED]
         some = near[rows]
         there = some >= 0
         query, other = np.repeat(asked[rows], there.sum(1)), some[there].astype(np.int64)
-        once = (query < other) | ~_in_list(near, row_of[other], query)  # where both list each other, one says so
+        once = (query < other) | ~_in_list(near, row_of[other], query)  # if both list each other, only one yields it
         query, other = query[once], other[once]
         left, right = np.minimum(query, other), np.maximum(query, other)
         yield Candidates(left, right, cosines(vectors, left, right))
 
 
-def _together(vectors: VectorSource, photos: Indices) -> Indices:
-    """Return the rows of photos (Q,) in an order in which those nearest to one of a few photos follow each other."""
+def _similar_together(vectors: VectorSource, photos: Indices) -> Indices:
+    """Return the rows of photos (Q,) ordered by the nearest of sqrt(Q) of them, so that similar photos are adjacent."""
     few = vectors[photos[:: max(1, int(np.sqrt(len(photos))))]]
     cell = np.empty(len(photos), np.int64)
     for start in range(0, len(photos), _BLOCK):
@@ -168,16 +168,16 @@ def _together(vectors: VectorSource, photos: Indices) -> Indices:
 
 
 def listed(near: Neighbours, left: Indices, right: Indices, *, row_of: Indices | None = None) -> NDArray[np.bool_]:
-    """Return which pairs (P,) of N photos are in their lists (Q, k), in either of the two.
+    """Return whether either photo of each pair (P,) lists the other. near: (Q, k).
 
-    row_of: (N,), the row of each photo's list, -1 where it has none; None if all have theirs, in order.
+    row_of: (N,), the row of each photo's list, -1 where it has none; None if row i is the list of photo i.
     """
     first, second = (left, right) if row_of is None else (row_of[left], row_of[right])
     return _in_list(near, first, right) | _in_list(near, second, left)
 
 
 def _in_list(near: Neighbours, rows: Indices, others: Indices) -> NDArray[np.bool_]:
-    """Return (P,), whether such a row has such a photo; a row of -1 has none."""
+    """Return (P,), whether each row of `near` holds the other photo; False for a row of -1."""
     found = np.empty(len(rows), bool)
     for start in range(0, len(rows), _PAIRS):
         part = slice(start, start + _PAIRS)
@@ -186,7 +186,7 @@ def _in_list(near: Neighbours, rows: Indices, others: Indices) -> NDArray[np.boo
 
 
 def _rows_of(near: Neighbours, photos: int, queries: Indices | None) -> tuple[Indices, Indices]:
-    """Return (Q,), the photos whose lists these are, and (N,), the row of each photo's list, -1 where there is none."""
+    """Return the photos (Q,) whose lists these are, and the row (N,) of each photo's list, -1 where there is none."""
     asked = np.arange(len(near)) if queries is None else queries
     row_of = np.full(photos, -1)
     row_of[asked] = np.arange(len(asked))
@@ -200,7 +200,7 @@ def nearest(vectors: VectorSource, queries: Vectors, *, k: int) -> tuple[Indices
 
 
 def cells(sample: Vectors, *, count: int) -> Vectors:
-    """Return (count, D), the centres of so many cells that vectors like these (M, D) fall into evenly."""
+    """Return (count, D), the k-means centres of vectors (M, D)."""
     quantiser = faiss.Kmeans(sample.shape[1], count, spherical=True, seed=1, min_points_per_centroid=1)
     quantiser.train(sample)
     centres: Vectors | None = quantiser.centroids
@@ -209,18 +209,18 @@ def cells(sample: Vectors, *, count: int) -> Vectors:
 
 
 def cosines(vectors: VectorSource, left: Indices, right: Indices) -> Floats:
-    """Return (P,) float32, the cosine of each pair; the same whatever search proposed it."""
+    """Return (P,) float32, the cosine of each pair; it does not depend on the search that proposed the pair."""
     similarity = np.empty(len(left), np.float32)
     for start in range(0, len(left), _COSINES):
         part = slice(start, start + _COSINES)
         photos, ends = np.unique(np.stack([left[part], right[part]]), return_inverse=True)
-        wide, (a, b) = vectors[photos], ends.reshape(2, -1)  # each is in several pairs, and widened once
+        wide, (a, b) = vectors[photos], ends.reshape(2, -1)  # each photo is in several pairs but widened once
         similarity[part] = np.einsum("pd,pd->p", wide[a], wide[b])
-    return similarity.clip(-1, 1)  # rounding may go beyond
+    return similarity.clip(-1, 1)  # rounding may exceed 1
 
 
 def _exact(vectors: VectorSource) -> _Search:
-    """Return a search that compares with all."""
+    """Return an exact search."""
 
     def search(queries: Vectors, k: int) -> Indices:
         nearness, found = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
@@ -228,7 +228,7 @@ def _exact(vectors: VectorSource) -> _Search:
             part = vectors[start : start + _WIDE]
             near, rows = faiss.knn(queries, part, min(k, len(part)), faiss.METRIC_INNER_PRODUCT)
             nearness, found = np.hstack([nearness, near]), np.hstack([found, start + rows])
-            if start:  # the best of all parts so far, the nearest first
+            if start:  # merge with the best of the parts before, nearest first
                 best = np.argsort(-nearness, axis=1, kind="stable")[:, :k]
                 nearness = np.take_along_axis(nearness, best, axis=1)
                 found = np.take_along_axis(found, best, axis=1)
@@ -238,7 +238,7 @@ def _exact(vectors: VectorSource) -> _Search:
 
 
 def _inverted(vectors: VectorSource) -> _Search:
-    """Return a search in cells of one byte a component, trained on evenly spaced photos."""
+    """Return a search by inverted file, one byte a component, trained on evenly spaced photos."""
     N, D = vectors.shape
     cells = int(4 * np.sqrt(N))
     index = faiss.index_factory(D, f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
@@ -250,7 +250,7 @@ def _inverted(vectors: VectorSource) -> _Search:
 
 
 def _found_by(search: _Search, vectors: VectorSource, queries: Indices, *, k: int, min_similarity: float) -> Neighbours:
-    """Return (Q, k), what a search finds near some photos."""
+    """Return (Q, k), the neighbours of some photos by a search."""
     near = np.empty((len(queries), k), np.int32)
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
@@ -264,9 +264,9 @@ def _found_by(search: _Search, vectors: VectorSource, queries: Indices, *, k: in
 def _ranked(
     vectors: VectorSource, rows: Indices, others: Indices, wanted: Indices, *, k: int, min_similarity: float
 ) -> Neighbours:
-    """Return (Q, k), for each of the wanted photos the nearest of its others but itself; -1 where there are fewer.
+    """Return (Q, k), the nearest others of each wanted photo, without itself; -1 where there are fewer.
 
-    rows, others: (M,), which photo may have which neighbour.
+    rows, others: (M,), photos and their possible neighbours.
     """
     similarity = cosines(vectors, rows, others)
     near = (similarity >= min_similarity) & (rows != others)
@@ -283,7 +283,7 @@ def _ranked(
 
 
 def _recall(vectors: VectorSource, near: Neighbours, asked: Indices, *, k: int, min_similarity: float) -> float:
-    """Return the share of true pairs, at least min_similarity near, of evenly spaced photos that were found."""
+    """Return the share of the pairs of exact search that were found, measured on evenly spaced photos."""
     sample = asked[:: max(1, len(asked) // _SAMPLE)]
     true = _found_by(_exact(vectors), vectors, sample, k=k, min_similarity=min_similarity)
     _, row_of = _rows_of(near, len(vectors), asked)

@@ -47,7 +47,7 @@ from torch.utils.data import DataLoader
 from dedup.geometry.canvas import residuals
 from dedup.grouping.relations import GATE_LOWER_BOUND, VERIFY_THRESHOLD, figures, needs_verification
 from dedup.models.encoder import BATCH, DIMS, Encoder, encode, one_thread, unit
-from dedup.models.pair_head import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits, prefiltered
+from dedup.models.pair_head import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits, prefilter_figures
 from dedup.models.residual_head import ResidualHead
 from dedup.models.weights import FILE, Weights, device_of, version
 from dedup.training.aligned_pairs import (
@@ -481,7 +481,7 @@ def glances(
         pair_logits(weights.head, maps[pairs.left], maps[pairs.right], pairs.similarity)
     )
     copies = photos[pairs.left] == photos[pairs.right]
-    seen = prefiltered(maps, np.stack([pairs.left, pairs.right]), pairs.similarity)
+    seen = prefilter_figures(maps, np.stack([pairs.left, pairs.right]), pairs.similarity)
     return seen, copies, copies & needs_verification(*said, pairs.similarity, weights.gate)
 
 

@@ -25,7 +25,7 @@ def test_shapes_and_norms(weights: Weights) -> None:
     np.testing.assert_allclose(np.linalg.norm(maps.astype(np.float32), axis=2) / MAP_SCALE, 1, atol=0.03)
 
 
-def test_descriptor_does_not_depend_on_the_company_or_on_threads(weights: Weights) -> None:
+def test_descriptor_does_not_depend_on_the_batch_or_on_threads(weights: Weights) -> None:
     pictures = [pixels(n) for n in range(BATCH + 3)]
     vectors, maps = encode(weights.encoder, pictures)
     threads = torch.get_num_threads()

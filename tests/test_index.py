@@ -42,13 +42,13 @@ def test_exact_pairs_equal_those_of_the_full_matrix() -> None:
     np.testing.assert_allclose(pairs.similarity, [similarity[a, b] for a, b in columns(pairs)], atol=1e-6)
 
 
-def test_each_pair_stands_once_left_before_right_in_order() -> None:
+def test_each_pair_is_there_once_left_before_right_in_order() -> None:
     pairs, _ = nearest_pairs(clustered(100), k=10, min_similarity=-1)
     assert columns(pairs) == sorted(set(columns(pairs)))
     assert (pairs.left < pairs.right).all()
 
 
-def test_inverted_index_finds_nearly_what_exact_search_finds_and_says_how_nearly() -> None:
+def test_inverted_index_finds_nearly_all_copies_and_states_its_recall() -> None:
     vectors = clustered(6000)
     exact, _ = nearest_pairs(vectors, k=8, min_similarity=0.3)
     found, recall = nearest_pairs(vectors, k=8, min_similarity=0.3, exact_limit=1000)
@@ -61,18 +61,18 @@ def test_inverted_index_finds_nearly_what_exact_search_finds_and_says_how_nearly
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_few_photos_are_no_trouble(n: int) -> None:
+def test_collections_of_none_one_and_two_photos(n: int) -> None:
     pairs, recall = nearest_pairs(np.ones((n, 4), np.float32) / 2, k=40, min_similarity=0.2)
     assert columns(pairs) == ([(0, 1)] if n == 2 else [])
     assert recall == 1.0
 
 
-def test_many_equal_vectors_give_k_candidates_each_not_all_pairs() -> None:
+def test_many_equal_vectors_give_k_candidates_each_and_not_all_pairs() -> None:
     pairs, _ = nearest_pairs(np.tile(np.float32([1, 0, 0, 0]), (500, 1)), k=10, min_similarity=0.2)
     assert len(pairs) <= 500 * 10
 
 
-def test_no_neighbours_asked_for_is_an_error() -> None:
+def test_k_of_zero_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         nearest_pairs(clustered(10), k=0, min_similarity=0)
 
@@ -83,7 +83,7 @@ def test_nearest_returns_the_photos_of_each_query() -> None:
     assert (query.tolist(), found.tolist()) == ([0, 1], [3, 7])
 
 
-def test_search_among_more_than_are_compared_at_once_finds_the_nearest_of_all() -> None:
+def test_exact_search_in_parts_finds_the_nearest_of_all_parts() -> None:
     vectors = clustered(70_000, dims=8, copies=1)
     asked = vectors[[5, 69_990]]
     _, found = nearest(vectors, asked, k=30)
@@ -92,7 +92,7 @@ def test_search_among_more_than_are_compared_at_once_finds_the_nearest_of_all() 
     assert (found.reshape(2, 30) == wanted).all()
 
 
-def test_vectors_in_half_precision_give_what_they_give_when_all_are_made_wide_before() -> None:
+def test_vectors_held_in_half_precision_give_the_same_pairs_as_in_single() -> None:
     half = clustered(3000, copies=20).astype(np.float16)
     wide, taken = unit(half), HalfVectors.of(half)
     fresh = np.arange(0, 3000, 7)
@@ -123,7 +123,7 @@ def test_cosine_of_a_pair_does_not_depend_on_its_row() -> None:
 
 
 @pytest.mark.parametrize("few", [1, 7, 100], ids=lambda n: f"{n} new")
-def test_neighbours_of_a_grown_collection_are_those_of_a_search_from_nothing(few: int) -> None:
+def test_neighbours_updated_with_new_photos_are_those_of_a_full_search(few: int) -> None:
     vectors = clustered(400, copies=20)  # more than k are near each other, so that new ones push old ones out
     fresh = np.random.default_rng(1).choice(400, few, replace=False)
     old = np.delete(np.arange(400), fresh)
@@ -135,14 +135,14 @@ def test_neighbours_of_a_grown_collection_are_those_of_a_search_from_nothing(few
     assert (add_to_neighbours(vectors, near, fresh, k=8, min_similarity=0.3) == wanted).all()
 
 
-def test_neighbours_are_in_the_order_of_their_nearness_and_equals_in_that_of_their_numbers() -> None:
+def test_neighbours_are_ordered_by_similarity_and_ties_by_number() -> None:
     vectors = np.float32([[1, 0], [0.8, 0.6], [0.6, 0.8], [0.8, -0.6], [-1, 0]])
     near, _ = neighbours(vectors, k=3, min_similarity=0)
     assert near[0].tolist() == [1, 3, 2]
     assert near[4].tolist() == [-1, -1, -1]
 
 
-def test_pairs_come_in_parts_each_pair_once_whoever_of_the_two_lists_the_other() -> None:
+def test_pairs_come_in_parts_each_pair_once_whichever_lists_the_other() -> None:
     vectors = clustered(2 * PAIRED + 5, copies=9)
     near, _ = neighbours(vectors, k=4, min_similarity=0.3)
     parts = list(pairs_of(near, vectors))
@@ -155,7 +155,7 @@ def test_pairs_come_in_parts_each_pair_once_whoever_of_the_two_lists_the_other()
     assert set(pairs) == wanted
 
 
-def test_pairs_of_some_photos_are_those_that_one_of_these_lists() -> None:
+def test_pairs_of_some_photos_are_those_in_their_lists() -> None:
     vectors, some = clustered(60, copies=9), np.array([3, 4, 50])
     near, _ = neighbours(vectors, k=4, min_similarity=0.3, queries=some)
     assert set(columns(*pairs_of(near, vectors, queries=some))) == {
@@ -163,7 +163,7 @@ def test_pairs_of_some_photos_are_those_that_one_of_these_lists() -> None:
     }
 
 
-def test_listed_pairs_are_those_of_either_list() -> None:
+def test_listed_holds_for_pairs_in_either_list() -> None:
     near = np.int32([[1, -1], [2, 3], [-1, -1], [0, -1]])
     left, right = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 2, 3, 2, 3, 3])
     assert listed(near, left, right).tolist() == [True, False, True, True, True, False]

@@ -13,7 +13,7 @@ from dedup.models.pair_head import (
     align,
     fit_affine,
     positions,
-    prefiltered,
+    prefilter_figures,
     score_pairs,
 )
 from dedup.models.weights import Weights
@@ -33,7 +33,7 @@ def turned_grid(*, scale: float = 1.0, mirror: bool = False, degrees: float = 0.
     [turned_grid(), turned_grid(scale=0.5), turned_grid(mirror=True), turned_grid(degrees=90), turned_grid(degrees=20)],
     ids=["same", "crop", "mirror", "quarter turn", "tilt"],
 )
-def test_affine_map_is_found_though_a_quarter_of_the_places_lie(linear: torch.Tensor) -> None:
+def test_affine_map_is_found_though_a_quarter_of_the_matches_are_wrong(linear: torch.Tensor) -> None:
     torch.manual_seed(0)
     start = positions(torch.device("cpu"))
     end = start @ linear + torch.tensor([0.1, -0.05])
@@ -43,7 +43,7 @@ def test_affine_map_is_found_though_a_quarter_of_the_places_lie(linear: torch.Te
     torch.testing.assert_close(found[2], torch.tensor([0.1, -0.05]), atol=0.06, rtol=0)
 
 
-def test_alignment_of_a_map_with_its_mirror_brings_every_place_home() -> None:
+def test_alignment_of_a_map_with_its_mirror_finds_every_cell() -> None:
     torch.manual_seed(0)
     a = torch.nn.functional.normalize(torch.randn(1, GRID * GRID, 32), dim=2)
     b = a.reshape(1, GRID, GRID, 32).flip(2).reshape(1, -1, 32)
@@ -82,7 +82,7 @@ def test_two_plain_pictures_are_no_copies(weights: Weights) -> None:
     assert scores.copy.max() < 0.5
 
 
-def test_verdict_is_the_same_both_ways_round_and_in_any_company(weights: Weights) -> None:
+def test_score_depends_neither_on_the_order_nor_on_the_batch(weights: Weights) -> None:
     pixels = [np.asarray(scene(n).resize((SIDE, SIDE))) for n in range(5)]
     vectors, maps = encode(weights.encoder, pixels)
     rng = np.random.default_rng(0)
@@ -97,7 +97,7 @@ def test_verdict_is_the_same_both_ways_round_and_in_any_company(weights: Weights
     assert (forward[70:90] == judged(left[70:90], right[70:90], similarity[70:90])).all()
 
 
-def test_maps_are_asked_for_once_a_photo(weights: Weights) -> None:
+def test_maps_are_fetched_once_for_each_photo(weights: Weights) -> None:
     asked = []
 
     def maps(rows: np.ndarray) -> Maps:
@@ -123,7 +123,7 @@ def test_calibration_by_hand() -> None:
     assert even[0] == pytest.approx(1 / (1 + np.exp(np.log(2) - 1)))
 
 
-def test_glance_lets_edits_through_and_few_other_pairs(weights: Weights) -> None:
+def test_prefilter_passes_edits_and_few_other_pairs(weights: Weights) -> None:
     image = scene(5)
     edits = [
         image.convert("L").convert("RGB"),
@@ -146,14 +146,16 @@ def test_glance_at_a_pair_does_not_depend_on_its_company(weights: Weights) -> No
     maps = rng.integers(-127, 128, (40, GRID * GRID, 32), np.int8)
     pairs = rng.integers(0, 40, (2, 300))
     cosine = rng.random(300).astype(np.float32)
-    together = prefiltered(maps, pairs, cosine)
-    alone = np.concatenate([prefiltered(maps, pairs[:, n : n + 1], cosine[n : n + 1]) for n in range(0, 300, 7)])
+    together = prefilter_figures(maps, pairs, cosine)
+    alone = np.concatenate([prefilter_figures(maps, pairs[:, n : n + 1], cosine[n : n + 1]) for n in range(0, 300, 7)])
     assert (together[::7] == alone).all()
-    np.testing.assert_allclose(together, prefiltered(maps, pairs[::-1], cosine), atol=1e-6)  # whoever comes first
-    assert prefiltered(maps, np.zeros((2, 1), int), cosine[:1])[0, 4] == pytest.approx(1, abs=1e-5)  # its own best like
+    np.testing.assert_allclose(together, prefilter_figures(maps, pairs[::-1], cosine), atol=1e-6)  # whoever comes first
+    assert prefilter_figures(maps, np.zeros((2, 1), int), cosine[:1])[0, 4] == pytest.approx(
+        1, abs=1e-5
+    )  # its own best like
 
 
-def test_pairs_with_nearly_equal_vectors_need_no_glance(weights: Weights) -> None:
+def test_pairs_with_nearly_equal_vectors_skip_the_prefilter(weights: Weights) -> None:
     nobody = Gate(inner=((0.0,),) * 15, outer=(0.0, -9.0))
     maps = np.ones((3, GRID * GRID, 32), np.int8)
     pairs = Candidates(np.array([0, 0]), np.array([1, 2]), np.float32([0.95, 0.6]))

@@ -15,7 +15,7 @@ def logits_of(net: ResidualHead, pairs: list[Aligned]) -> np.ndarray:
     return residual_logits(net, pairs, np.zeros((len(pairs), 3), np.float32), np.zeros(len(pairs), np.float32))
 
 
-def test_pair_is_judged_the_same_in_any_company() -> None:
+def test_logits_do_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     net = ResidualHead().eval()
     prepared = [prepare(np.asarray(scene(n))) for n in range(4)]
@@ -25,7 +25,7 @@ def test_pair_is_judged_the_same_in_any_company() -> None:
     assert (logits_of(net, pairs[2:3])[0] == together[2]).all()
 
 
-def test_second_look_tells_copies_from_changed_pictures(weights: Weights) -> None:
+def test_residual_head_tells_copies_from_changed_pictures(weights: Weights) -> None:
     image = scene(5)
     changed = image.copy()
     changed.paste(ImageOps.mirror(image).crop((200, 150, 420, 330)), (200, 150))
@@ -36,7 +36,7 @@ def test_second_look_tells_copies_from_changed_pictures(weights: Weights) -> Non
     assert COPY not in judged.argmax(1).tolist()[3:]
 
 
-def test_network_is_asked_about_what_lies_on_a_canvas_and_the_rest_is_as_similar_as_before(weights: Weights) -> None:
+def test_pairs_that_were_not_aligned_are_capped_and_stay_as_similar_as_before(weights: Weights) -> None:
     image = scene(5)
     one, other = prepare(np.asarray(image)), prepare(np.asarray(ImageOps.mirror(image)))
     pairs = [NotAligned(np.eye(3)), align(one, other, []), NotAligned(np.eye(3) * 2)]

@@ -17,7 +17,7 @@ from dedup.types.pairs import Candidates
 CARD = json.loads(resources.files("dedup").joinpath("weights", "dedup.json").read_bytes())
 
 
-def test_networks_still_say_what_their_card_says(weights: Weights) -> None:
+def test_networks_reproduce_the_golden_values_of_their_card(weights: Weights) -> None:
     vectors, maps = encode(weights.encoder, list(golden_pictures()))
     similarity = unit(vectors).prod(0).sum(keepdims=True)
     pair = Candidates(np.array([0]), np.array([1]), similarity)
@@ -30,7 +30,7 @@ def test_networks_still_say_what_their_card_says(weights: Weights) -> None:
     assert scores.similar.item() == pytest.approx(golden["similar"], abs=0.02)
 
 
-def test_name_stands_for_all_that_makes_a_verdict(weights: Weights) -> None:
+def test_name_changes_with_anything_that_verdicts_depend_on(weights: Weights) -> None:
     assert weights.name == CARD["name"]
     assert weights.name.endswith(version(CARD))
     assert version({**CARD, "line": {**CARD["line"], "outer": [0.0]}}) != version(CARD)

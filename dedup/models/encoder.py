@@ -1,8 +1,7 @@
-"""pixels -> Descriptors: the Siamese branch. Knows nothing about files, indexes or pairs.
+"""Pixels -> a global vector and a spatial map for each photo. Knows nothing about files, indexes or pairs.
 
-Both photos of a pair go through this one network, each by itself, so a photo is encoded once however many
-pairs it is in. It gives two things: a global vector for the index to search, and a small spatial map, where
-each place keeps a direction of its own, for the pairwise head to compare.
+This is the Siamese branch: both photos of a pair pass through it separately, so each photo is encoded once. The vector
+is what the index searches; the map, a unit vector for each cell of a 10 x 10 grid, is what the pair head compares.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from dedup.types.arrays import SIDE, Maps, Vectors
 DIMS = 128  # D of the global vector
 CHANNELS = 32  # C of the spatial map
 GRID = 10  # H and W of the spatial map
-BATCH = 16  # photos a forward pass; always this many, see encode()
-MAP_SCALE = 127.0  # int8 value of a component of 1.0
+BATCH = 16  # photos in a forward pass; always exactly this many, see encode()
+MAP_SCALE = 127.0  # the int8 value that stands for a component of 1.0
 
-# kernel, stride, expansion, channels, repeats: EfficientNet-Lite0, Tan and Le 2019, arXiv 1905.11946
+# kernel, stride, expansion, channels, repeats: EfficientNet-Lite0 (Tan and Le 2019, arXiv 1905.11946)
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -35,16 +34,16 @@ _STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-_FINE, _COARSE = 4, 10  # blocks whose outputs make the map: stride 8 with 40 channels, stride 16 with 112
+_FINE, _COARSE = 4, 10  # blocks that the map is made from: stride 8 with 40 channels, stride 16 with 112
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, batch norm, ReLU6 if asked for; pads as TensorFlow's SAME does, as the checkpoint expects."""
+    """Convolution, batch norm and optionally ReLU6; padded like TensorFlow's SAME, as the checkpoint expects."""
 
     def __init__(
         self, inputs: int, outputs: int, *, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True
     ) -> None:
-        total = kernel - stride  # for inputs that the stride divides
+        total = kernel - stride  # SAME padding of inputs whose side is a multiple of the stride
         layers: list[nn.Module] = []
         if stride > 1:
             layers.append(nn.ZeroPad2d((total // 2, total - total // 2, total // 2, total - total // 2)))
@@ -56,10 +55,10 @@ class ConvNorm(nn.Sequential):
         super().__init__(*layers)
 
     def fold(self) -> None:
-        """Replace padding, convolution and norm by the one convolution that does the same at inference.
+        """Replace padding, convolution and norm by one equivalent convolution, in place; for inference only.
 
-        An uneven padding becomes an even one by a kernel whose first row and column are 0: to the bit the same, and
-        no copy of the image.
+        Asymmetric padding becomes symmetric with a kernel whose first row and column are 0. The result is bit for bit
+        the same, without a padded copy of the input.
         """
         pads, conv, norm, *rest = [None, *self] if isinstance(self[0], nn.Conv2d) else list(self)
         folded = fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
@@ -71,7 +70,7 @@ class ConvNorm(nn.Sequential):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter by depth, project; (B, C, H, W) -> (B, C', H', W'). Sandler et al. 2018, arXiv 1801.04381."""
+    """Expand, filter depthwise, project; (B, C, H, W) -> (B, C', H', W'). Sandler et al. 2018, arXiv 1801.04381."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -101,7 +100,7 @@ class GeM(nn.Module):
 class Encoder(nn.Module):
     """Pixels (B, 3, SIDE, SIDE) in [0, 255] -> vectors (B, DIMS) and maps (B, CHANNELS, GRID, GRID).
 
-    Vectors have unit L2 norm; so has each place of a map.
+    Vectors have unit L2 norm, and so has each cell of a map.
     """
 
     def __init__(self) -> None:
@@ -122,7 +121,7 @@ class Encoder(nn.Module):
         self.local = nn.Conv2d(40 + 112, CHANNELS, 1)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.stem((pixels - 127.0) / 128.0)
+        x = self.stem((pixels - 127.0) / 128.0)  # the normalisation of the checkpoint
         taps = {}
         for i, block in enumerate(self.blocks):
             x = block(x)
@@ -147,8 +146,8 @@ def encode(
 ) -> tuple[NDArray[np.float16], Maps]:
     """Return vectors (B, DIMS) float16 and maps (B, GRID * GRID, CHANNELS) int8 of B pictures (SIDE, SIDE, 3).
 
-    The network always runs on BATCH pictures, the rest blank: kernels are chosen by shape, and a photo must get the
-    same descriptor whoever its neighbours in the batch are.
+    The network always runs on exactly BATCH pictures, padded with blanks: torch chooses kernels by shape, and a photo
+    must get the same descriptor whatever else is in its batch.
     """
     vectors = np.empty((len(pixels), DIMS), np.float16)
     maps = np.empty((len(pixels), GRID * GRID, CHANNELS), np.int8)
@@ -165,12 +164,12 @@ def encode(
 
 
 def one_thread() -> None:
-    """Have torch use no other thread for what the calling one asks of it: several callers share the cores better."""
+    """Restrict torch to one thread for calls from this thread: several callers then share the cores better."""
     torch.set_num_threads(1)
 
 
 def unit(vectors: NDArray[np.float16]) -> Vectors:
-    """Return vectors (N, D) as float32 of unit L2 norm, which half precision keeps only nearly."""
+    """Return vectors (N, D) as float32, normalised again: half precision keeps unit norm only approximately."""
     wide: Vectors = vectors.astype(np.float32)
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
     return wide

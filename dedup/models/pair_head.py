@@ -1,11 +1,11 @@
-"""Candidates -> Scores: the pairwise head. It sees the spatial maps of both photos and nothing else.
+"""Candidates -> Scores: the pair head, which compares the spatial maps of two photos.
 
-Align, subtract, weigh, decide. Each place of one photo finds its like in the other; one affine map (shift, scale,
-turn, mirror) is fitted to what they found; each place looks again, near where that map puts it; what is left after
-subtraction is weighed by place and summed. With the identity for a map this is the network that the project grew
-from: subtract the features of both pictures, weigh the difference by place.
+Align, subtract, weight, classify. Attention finds for each cell of one map the best match in the other; one affine
+transformation (shift, scale, rotation, mirror) is fitted to the matches; a second attention is restricted to the
+neighbourhood that the fit predicts; the differences that remain are weighted by cell and summed. With the identity as
+transformation this is the network that the project began with: subtract two feature maps, weight the difference.
 
-Most candidates are not even nearly copies, and a glance at coarse maps tells, at a thirtieth of the cost.
+Most candidates are not even similar. A prefilter on coarse maps rejects these at a thirtieth of the cost.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from dedup.models.encoder import CHANNELS, GRID, MAP_SCALE
 from dedup.types.arrays import Floats, Indices, Maps
 from dedup.types.pairs import Candidates, Explanation, Gate, Scores
 
-BATCH = 64  # pairs a forward pass; always this many, see encode.encode()
+BATCH = 64  # pairs in a forward pass; always exactly this many, see encoder.encode()
 UNRELATED, SIMILAR, COPY = range(3)  # the columns of the logits
-PREFILTER_BATCH = 256  # pairs glanced at together; always this many, too
-_COARSE = 5  # places on a side of a map at a glance
-_QUANTILES = (0, 6, 12, 18, 24)  # of the 25 likenesses of a glance, the least first
-_NEAR_ENOUGH = 0.9  # cosine from which no glance is needed
+PREFILTER_BATCH = 256  # pairs that the prefilter takes at once; always exactly this many, too
+_COARSE = 5  # cells on a side of the prefilter's maps
+_QUANTILES = (0, 6, 12, 18, 24)  # of the best similarities of 25 cells, in ascending order
+_NEARLY_EQUAL = 0.9  # cosine from which a pair skips the prefilter
 _HIDDEN = 48
-_SCALARS = 11  # per place
+_SCALARS = 11  # per cell
 _GLOBALS = 13  # per pair
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where the places of A are in B. S places of A, positions as (x, y) in [-1, 1].
+    """Where the S cells of map A are in map B. Positions are (x, y) in [-1, 1].
 
-    aligned: (P, S, C), what B shows at each place of A.   affine: (P, 3, 2), [x y 1] of A times it is where in B.
-    scalars: (P, S, _SCALARS) how well, how surely and how consistently each place was found.   summary: (P, _GLOBALS).
+    aligned: (P, S, C), the features of B at each cell of A.   affine: (P, 3, 2), [x y 1] @ affine is the position in B.
+    scalars: (P, S, _SCALARS), quality and consistency of the match of each cell.   summary: (P, _GLOBALS), of the pair.
     """
 
     aligned: Tensor
@@ -49,7 +49,7 @@ class Alignment:
 
 
 def positions(device: torch.device) -> Tensor:
-    """Return (S, 2), the centres of the places as (x, y) in [-1, 1], row by row."""
+    """Return (S, 2), the centres of the cells as (x, y) in [-1, 1], row by row."""
     centres = (torch.arange(GRID, device=device) * 2 + 1) / GRID - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=1)
@@ -58,14 +58,13 @@ def positions(device: torch.device) -> Tensor:
 def fit_affine(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
     """Return (P, 3, 2), the affine map that takes start (S, 2) to end (P, S, 2), by weighted least squares.
 
-    Iterated with weights that fall with the residual, so that a part that agrees wins over the rest
-    (Holland and Welsch 1977). weight: (P, S), >= 0.
+    Iteratively reweighted, so that wrong matches lose their influence (Holland and Welsch 1977). weight: (P, S), >= 0.
     """
     ones = torch.ones_like(start[:, :1])
     x = torch.cat([start, ones], dim=1)  # (S, 3)
     w = weight
     affine = x.new_zeros(len(end), 3, 2)
-    for tolerance in (0.8, 0.4, 0.25, 0.25):
+    for tolerance in (0.8, 0.4, 0.25, 0.25):  # a cell is 0.2 wide
         wx = w[:, :, None] * x  # (P, S, 3)
         ridge = (1e-3 * w.sum(1) + 1e-4)[:, None, None] * torch.eye(3, device=x.device)
         affine = _inverse(wx.transpose(1, 2) @ x + ridge) @ (wx.transpose(1, 2) @ end)
@@ -77,7 +76,7 @@ def fit_affine(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
 def _inverse(matrices: Tensor) -> Tensor:
     """Return the inverses of symmetric matrices (P, 3, 3), by cofactors.
 
-    On a GPU two threads cannot call torch's own solvers for the first time: one of them fails.
+    torch's solvers fail on a GPU if two threads call them for the first time at once.
     """
     a, b, c = matrices.unbind(1)
     cofactors = torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], dim=2)
@@ -85,28 +84,28 @@ def _inverse(matrices: Tensor) -> Tensor:
 
 
 def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignment:
-    """Return where the places of a (P, S, C) are in b (P, S, C).
+    """Return where the cells of a (P, S, C) are in b (P, S, C).
 
-    sharpness: how hard the attention picks the best place. reach: how far, in squared units, from the fitted position
-    the second look goes.
+    sharpness: inverse temperature of the attention.   reach: squared distance from the fitted position, in units of
+    positions, over which the second attention falls by a factor of e.
     """
     here = positions(a.device)
-    places = torch.cat([here, torch.ones_like(here[:, :1])], dim=1)  # (S, 3): (x, y, 1)
+    cells = torch.cat([here, torch.ones_like(here[:, :1])], dim=1)  # (S, 3): (x, y, 1)
     # features have unit norm, so exp(sharpness * (cosine - 1)) can neither overflow nor vanish
     ones = torch.ones_like(a[:, :, :1])
     content = torch.cat([a * sharpness, -sharpness * ones], dim=2) @ torch.cat([b, ones], dim=2).transpose(1, 2)
     likely = content.exp()  # (P, S, S')
-    back = likely.transpose(1, 2) @ places  # (P, S', 3)
-    back = back[:, :, :2] / back[:, :, 2:]  # where each place of b was found in a
-    forward = likely @ torch.cat([places.expand(len(b), -1, -1), back], dim=2)  # (P, S, 5)
+    back = likely.transpose(1, 2) @ cells  # (P, S', 3); the column of ones gives the sum of the weights
+    back = back[:, :, :2] / back[:, :, 2:]  # where each cell of b matches in a
+    forward = likely @ torch.cat([cells.expand(len(b), -1, -1), back], dim=2)  # (P, S, 5)
     total = forward[:, :, 2]  # (P, S)
     found, home = forward[:, :, :2] / total[:, :, None], forward[:, :, 3:] / total[:, :, None]  # (P, S, 2)
-    cycle = (home - here).square().sum(2)  # (P, S); 0 if A to B to A comes home
+    cycle = (home - here).square().sum(2)  # (P, S); cycle error, 0 if A -> B -> A returns to the cell
     most = content.amax(2)
     best, sure = most / sharpness + 1, most.exp() / total  # (P, S)
-    with torch.no_grad():  # through the solver gradients are noise
+    with torch.no_grad():  # gradients through the solver are mostly noise
         affine = fit_affine(here, found, sure * torch.exp(-4 * cycle) * best.clamp(min=0))
-    expected = places @ affine  # (P, S, 2)
+    expected = cells @ affine  # (P, S, 2)
     off = (found - expected).square().sum(2)
     inside = torch.sigmoid(10 * (1 - expected.abs().amax(2)))
     guided = likely * _near(expected, reach)
@@ -115,10 +114,10 @@ def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignmen
     aligned = aligned[:, :, :-1] / guided_total[:, :, None]  # (P, S, C)
     agree = (a * aligned).sum(2)
     fits = inside / (1 + off / 0.06)
-    plain = torch.stack([a.mean(1).square().sum(1), b.mean(1).square().sum(1)], dim=1)  # 1 where all places look alike
+    plain = torch.stack([a.mean(1).square().sum(1), b.mean(1).square().sum(1)], dim=1)  # 1 where all cells are equal
     scalars = torch.stack([agree, best, sure, cycle, off, guided.amax(2) / guided_total, inside, fits], dim=2)
     scalars = torch.cat([scalars, here.expand(len(a), -1, -1), expected.norm(dim=2, keepdim=True)], dim=2)
-    area = affine[:, 0, 0] * affine[:, 1, 1] - affine[:, 0, 1] * affine[:, 1, 0]  # the change of it; < 0 for a mirror
+    area = affine[:, 0, 0] * affine[:, 1, 1] - affine[:, 0, 1] * affine[:, 1, 0]  # determinant; < 0 for a mirror
     summary = torch.cat(
         [
             affine.flatten(1),
@@ -132,9 +131,10 @@ def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignmen
 
 
 def _near(expected: Tensor, reach: Tensor) -> Tensor:
-    """Return (P, S, S'), how near each place is to the expected position (P, S, 2); the nearest of a row has 1.
+    """Return (P, S, S'), weights exp(-squared distance / reach) of the cells of B around expected positions (P, S, 2).
 
-    exp(-distance squared / reach) is the product of what x says and what y says.
+    The nearest cell has 1. The weight is the product of one factor for x and one for y, so that 2 x GRID exponentials
+    are enough instead of GRID x GRID.
     """
     centres = positions(expected.device)[:GRID, 0]
     away = (expected[..., None] - centres).square() / reach  # (P, S, 2, GRID)
@@ -143,7 +143,7 @@ def _near(expected: Tensor, reach: Tensor) -> Tensor:
 
 
 class PairHead(nn.Module):
-    """Maps (P, S, C) twice and cosines (P,) -> logits (P, 3): unrelated, similar, copy. Symmetric in the two photos."""
+    """Two maps (P, S, C) and cosines (P,) -> logits (P, 3): unrelated, similar, copy. Symmetric in the two photos."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class PairHead(nn.Module):
         return (logits[:P] + logits[P:]) / 2
 
     def one_way(self, a: Tensor, b: Tensor, cosine: Tensor) -> Tensor:
-        """Return logits (P, 3) of what b shows at each place of a."""
+        """Return logits (P, 3) from aligning b to a."""
         found = self.align(a, b)
         x, weight = self.places(a, found)
         pooled = torch.cat([(x * weight).sum(2), x.mean(2), found.summary, cosine[:, None]], dim=1)
@@ -169,13 +169,13 @@ class PairHead(nn.Module):
         return decided
 
     def align(self, a: Tensor, b: Tensor) -> Alignment:
-        """Return where the places of a are in b, both (P, S, C), as this head looks for them."""
+        """Return where the cells of a (P, S, C) are in b (P, S, C), with the learned sharpness and reach."""
         return align(a, b, sharpness=self.sharpness.exp(), reach=self.reach.exp())
 
     def places(self, a: Tensor, found: Alignment) -> tuple[Tensor, Tensor]:
-        """Return features (P, hidden, S) of what is left after subtraction, and the weight of each place (P, 1, S)."""
-        places = torch.cat([(a - found.aligned).abs() * 4, a * found.aligned * 4, found.scalars], dim=2)
-        x = places.transpose(1, 2).reshape(len(a), -1, GRID, GRID)  # (P, S, features) -> (P, features, H, W)
+        """Return features (P, hidden, S) of the difference after alignment, and the weights of the cells (P, 1, S)."""
+        cells = torch.cat([(a - found.aligned).abs() * 4, a * found.aligned * 4, found.scalars], dim=2)
+        x = cells.transpose(1, 2).reshape(len(a), -1, GRID, GRID)  # (P, S, features) -> (P, features, H, W)
         x = F.relu(self.look(x))
         x = x + F.relu(self.around(x))
         weight = self.weigh(x).flatten(2).softmax(2)
@@ -184,10 +184,10 @@ class PairHead(nn.Module):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logits -> probabilities that mean what they say, on photos that no step of the training saw.
+    """Logits -> calibrated probabilities, fitted on photos held out of training.
 
-    A copy's probability is sigmoid(slope * z + offset) of its log-odds z against the rest (Platt 1999). What remains
-    is shared between similar and unrelated as the head shares it.
+    The probability of a copy is sigmoid(slope * z + offset) of its log-odds z against the rest (Platt 1999). The
+    remainder is divided between similar and unrelated in the ratio of their logits.
     """
 
     slope: float
@@ -203,7 +203,7 @@ class Calibration:
 
 
 def unit_maps(maps: Maps, *, device: str = "cpu") -> Tensor:
-    """Return maps (P, S, C) int8 as the head takes them: float32, unit norm at each place."""
+    """Return maps (P, S, C) int8 as float32 tensors of unit norm at each cell, as the head takes them."""
     return F.normalize(torch.from_numpy(maps).to(device).float() / MAP_SCALE, dim=2)
 
 
@@ -230,30 +230,30 @@ def score_pairs(
     prefilter: Gate | None = None,
     device: str = "cpu",
 ) -> Scores:
-    """Return the candidates with their probabilities, in the same order; with a glance, those that stand it.
+    """Return the candidates, less those that the prefilter rejects, with their probabilities, in the same order.
 
     maps: photo numbers (M,) -> their maps (M, S, C) int8.
     """
     photos, at = np.unique(np.stack([candidates.left, candidates.right]), return_inverse=True)
-    some, at = maps(photos), at.reshape(2, -1)
+    maps_of_photos, at = maps(photos), at.reshape(2, -1)  # (M, S, C); (2, P), rows of it
     if prefilter is not None:
-        stand = candidates.similarity >= _NEAR_ENOUGH
-        rows = np.flatnonzero(~stand)
-        stand[rows] = (
-            prefilter.chance(prefiltered(some, at[:, rows], candidates.similarity[rows], device=device)) >= 0.5
-        )
-        candidates, at = candidates.rows(stand), at[:, stand]
-    logits = pair_logits(head, some[at[0]], some[at[1]], candidates.similarity, device=device)
+        passed = candidates.similarity >= _NEARLY_EQUAL
+        rows = np.flatnonzero(~passed)
+        figures = prefilter_figures(maps_of_photos, at[:, rows], candidates.similarity[rows], device=device)
+        passed[rows] = prefilter.chance(figures) >= 0.5
+        candidates, at = candidates.rows(passed), at[:, passed]
+    left, right = (maps_of_photos[side] for side in at)
+    logits = pair_logits(head, left, right, candidates.similarity, device=device)
     copy, similar = calibration.probabilities(logits)
     return Scores(candidates.left, candidates.right, candidates.similarity, copy, similar)
 
 
 @torch.inference_mode()
-def prefiltered(maps: Maps, pairs: Indices, cosine: Floats, *, device: str = "cpu") -> NDArray[np.float64]:
-    """Return (P, 14), how much alike pairs (2, P) of maps (M, S, C) are when seen coarsely, whatever lies where.
+def prefilter_figures(maps: Maps, pairs: Indices, cosine: Floats, *, device: str = "cpu") -> NDArray[np.float64]:
+    """Return (P, 14), how similar pairs (2, P) of maps (M, S, C) are on a coarse grid, regardless of position.
 
-    Each coarse place finds its like in the other photo. Quantiles and mean of these likenesses, the lower and the
-    higher of both directions; the mean over all pairs of places; and the cosine (P,).
+    Each coarse cell is matched with the most similar cell of the other photo. The figures are quantiles and mean of
+    these similarities, the lower and the higher of both directions; the mean over all pairs of cells; the cosine (P,).
     """
     parts = [maps[start : start + PREFILTER_BATCH] for start in range(0, max(len(maps), 1), PREFILTER_BATCH)]
     coarse = torch.cat([_coarse(unit_maps(part, device=device)) for part in parts])
@@ -262,25 +262,25 @@ def prefiltered(maps: Maps, pairs: Indices, cosine: Floats, *, device: str = "cp
     for start in range(0, len(cosine), PREFILTER_BATCH):
         rows = np.arange(start, min(start + PREFILTER_BATCH, len(cosine)))
         left, right = (coarse[np.resize(side[rows], PREFILTER_BATCH)] for side in pairs)
-        likeness = left.transpose(1, 2) @ right  # (P, S', S')
-        best = torch.stack([likeness.amax(2), likeness.amax(1)]).sort(dim=2).values  # both ways
+        similarity = left.transpose(1, 2) @ right  # (P, S', S')
+        best = torch.stack([similarity.amax(2), similarity.amax(1)]).sort(dim=2).values  # (2, P, S'), both directions
         ways = torch.cat([best[:, :, _QUANTILES], best.mean(2, keepdim=True)], dim=2)
-        seen = [ways.amin(0), ways.amax(0), likeness.mean((1, 2))[:, None]]
-        figures[rows, :-1] = torch.cat(seen, dim=1)[: len(rows)].cpu().numpy()
+        columns = [ways.amin(0), ways.amax(0), similarity.mean((1, 2))[:, None]]
+        figures[rows, :-1] = torch.cat(columns, dim=1)[: len(rows)].cpu().numpy()
     return figures
 
 
 def _coarse(maps: Tensor) -> Tensor:
-    """Return maps (M, S, C) at a glance: (M, C, S'), unit norm at each coarse place."""
+    """Return maps (M, S, C) on the coarse grid: (M, C, S'), unit norm at each cell."""
     fine = maps.transpose(1, 2).reshape(len(maps), -1, GRID, GRID)
     return F.normalize(F.avg_pool2d(fine, GRID // _COARSE).flatten(2), dim=1)
 
 
 @torch.inference_mode()
 def transforms(head: PairHead, left: Maps, right: Maps, *, device: str = "cpu") -> NDArray[np.float64]:
-    """Return (P, 2, 3, 3), where the head found left in right and, the other way round, right in left.
+    """Return (P, 2, 3, 3), the transformations by which the head aligned left to right, and right to left.
 
-    Both as homographies from the unit square of the left photo to that of the right one. maps: (P, S, C) int8.
+    Both as homographies from the unit square of the left photo to that of the right one. left, right: maps (P, S, C).
     """
     a, b = unit_maps(left, device=device), unit_maps(right, device=device)
     parts = [slice(start, start + BATCH) for start in range(0, max(len(left), 1), BATCH)]
@@ -291,14 +291,15 @@ def transforms(head: PairHead, left: Maps, right: Maps, *, device: str = "cpu") 
         found[:, way, :2] = affine.transpose(0, 2, 1)
         found[:, way, 2, 2] = 1
     found = np.asarray(np.linalg.inv(centred) @ found @ centred)
-    found[:, 1] = np.linalg.pinv(found[:, 1])
+    found[:, 1] = np.linalg.pinv(found[:, 1])  # a fit to nothing may be singular
     return found
 
 
 @torch.inference_mode()
 def explain(head: PairHead, left: Maps, right: Maps) -> Explanation:
-    """Return, for one pair of maps (S, C), how the places of the left photo differ from what the right one shows there,
-    in [0, 1].
+    """Return how much each cell of the left photo differs from the right one after alignment, in [0, 1].
+
+    left, right: maps (S, C) int8.
     """
     a, b = unit_maps(left[None]), unit_maps(right[None])
     found = head.align(a, b)

@@ -1,7 +1,7 @@
-"""Scores -> Looks: a second look at the files themselves, for what the descriptors cannot tell.
+"""Aligned pairs -> logits: the residual head, which examines pairs where the descriptors are not decisive.
 
-Pairs that the head takes for copies, or nearly, are aligned at a higher resolution (align.py) and judged by a small
-network on what is left after alignment and colour matching. Which pairs those are, decide.py says.
+It sees both pictures on one canvas (geometry/registration.py) at a higher resolution than the pair head, and what still
+differs after alignment and colour matching: a smile, a moved hand, a digit.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dedup.geometry.registration import EVIDENCE, Aligned
 from dedup.types.arrays import Floats
 from dedup.types.pairs import Explanation
 
-BATCH = 16  # pairs a forward pass; always this many, see encode.encode()
+BATCH = 16  # pairs in a forward pass; always exactly this many, see encoder.encode()
 _WIDTHS = (12, 24, 40)
 
 
 class ResidualHead(nn.Module):
-    """What is left of two aligned pictures, and what the head said of them -> logits (P, 3) as the head's."""
+    """Residual planes of aligned pairs and the logits of the pair head -> logits (P, 3): unrelated, similar, copy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,19 +37,23 @@ class ResidualHead(nn.Module):
         self.decide = nn.Linear(64, 3)
 
     def forward(self, planes: Tensor, covered: Tensor, evidence: Tensor, logits: Tensor, cosine: Tensor) -> Tensor:
-        """planes: (P, PLANES, S, S). covered: (P, S, S). evidence: (P, EVIDENCE). logits: (P, 3). cosine: (P,)."""
+        """Return logits (P, 3).
+
+        planes: (P, PLANES, S, S). covered: (P, S, S). evidence: (P, EVIDENCE). logits: (P, 3). cosine: (P,).
+        """
         x, inside, weight = self.places(planes, covered)
         pooled = [
             torch.einsum("pcs,pks->pkc", x, weight).flatten(1),
             (x * inside).sum(2) / (inside.sum(2) + 1e-3),
             (x * inside).amax(2),
         ]
-        said = logits.clamp(-12, 12) / 4
-        decided: Tensor = self.decide(F.relu(self.gather(torch.cat([*pooled, evidence, said, cosine[:, None]], dim=1))))
+        before = logits.clamp(-12, 12) / 4
+        gathered = F.relu(self.gather(torch.cat([*pooled, evidence, before, cosine[:, None]], dim=1)))
+        decided: Tensor = self.decide(gathered)
         return decided
 
     def places(self, planes: Tensor, covered: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features (P, C, S'), how far each place is covered (P, 1, S'), and two weights of it (P, 2, S')."""
+        """Return features (P, C, S'), the covered share of each cell (P, 1, S'), and two weights of each (P, 2, S')."""
         x = F.relu(self.things(F.relu(self.parts(F.relu(self.edges(planes))))))
         x = x + F.relu(self.around(x))
         inside = F.adaptive_avg_pool2d(covered[:, None].float(), (x.shape[2], x.shape[3])).flatten(2)
@@ -61,25 +65,25 @@ class ResidualHead(nn.Module):
 def residual_logits(
     net: ResidualHead, aligned: Sequence[Aligned], logits: Floats, cosine: Floats, *, device: str = "cpu"
 ) -> Floats:
-    """Return logits (P, 3) of P aligned pairs, of the head's logits (P, 3) and of their cosines (P,)."""
+    """Return logits (P, 3) of P aligned pairs. logits: (P, 3), of the pair head. cosine: (P,)."""
     out = np.empty((len(aligned), 3), np.float32)
     planes = np.zeros((BATCH, PLANES, CANVAS, CANVAS), np.float32)
     covered, evidence = np.zeros((BATCH, CANVAS, CANVAS), bool), np.zeros((BATCH, EVIDENCE), np.float32)
-    said, near = np.zeros((BATCH, 3), np.float32), np.zeros(BATCH, np.float32)
+    before, similarity = np.zeros((BATCH, 3), np.float32), np.zeros(BATCH, np.float32)
     for start in range(0, len(aligned), BATCH):
         n = min(BATCH, len(aligned) - start)
-        for row, one in enumerate(aligned[start : start + n]):
-            planes[row] = residuals(one.first, one.second, one.covered)
-            covered[row], evidence[row] = one.covered, one.evidence
-        said[:n], near[:n] = logits[start : start + n], cosine[start : start + n]
-        inputs = (torch.from_numpy(x).to(device) for x in (planes, covered, evidence, said, near))
+        for row, pair in enumerate(aligned[start : start + n]):
+            planes[row] = residuals(pair.first, pair.second, pair.covered)
+            covered[row], evidence[row] = pair.covered, pair.evidence
+        before[:n], similarity[:n] = logits[start : start + n], cosine[start : start + n]
+        inputs = (torch.from_numpy(x).to(device) for x in (planes, covered, evidence, before, similarity))
         out[start : start + n] = net(*inputs)[:n].cpu().numpy()
     return out
 
 
 @torch.inference_mode()
 def explain(net: ResidualHead, aligned: Canvas) -> Explanation:
-    """Return how two pictures differ in grey and in colour, 0 where one of them is not: (S, S)."""
+    """Return how much two pictures differ in grey and colour at each pixel of their canvas, 0 where not both are."""
     planes = torch.from_numpy(residuals(aligned.first, aligned.second, aligned.covered))[None]
     weight = net.places(planes, torch.from_numpy(aligned.covered)[None])[2].mean(1)
     side = round(weight.shape[1] ** 0.5)

@@ -1,6 +1,6 @@
-"""The tensors that ship: which they are, that they are the ones published, and how they are loaded.
+"""The networks that ship: their card, the check of their digest, and how they are loaded.
 
-weights/README.md says what they were trained on and under which licence they stand.
+weights/README.md says what they were trained on, and under which licences.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:  # torch takes a second to load, and the name is known without
 
 
 FILE = "dedup.safetensors"
-QUICK = "-quick"  # ends the name under which what was made of thumbnails is kept
-_LOADING = Lock()  # several threads may ask for the weights at once
+QUICK = "-quick"  # suffix of the name under which descriptors of thumbnails are stored
+_LOADING = Lock()  # several threads may load the weights at once
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Networks ready to run, and the name that every stored descriptor and verdict is kept under.
+    """Networks ready to run, and the name under which their descriptors and verdicts are stored.
 
-    The name ends in version(): other tensors, curves or lines, another name.
+    The name ends in version(), so that it changes with any tensor, calibration or gate.
     """
 
     name: str
@@ -44,31 +44,31 @@ class Weights:
     calibration: Calibration  # of the head
     residual_head: ResidualHead
     residual_calibration: Calibration
-    prefilter: Gate  # where the head begins to be worth its time
-    gate: Gate  # where a second look does
-    device: str = "cpu"  # where the networks are, a word of torch's
+    prefilter: Gate  # which candidates are worth the pair head
+    gate: Gate  # which pairs are worth verification
+    device: str = "cpu"  # where the networks are, as torch names it
 
 
 @dataclass(frozen=True)
 class WeightsSpec:
-    """The weights in the package before they are read: what they are called, and where they are to run."""
+    """The weights in the package before they are loaded: what the card says, and where they are to run."""
 
     name: str
     gate: Gate
     device: str  # auto, cpu or cuda
-    quick: bool  # a camera's thumbnails are described where there are any
+    quick: bool  # embedded thumbnails are encoded where there are any
 
     def load(self) -> Weights:
-        """Return them, read once in each process. Raises WeightsUnusable if they are not those of the card."""
+        """Return the weights, loaded once in each process. Raises WeightsUnusable if they are not those of the card."""
         with _LOADING:
             return replace(_loaded(device=device_of(self.device)), name=self.name)
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what the networks free: they ask for it again at once, and pages from the system cost more.
+    """Tell glibc to keep freed memory: the networks allocate it again at once, and page faults cost more than they do.
 
-    The encoder runs at a third of the time. What is larger than any of their tensors, as the vectors of all photos may
-    be, goes back. See mallopt(3); other C libraries do well by themselves.
+    This brings the encoder to a third of its time. Blocks larger than any tensor of the networks, such as the vectors
+    of all photos, are still returned to the system. See mallopt(3); other C libraries need no such setting.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -78,9 +78,9 @@ def _keep_freed_memory() -> None:
 
 
 def weights_spec(*, device: str = "cpu", quick: bool = False) -> WeightsSpec:
-    """Return the weights in the package by their card. Raises BadUsage if the device cannot be had, WeightsUnusable.
+    """Return what the card says of the weights in the package. Raises BadUsage without the device, WeightsUnusable.
 
-    quick: to describe the thumbnails that cameras make; what is made of those has a name of its own.
+    quick: encode embedded thumbnails where there are any; their descriptors are stored under another name.
     """
     if device != "auto":
         device = device_of(device)
@@ -89,7 +89,7 @@ def weights_spec(*, device: str = "cpu", quick: bool = False) -> WeightsSpec:
 
 
 def device_of(word: str) -> str:
-    """Return the torch device that auto, cpu or cuda means here. Raises BadUsage for another word, or without a GPU."""
+    """Return the torch device for auto, cpu or cuda. Raises BadUsage for another word, or for cuda without a GPU."""
     if word not in ("auto", "cpu", "cuda"):
         raise BadUsage(f"the device is auto, cpu or cuda, not {word!r}")
     if word == "cpu":
@@ -97,7 +97,7 @@ def device_of(word: str) -> str:
     import torch
 
     if word == "cuda" and not torch.cuda.is_available():
-        raise BadUsage("--device cuda: torch sees no GPU here; use --device auto")
+        raise BadUsage("device cuda is not available: torch sees no GPU; use auto or cpu")
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -134,7 +134,7 @@ _loaded = lru_cache(maxsize=1)(load_weights)
 
 
 def version(card: Mapping[str, Any]) -> str:
-    """Return 8 hex digits that stand for all by which verdicts are reached: tensors, calibrations, lines."""
+    """Return 8 hex digits that identify all that verdicts depend on: tensors, calibrations, gates."""
     parts = {name: card[name] for name in ("sha256", "calibration", "second_calibration", "glance", "line")}
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
