@@ -1,7 +1,7 @@
 """Grey picture -> local features; two sets of features -> plane transformations that many of them agree on.
 
-SIFT (Lowe 2004), as RootSIFT (Arandjelovic and Zisserman 2012). Mirrored copies are common, and SIFT does not match
-across a mirror, so the descriptors of one side are mirrored and matched once more.
+ORB (Rublee et al. 2011): a tenth of the time of SIFT, at the same accuracy of the verdicts. Mirrored copies are common,
+and ORB does not match across a mirror, so each picture is also described as its mirror image shows it.
 """
 
 from __future__ import annotations
@@ -14,24 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.geometry.canvas import CANVAS
-from dedup.geometry.homography import inverse
+from dedup.geometry.homography import inverse, map_points
 from dedup.types.arrays import Homography
 
 _MOST = 400  # features a picture
-_SIDE = 320  # pixels, the longer side of the picture in which features are sought; SIFT's time grows with the area
-_RATIO = 0.85  # of the distances to the best and the second best match (Lowe 2004)
+_SIDE = 320  # pixels, the longer side of the picture in which features are sought
+_RATIO = 0.85  # of the distances of unit vectors to the best and the second best match (Lowe 2004)
+_BITS = 256  # of a descriptor
+_MIRROR = np.array([[-1.0, 0, 1], [0, 1, 0], [0, 0, 1]])  # unit square onto itself
+_SCALE = np.diag([CANVAS, CANVAS, 1.0])  # the unit square to a canvas, so that tolerances of fits are its pixels
 
-_sift = cv2.SIFT.create(nfeatures=_MOST, contrastThreshold=0.02, edgeThreshold=12)
-# A descriptor is 4 x 4 cells of 8 directions. A mirror reverses the order of the rows and of the directions.
-_MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1][:, :, [0, 7, 6, 5, 4, 3, 2, 1]].ravel()
+# Levels of 1.25 reach as far as a change of scale by 3.8. A low threshold finds corners in smooth pictures too.
+_orb = cv2.ORB.create(nfeatures=_MOST, scaleFactor=1.25, nlevels=7, fastThreshold=7)
 
 
 @dataclass(frozen=True)
 class LocalFeatures:
-    """points: (M, 2) float32, positions in the unit square.   descriptors: (M, 128) float32, unit norm."""
+    """points: (M, 2) float32, positions in the unit square.
+
+    descriptors, mirrored: (M, 32) uint8, 256 bits each, of the picture and of its mirror image at the same points.
+    """
 
     points: NDArray[np.float32]
-    descriptors: NDArray[np.float32]
+    descriptors: NDArray[np.uint8]
+    mirrored: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.points)
@@ -56,39 +62,58 @@ def local_features(grey: NDArray[np.uint8]) -> LocalFeatures:
         way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         size = (max(8, round(grey.shape[1] * scale)), max(8, round(grey.shape[0] * scale)))
         stretched = cv2.resize(stretched, size, interpolation=way)
-    keypoints, descriptors = _sift.detectAndCompute(stretched, None)
-    keypoints = keypoints[:_MOST]
-    descriptors = np.zeros((0, 128), np.float32) if descriptors is None else descriptors[:_MOST]
-    points = np.array([p.pt for p in keypoints], np.float32).reshape(-1, 2) / (np.array(stretched.shape[::-1]) - 1)
-    rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(1, keepdims=True), 1e-6))
-    return LocalFeatures(points.astype(np.float32), rooted)
+    points, descriptors, mirrored = _describe(stretched)
+    return LocalFeatures((points / (np.array(stretched.shape[::-1]) - 1)).astype(np.float32), descriptors, mirrored)
+
+
+def _describe(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return positions (M, 2) in pixels, descriptors (M, 32), and those of the same points in the mirror image."""
+    keypoints, descriptors = _orb.detectAndCompute(grey, None)
+    last = grey.shape[1] - 1
+    mirror = [
+        cv2.KeyPoint(last - k.pt[0], k.pt[1], k.size, (180 - k.angle) % 360, k.response, k.octave, n)
+        for n, k in enumerate(keypoints)
+    ]
+    described, mirrored = _orb.compute(np.ascontiguousarray(grey[:, ::-1]), mirror)
+    if descriptors is None or mirrored is None:
+        nothing = np.zeros((0, _BITS // 8), np.uint8)
+        return np.zeros((0, 2)), nothing, nothing
+    kept = [k.class_id for k in described]  # which points they are: OpenCV may drop some and change the order
+    points = np.array([k.pt for k in keypoints], float)
+    return points[kept], descriptors[kept], mirrored
 
 
 def fits(a: LocalFeatures, b: LocalFeatures) -> Iterator[Fit]:
     """Yield up to four fits: affine and homography, of the matches of A and of A mirrored with B."""
     if min(len(a), len(b)) < 4:
         return
-    for descriptors in (a.descriptors, a.descriptors[:, _MIRRORED]):
-        left, right = _matches(descriptors, b.descriptors)
-        start, end = a.points[left] * CANVAS, b.points[right] * CANVAS  # so that tolerances are pixels of the canvas
+    in_b = _unit(b.descriptors)
+    for descriptors, to_mirror in ((a.descriptors, np.eye(3)), (a.mirrored, _MIRROR)):
+        left, right = _matches(_unit(descriptors), in_b)
+        # in the mirror image, because OpenCV discards homographies that reverse orientation
+        start, end = map_points(to_mirror, a.points[left].astype(float)) * CANVAS, b.points[right] * CANVAS
         if len(left) >= 3:
             affine, inside = cv2.estimateAffine2D(start, end, method=cv2.USAC_MAGSAC, ransacReprojThreshold=4)
             if affine is not None:
-                yield Fit(_of_unit_squares(np.vstack([affine, [0, 0, 1]])), int(inside.sum()), float(inside.mean()))
+                yield _fit(np.vstack([affine, [0, 0, 1]]) @ _SCALE @ to_mirror, inside)
         if len(left) >= 8:
             h, inside = cv2.findHomography(start, end, cv2.USAC_MAGSAC, 3)
             if h is not None:
-                yield Fit(_of_unit_squares(h), int(inside.sum()), float(inside.mean()))
+                yield _fit(h @ _SCALE @ to_mirror, inside)
 
 
-def _of_unit_squares(h: Homography) -> Homography:
-    """Return a homography between squares of CANVAS pixels as one between unit squares."""
-    scale = np.diag([CANVAS, CANVAS, 1.0])
-    return np.asarray(inverse(scale) @ h @ scale)
+def _fit(to_canvas: Homography, inside: NDArray[np.uint8]) -> Fit:
+    """Return a fit from a map of the unit square of A to a canvas of B, and which matches (M, 1) agree with it."""
+    return Fit(np.asarray(inverse(_SCALE) @ to_canvas), int(inside.sum()), float(inside.mean()))
+
+
+def _unit(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return descriptors (M, 32) as unit vectors (M, 256) of components +-1/16: their cosine is 1 - Hamming / 128."""
+    return (np.unpackbits(descriptors, axis=1).astype(np.float32) - np.float32(0.5)) / np.float32(8)
 
 
 def _matches(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of a (M, 128) and of b (M', 128) that are mutual nearest neighbours and pass the ratio test."""
+    """Return the rows of a (M, 256) and of b (M', 256) that are mutual nearest neighbours and pass the ratio test."""
     cosine = a @ b.T  # (M, M')
     best = cosine.argmax(1)
     rows = np.arange(len(a))
