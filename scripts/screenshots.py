@@ -36,7 +36,7 @@ def arrange(page: Page, name: str) -> None:
     """Bring the page to where there is something to see."""
     if name == "report":
         page.get_by_role("searchbox").fill("balloons")
-        page.locator("details.why:visible").first.locator("summary").click()
+        page.locator("details.explain:visible").first.locator("summary").click()
         return
     for _ in range(2):
         page.keyboard.press("Enter")

@@ -96,7 +96,7 @@ def test_report_shows_filters_and_sorts(chromium: Any, dedup: Dedup, album: Path
         assert page.locator("article:visible").count() == 3
         assert page.locator(".picture img").count() == 8  # of nine files; the exact copy is a line
         assert page.evaluate("[...document.images].every((i) => i.decode && i.src.startsWith('data:image/webp'))")
-        assert page.locator("li.kept b").all_text_contents() == ["harbour.jpg", "tower.jpg", "garden.tif"]
+        assert page.locator("li.keep b").all_text_contents() == ["harbour.jpg", "tower.jpg", "garden.tif"]
         page.get_by_role("searchbox").fill("TOWER")
         assert page.locator("article:visible h2").all_text_contents() == ["Group 2"]
         page.get_by_role("searchbox").fill("")
@@ -126,8 +126,8 @@ def test_report_is_readable_without_script_and_fits_a_phone(
         assert page.locator("article:visible").count() == 3
         assert not page.locator(".bar").is_visible()
         assert page.locator(".picture p").all_text_contents() == [
-            "No picture: gone since the scan",
-            "No picture: changed after the scan",
+            "No preview: gone since the scan",
+            "No preview: changed after the scan",
         ]
     with tab(chromium, viewport={"width": 360, "height": 740}) as page:
         page.goto((tmp_path / "report.html").as_uri())
@@ -164,24 +164,28 @@ def test_report_says_why_without_script_and_where_it_does_not(
     dedup("export", "-o", tmp_path / "report.html")
     with tab(chromium, java_script_enabled=False) as page:
         page.goto((tmp_path / "report.html").as_uri())
-        why = page.locator("details.why")
-        assert why.locator("summary").all_text_contents() == [
+        figures = page.locator("details.explain")
+        assert figures.locator("summary").all_text_contents() == [
             f"Why {name} is a copy"
             for name in ("harbour grey.webp", "harbour small.jpg", "tower cropped.jpg", "tower mirrored.png")
         ]
-        assert page.locator(".seen img:visible").count() == 0
+        assert page.locator(".explanation img:visible").count() == 0
         for n in range(4):
-            why.nth(n).locator("summary").click()
-        assert page.locator(".seen img:visible").count() == 3 * 12
-        assert "No figure: gone since the scan" in why.nth(1).inner_text()
-        assert all(words.strip() for words in page.locator(".seen img").evaluate_all("(all) => all.map((i) => i.alt)"))
-        assert "4 of the 5 pairs carry a figure" in page.locator("footer").inner_text()
+            figures.nth(n).locator("summary").click()
+        assert page.locator(".explanation img:visible").count() == 3 * 12
+        assert "No figure: gone since the scan" in figures.nth(1).inner_text()
+        assert all(
+            words.strip() for words in page.locator(".explanation img").evaluate_all("(all) => all.map((i) => i.alt)")
+        )
+        assert "4 of the 5 pairs have a figure" in page.locator("footer").inner_text()
     with tab(chromium) as page:
         page.goto((tmp_path / "whole.html").as_uri())
-        page.evaluate("document.querySelectorAll('details.why').forEach((d) => { d.open = true; })")
-        sizes = page.locator(".seen img").evaluate_all("(all) => Promise.all(all.map((i) => i.decode())).then(() => 0)")
+        page.evaluate("document.querySelectorAll('details.explain').forEach((d) => { d.open = true; })")
+        sizes = page.locator(".explanation img").evaluate_all(
+            "(all) => Promise.all(all.map((i) => i.decode())).then(() => 0)"
+        )
         assert sizes == 0
-        assert page.locator(".seen img").count() == 4 * 12
+        assert page.locator(".explanation img").count() == 4 * 12
 
 
 def test_report_prints_in_light_colours_and_without_empty_pages(
@@ -194,7 +198,7 @@ def test_report_prints_in_light_colours_and_without_empty_pages(
         assert not page.locator(".bar").is_visible()
         assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 29, 31)"  # dark ink on paper
         assert not page.locator(".none").is_visible()
-        page.locator("details.why summary").first.click()
+        page.locator("details.explain summary").first.click()
         breaks = "(all) => all.map((a) => getComputedStyle(a).breakInside)"
         assert page.locator("article").evaluate_all(breaks) == ["auto", "avoid", "avoid"]  # one fills more than a page
 
@@ -220,17 +224,17 @@ def test_both_pages_pass_an_audit_for_screen_reader_and_keyboard(
         audited(page)
         page.goto(server.address)
         page.keyboard.press("w")
-        playwright.expect(page.locator(".seen img")).to_have_count(12)
+        playwright.expect(page.locator(".explanation img")).to_have_count(12)
         audited(page)
         page.keyboard.press("?")
         audited(page)
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Apply…").click()
-        page.get_by_label("every group").check()
-        playwright.expect(page.locator("#dialog")).to_contain_text("6 files would go")
+        page.get_by_label("all groups").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("6 files to remove")
         audited(page)
         page.keyboard.press("Escape")
-        page.get_by_role("button", name="Accept many").click()
+        page.get_by_role("button", name="Accept all shown").click()
         playwright.expect(page.locator("#dialog .sample li")).to_have_count(3)
         audited(page)
 
@@ -242,23 +246,23 @@ def test_review_says_why_on_demand(chromium: Any, dedup: Dedup, album: Path, tmp
     dedup("scan", album, "-q")
     with serving(tmp_path / "test.db") as server, tab(chromium) as page:
         asked: list[str] = []
-        page.on("request", lambda r: asked.append(r.url) if "/why/" in r.url or "/figure/" in r.url else None)
+        page.on("request", lambda r: asked.append(r.url) if "/explanation/" in r.url or "/figure/" in r.url else None)
         page.goto(server.address)
         playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
         assert asked == []
         page.keyboard.press("w")
-        playwright.expect(page.locator(".seen img:visible")).to_have_count(12)
+        playwright.expect(page.locator(".explanation img:visible")).to_have_count(12)
         for n in range(12):
-            playwright.expect(page.locator(".seen img").nth(n)).not_to_have_js_property("naturalWidth", 0)
+            playwright.expect(page.locator(".explanation img").nth(n)).not_to_have_js_property("naturalWidth", 0)
         assert len(asked) == 13
         page.keyboard.press("ArrowRight")
         playwright.expect(page.locator("#stage h2")).to_have_text("tower.jpg")
         page.keyboard.press("ArrowDown")
         page.keyboard.press("w")
-        playwright.expect(page.locator('details[data-n="3"] .seen img:visible')).to_have_count(12)
-        playwright.expect(page.locator('details[data-n="2"] .seen img')).to_have_count(0)
+        playwright.expect(page.locator('details[data-n="3"] .explanation img:visible')).to_have_count(12)
+        playwright.expect(page.locator('details[data-n="2"] .explanation img')).to_have_count(0)
         page.keyboard.press("w")
-        playwright.expect(page.locator(".seen img:visible")).to_have_count(0)
+        playwright.expect(page.locator(".explanation img:visible")).to_have_count(0)
         (album / "Trip [2019]" / "tower cropped.jpg").unlink()
         page.locator('details[data-n="2"] summary').click()
         playwright.expect(page.locator('details[data-n="2"]')).to_contain_text("No figure: gone since the scan")
@@ -270,20 +274,20 @@ def test_review_says_what_becomes_of_files_with_the_same_bytes(
     dedup("scan", album, "-q")
     with serving(tmp_path / "test.db") as server, tab(chromium) as page:
         page.goto(server.address)
-        tag, line = page.locator(".pane.keep .tag.go"), page.locator(".why li").last
-        playwright.expect(tag).to_have_text("1 more with the same bytes goes")
-        playwright.expect(line).to_contain_text("stays. The others go when you apply, also after Keep all")
+        tag, line = page.locator(".pane.keep .tag.remove"), page.locator(".reasons li").last
+        playwright.expect(tag).to_have_text("remove 1 exact copy")
+        playwright.expect(line).to_contain_text("is kept. Applying removes the others, even after Keep all")
         page.keyboard.press("a")
         page.keyboard.press("ArrowLeft")
         playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
-        playwright.expect(tag).to_have_text("1 more with the same bytes goes")
+        playwright.expect(tag).to_have_text("remove 1 exact copy")
         page.get_by_role("button", name="Apply…").click()
-        playwright.expect(page.locator("#dialog")).to_contain_text("1 file would go")  # the page did not lie
+        playwright.expect(page.locator("#dialog")).to_contain_text("1 file to remove")  # the page did not lie
         page.keyboard.press("Escape")
         playwright.expect(page.locator("dialog[open]")).to_have_count(0)  # until then it takes all keys
         page.keyboard.press("2")
         page.keyboard.press("ArrowLeft")
-        playwright.expect(line).to_contain_text("All of them go")
+        playwright.expect(line).to_contain_text("All of them are removed")
 
 
 def test_person_decides_by_keyboard_and_it_lasts(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
@@ -298,7 +302,7 @@ def test_person_decides_by_keyboard_and_it_lasts(chromium: Any, dedup: Dedup, al
         page.keyboard.press("ArrowDown")
         playwright.expect(page.locator(".pane:visible figcaption b")).to_have_text(["tower.jpg", "tower mirrored.png"])
         page.keyboard.press("x")
-        playwright.expect(page.locator(".film .apart")).to_have_count(1)
+        playwright.expect(page.locator(".film .separate")).to_have_count(1)
         playwright.expect(total).to_contain_text("1 of 3 decided")
         page.keyboard.press("2")
         playwright.expect(title).to_have_text("garden.tif")
@@ -308,8 +312,8 @@ def test_person_decides_by_keyboard_and_it_lasts(chromium: Any, dedup: Dedup, al
         playwright.expect(total).to_contain_text("2 of 3 decided")
         page.reload()
         playwright.expect(total).to_contain_text("2 of 3 decided")
-        assert page.locator(".line.settled").count() == 2
-        page.locator(".line.settled a").first.click()
+        assert page.locator(".line.decided").count() == 2
+        page.locator(".line.decided a").first.click()
         playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
         page.keyboard.press("Backspace")
         playwright.expect(total).to_contain_text("1 of 3 decided")
@@ -365,7 +369,7 @@ def test_list_is_filtered_and_many_are_accepted_with_a_preview(
         playwright.expect(page.locator(".line")).to_have_count(0)
         page.get_by_label("Relation").select_option("")
         playwright.expect(page.locator(".line")).to_have_count(2)
-        page.get_by_role("button", name="Accept many").click()
+        page.get_by_role("button", name="Accept all shown").click()
         playwright.expect(page.locator("#dialog .sample li")).to_have_count(2)
         assert decisions(tmp_path) == Decisions()
         page.get_by_role("button", name="Accept 2 groups").click()
@@ -384,15 +388,15 @@ def test_what_was_decided_is_applied_and_taken_back(chromium: Any, dedup: Dedup,
         page.keyboard.press("Enter")
         playwright.expect(page.locator("#totals")).to_contain_text("1 of 3 decided")
         page.get_by_role("button", name="Apply…").click()
-        playwright.expect(page.locator("#dialog")).to_contain_text("3 files would go")
-        page.get_by_label("every group").check()
-        playwright.expect(page.locator("#dialog")).to_contain_text("6 files would go")
-        page.get_by_label("what you decided").check()
-        playwright.expect(page.locator("#dialog")).to_contain_text("3 files would go")
-        page.get_by_label("Files go").select_option("hardlink")
-        playwright.expect(page.locator("#dialog")).to_contain_text("1 file would go")
-        page.get_by_label("Files go").select_option("folder")
-        playwright.expect(page.locator("#dialog")).to_contain_text("3 files would go")
+        playwright.expect(page.locator("#dialog")).to_contain_text("3 files to remove")
+        page.get_by_label("all groups").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("6 files to remove")
+        page.get_by_label("decided groups").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("3 files to remove")
+        page.get_by_label("Action", exact=True).select_option("hardlink")
+        playwright.expect(page.locator("#dialog")).to_contain_text("1 file to remove")
+        page.get_by_label("Action", exact=True).select_option("folder")
+        playwright.expect(page.locator("#dialog")).to_contain_text("3 files to remove")
         page.get_by_label("Folder", exact=True).fill(str(album / "inside"))
         page.get_by_role("button", name="Apply to 3 files").click()
         playwright.expect(page.locator("#job")).to_contain_text("inside a scanned folder")
@@ -402,8 +406,8 @@ def test_what_was_decided_is_applied_and_taken_back(chromium: Any, dedup: Dedup,
         playwright.expect(page.locator("#job")).to_contain_text("3 of 3 done")
         assert len(tree(album)) == len(before) - 3
         assert len(tree(tmp_path / "Away")) == 3
-        page.locator("#job").get_by_role("button", name="Take it back").click()
-        playwright.expect(page.locator("#job")).to_contain_text("3 of 3 taken back")
+        page.locator("#job").get_by_role("button", name="Undo it").click()
+        playwright.expect(page.locator("#job")).to_contain_text("3 of 3 undone")
         assert tree(album) == before
 
 
@@ -412,12 +416,12 @@ def test_plan_that_was_not_seen_is_not_carried_out(chromium: Any, dedup: Dedup, 
     with serving(tmp_path / "test.db") as server, tab(chromium) as page:
         page.goto(server.address)
         page.get_by_role("button", name="Apply…").click()
-        page.get_by_label("every group").check()
-        playwright.expect(page.locator("#dialog")).to_contain_text("6 files would go")
+        page.get_by_label("all groups").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("6 files to remove")
         dedup("mark", "keep", album / "garden.png")
         before = tree(album)
         page.get_by_role("button", name="Apply to 6 files").click()
-        playwright.expect(page.locator("#job")).to_contain_text("something has changed since you looked")
+        playwright.expect(page.locator("#job")).to_contain_text("the plan has changed since it was shown")
         assert tree(album) == before
 
 
@@ -429,10 +433,10 @@ def test_review_runs_nothing_that_a_name_says(chromium: Any, hostile: Path, tmp_
             page.goto(f"{server.address}?group={n}")
             page.keyboard.press("z")
         page.get_by_role("button", name="Apply…").click()
-        page.get_by_label("every group").check()
-        playwright.expect(page.locator("#dialog")).to_contain_text("4 files would go")
+        page.get_by_label("all groups").check()
+        playwright.expect(page.locator("#dialog")).to_contain_text("4 files to remove")
         page.keyboard.press("Escape")
-        page.get_by_role("button", name="Accept many").click()
+        page.get_by_role("button", name="Accept all shown").click()
         playwright.expect(page.locator("#dialog .sample li")).to_have_count(4)
         assert page.evaluate("window.hacked") is None
         assert page.locator("img[onerror]").count() == 0
@@ -448,10 +452,10 @@ def test_message_of_a_scan_that_runs_and_of_a_server_that_is_gone(
         page.goto(server.address)
         with Store(str(tmp_path / "test.db"), scanning=True):
             page.keyboard.press("Enter")
-            playwright.expect(page.locator("#news")).to_contain_text("another run is using this database")
+            playwright.expect(page.locator("#status")).to_contain_text("another run is using this database")
             playwright.expect(page.locator("#stage h2")).to_have_text("harbour.jpg")
     page.keyboard.press("Enter")
-    playwright.expect(page.locator("#news")).to_have_class("told bad")
+    playwright.expect(page.locator("#status")).to_have_class("visible error")
     context.close()
     assert decisions(tmp_path) == Decisions()
 
@@ -524,6 +528,6 @@ def test_page_of_another_site_can_do_and_see_nothing_even_if_it_knows_the_addres
         page.set_content(f'<form method=post enctype=text/plain action="{server.address}decide"><input name=a></form>')
         page.evaluate("document.forms[0].submit()")
         page.wait_for_url(f"{server.address}decide")
-        assert "only the page itself may ask" in page.content()
+        assert "only the review page may send requests" in page.content()
         page.context.close()
     assert decisions(tmp_path) == Decisions()

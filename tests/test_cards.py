@@ -1,4 +1,4 @@
-"""Cards: what a person is shown of a group."""
+"""Cards: what the report and the review show of a group."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dedup.geometry.edits import describe_edits
-from dedup.report.cards import cards, certainty, changes, table
+from dedup.report.cards import cards, changes, percent, table
 from dedup.types.groups import Duplicate, Group
 from dedup.types.pairs import NOTHING_VERIFIED, Relation, Verified
 from dedup.types.photo import File, Photo
@@ -22,27 +22,27 @@ KEPT = photo("a", "/p/kept.jpg", "/p/other/same.jpg")
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "words"),
     [
         (photo("b", "/b", width=600, height=400), ("50% of the width and height",)),
-        (photo("b", "/b", width=800, height=1200), ("lies on its side",)),
-        (photo("b", "/b", width=400, height=600), ("lies on its side, 50% of the size",)),
-        (photo("b", "/b", width=1000), ("another shape: cropped, framed or stretched",)),
+        (photo("b", "/b", width=800, height=1200), ("rotated 90°",)),
+        (photo("b", "/b", width=400, height=600), ("rotated 90°, 50% of the size",)),
+        (photo("b", "/b", width=1000), ("other proportions: cropped, framed or stretched",)),
         (photo("b", "/b", width=601, height=400), ("50% of the width and height",)),
         (photo("b", "/b", size=250), ("75% fewer bytes",)),
         (photo("b", "/b", size=2500), ("2.5 times the bytes",)),
         (photo("b", "/b", size=1001), ("same size and format",)),
         (replace(photo("b", "/b"), format="PNG"), ("PNG instead of JPEG",)),
         (replace(photo("b", "/b"), camera=None, taken_at=None), ("no capture time", "no camera name")),
-        (replace(photo("b", "/b"), rating=4, gps=True), ("has a place", "has a rating")),
-        (replace(photo("b", "/b"), taken_at="2019-07-01T12:00:01"), ("another capture time",)),
+        (replace(photo("b", "/b"), rating=4, gps=True), ("has a location", "has a rating")),
+        (replace(photo("b", "/b"), taken_at="2019-07-01T12:00:01"), ("other capture time",)),
     ],
 )
-def test_what_differs_is_said(other: Photo, said: tuple[str, ...]) -> None:
-    assert changes(KEPT, other, Relation.COPY) == said
+def test_differences_are_in_words(other: Photo, words: tuple[str, ...]) -> None:
+    assert changes(KEPT, other, Relation.COPY) == words
 
 
-def test_card_holds_every_file_and_what_the_others_weigh() -> None:
+def test_card_holds_every_file_and_the_bytes_of_the_duplicates() -> None:
     small = photo("b", "/a/small.jpg", width=600, height=400, size=300)
     group = Group(0, (Duplicate(1, Relation.COPY, 0.97, 0.8, "1200x800 over 600x400"),))
     (card,) = cards([group], [KEPT, small], Settings())
@@ -51,7 +51,7 @@ def test_card_holds_every_file_and_what_the_others_weigh() -> None:
 
 
 @pytest.mark.parametrize(("keeper", "duplicate"), [(0, 1), (1, 0)])
-def test_what_was_done_is_what_makes_the_duplicate_of_the_keeper(keeper: int, duplicate: int) -> None:
+def test_edit_is_described_from_keeper_to_duplicate(keeper: int, duplicate: int) -> None:
     photos = [photo("a", "/a.jpg"), photo("b", "/b.jpg")]
     inside = np.array([[0.5, 0, 0.25], [0, 0.5, 0.25], [0, 0, 1]])  # where the smaller part lies in the whole
     there = inside if duplicate == 0 else np.linalg.inv(inside)  # from photo 0 to photo 1
@@ -64,16 +64,16 @@ def test_what_was_done_is_what_makes_the_duplicate_of_the_keeper(keeper: int, du
     assert describe_edits(photos, NOTHING_VERIFIED)(keeper, duplicate) == ""
 
 
-def test_table_marks_the_better_value_only_where_they_differ() -> None:
+def test_table_marks_better_values_only_where_they_differ() -> None:
     small = replace(photo("b", "/a/small\n.jpg", width=600, height=400), camera=None)
     group = Group(0, (Duplicate(1, Relation.COPY, 0.97, 0.8, ""),))
     (card,) = cards([group], [KEPT, small], Settings())
-    lines = {line.what: line for line in table(card.shots)}
-    assert lines["Pixels"].best == {0}
-    assert lines["Camera"].best == {0}
-    assert lines["Bytes"].best == frozenset()
-    assert lines["Name"].values == ("kept.jpg", "small\\n.jpg")
+    rows = {row.title: row for row in table(card.shots)}
+    assert rows["Pixels"].best == {0}
+    assert rows["Camera"].best == {0}
+    assert rows["Bytes"].best == frozenset()
+    assert rows["Name"].values == ("kept.jpg", "small\\n.jpg")
 
 
-def test_certainty_promises_no_more_than_it_does() -> None:
-    assert [certainty(p) for p in (0.912, 0.9994, 0.99951, 1.0)] == ["91.2%", "99.9%", "over 99.9%", "over 99.9%"]
+def test_percentage_is_never_rounded_up_to_100() -> None:
+    assert [percent(p) for p in (0.912, 0.9994, 0.99951, 1.0)] == ["91.2%", "99.9%", "over 99.9%", "over 99.9%"]

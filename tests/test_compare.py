@@ -137,14 +137,14 @@ def test_words_say_where_two_pictures_differ() -> None:
     seen = Explanation(difference, np.full((10, 10), 0.01, np.float32))
     same = Comparison(Relation.COPY, 1.0, 1.0, "", images, maps, seen, None, None)
     ((*_, before, after),) = panels(same)
-    assert (before.words, after.words) == ("difference: dark all over", "difference, weighed: dark all over")
+    assert (before.words, after.words) == ("difference: dark all over", "weighted difference: dark all over")
     difference[:2, 8:] = 0.7
     ((*_, before, after),) = panels(same)
     assert before.words == "difference: bright on 4% of it, most at the top right"
-    assert after.words == "difference, weighed: bright on 4% of it, most at the top right"
+    assert after.words == "weighted difference: bright on 4% of it, most at the top right"
     seen.weight[:] = 0
     ((*_, after),) = panels(same)
-    assert after.words == "difference, weighed: dark all over"
+    assert after.words == "weighted difference: dark all over"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Which package and module may import which: values flow down the stages and never back."""
 
+import re
+from graphlib import TopologicalSorter
+
 from architecture import DRAWING, arrows, drawing, imported, modules
 
 # The packages from the ground up. A module may import from lines above its own, and from its own package.
@@ -96,3 +99,11 @@ def test_only_three_modules_load_when_the_package_is_imported() -> None:
 
 def test_the_drawing_shows_the_arrows_that_there_are() -> None:
     assert DRAWING.read_text(encoding="utf-8") == drawing(), "run scripts/architecture.py"
+
+
+def test_scripts_of_the_review_have_no_circle() -> None:
+    folder = modules()["review.app"].parent / "static"
+    imports = re.compile(r'^import .* from "\./(.+)";$', re.MULTILINE)
+    uses = {p.name: set(imports.findall(p.read_text(encoding="utf-8"))) for p in folder.glob("*.js")}
+    assert uses["review.js"] >= {"dialogs.js", "server.js", "status.js"}
+    TopologicalSorter(uses).prepare()  # raises CycleError with the circle

@@ -1,4 +1,4 @@
-"""The review, without a browser: what a decision means, and whom the server refuses."""
+"""The review without a browser: what decisions mean, and which requests the server refuses."""
 
 import base64
 import io
@@ -60,8 +60,8 @@ def server(scanned: Path) -> Iterator[Server]:
         yield s
 
 
-def names(review: Review, **wanted: object) -> list[str]:
-    return [card.shots[0].name for card in review.wanted(GroupFilter(**wanted))]  # type: ignore[arg-type]
+def names(review: Review, **chosen: object) -> list[str]:
+    return [card.shots[0].name for card in review.listed(GroupFilter(**chosen))]  # type: ignore[arg-type]
 
 
 def roles(review: Review, number: int) -> dict[str, str]:
@@ -74,10 +74,10 @@ def sha(review: Review, number: int, name: str) -> str:
 
 def test_groups_come_in_the_order_and_number_of_the_report(review: Review) -> None:
     assert names(review) == ["harbour.jpg", "tower.jpg", "garden.tif"]
-    assert [card.number for card in review.wanted(GroupFilter())] == [1, 2, 3]
+    assert [card.number for card in review.listed(GroupFilter())] == [1, 2, 3]
     assert names(review, text="TRIP [2019]/harb") == ["harbour.jpg"]
     assert names(review, relation="identical") == ["garden.tif"]
-    sizes = [card.bytes for card in review.wanted(GroupFilter(order="bytes"))]
+    sizes = [card.bytes for card in review.listed(GroupFilter(order="bytes"))]
     assert sizes == sorted(sizes, reverse=True)
     assert names(review, status="decided") == []
 
@@ -85,8 +85,8 @@ def test_groups_come_in_the_order_and_number_of_the_report(review: Review) -> No
 def test_accepted_group_is_decided_and_an_open_one_is_next(review: Review) -> None:
     review.decide(TOWER, "accept")
     assert review.totals()["decided"] == 1
-    assert review.beside(TOWER, GroupFilter(status="open")) == (HARBOUR, GARDEN)
-    assert [card.number for card in review.wanted(GroupFilter(status="open"))] == [HARBOUR, GARDEN]
+    assert review.neighbours(TOWER, GroupFilter(status="open")) == (HARBOUR, GARDEN)
+    assert [card.number for card in review.listed(GroupFilter(status="open"))] == [HARBOUR, GARDEN]
     again = Review(review.db)
     assert again.totals()["decided"] == 1
 
@@ -96,7 +96,7 @@ def test_keeping_another_photo_makes_the_first_go(review: Review) -> None:
     assert [n for n, role in before.items() if role == "keep"] == ["harbour.jpg"]
     review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour small.jpg"))
     after = roles(review, HARBOUR)
-    assert (after["harbour.jpg"], after["harbour small.jpg"]) == ("go", "keep")
+    assert (after["harbour.jpg"], after["harbour small.jpg"]) == ("remove", "keep")
     going = {step.parts[0].file.path.rpartition("/")[2] for step in review.plan(everything=False).steps}
     assert going >= {"harbour.jpg", "harbour (1).jpg"}
     assert "harbour small.jpg" not in going
@@ -105,24 +105,28 @@ def test_keeping_another_photo_makes_the_first_go(review: Review) -> None:
 
 
 def test_kept_all_stay_and_one_apart_belongs_to_nobody(review: Review) -> None:
-    review.decide(TOWER, "all")
+    review.decide(TOWER, "keep-all")
     assert set(roles(review, TOWER).values()) == {"keep"}
-    assert review.won(review.card(TOWER)) == 0
-    review.take_back()
-    review.decide(TOWER, "apart", sha(review, TOWER, "tower mirrored.png"))
-    assert roles(review, TOWER) == {"tower.jpg": "keep", "tower cropped.jpg": "go", "tower mirrored.png": "apart"}
-    assert not review.settled(review.card(TOWER))
+    assert review.reclaimable(review.card(TOWER)) == 0
+    review.undo()
+    review.decide(TOWER, "not-duplicate", sha(review, TOWER, "tower mirrored.png"))
+    assert roles(review, TOWER) == {
+        "tower.jpg": "keep",
+        "tower cropped.jpg": "remove",
+        "tower mirrored.png": "separate",
+    }
+    assert not review.is_decided(review.card(TOWER))
     review.decide(TOWER, "accept")
-    assert review.settled(review.card(TOWER))
-    review.decide(TOWER, "forget")
-    assert roles(review, TOWER)["tower mirrored.png"] == "go"
+    assert review.is_decided(review.card(TOWER))
+    review.decide(TOWER, "clear")
+    assert roles(review, TOWER)["tower mirrored.png"] == "remove"
     with Store(review.db) as store:
         assert store.decisions() == Decisions()
 
 
 def test_photo_that_is_no_duplicate_stays_so_whatever_is_kept_later(review: Review) -> None:
     grey = sha(review, HARBOUR, "harbour grey.webp")
-    review.decide(HARBOUR, "apart", grey)
+    review.decide(HARBOUR, "not-duplicate", grey)
     for name in ("harbour small.jpg", "harbour.jpg", "harbour grey.webp"):
         review.decide(HARBOUR, "keep", sha(review, HARBOUR, name))
         going = {part.file.path for step in review.plan(everything=True).steps for part in step.parts}
@@ -147,34 +151,34 @@ def test_photo_that_only_the_other_one_matches_is_shown_before_it_goes(tmp_path:
         store.add_scores(scores, photos.ids, weights="w", prefiltered=True)
         store.finish(Run(0, 1, (str(tmp_path),), Settings(), "w", 1.0, photos.photos.contents()), scores, photos.ids)
     review = Review(db)
-    assert roles(review, 1) == {"a.png": "keep", "b.png": "go"}
+    assert roles(review, 1) == {"a.png": "keep", "b.png": "remove"}
     review.decide(1, "keep", sha(review, 1, "b.png"))
-    assert roles(review, 1) == {"b.png": "keep", "a.png": "go", "c.png": "go"}
+    assert roles(review, 1) == {"b.png": "keep", "a.png": "remove", "c.png": "remove"}
     assert review.shot(sha(review, 1, "c.png")) is not None
     going = {part.file.path.rpartition("/")[2] for step in review.plan(everything=False).steps for part in step.parts}
     assert going == {"a.png", "c.png"}
-    review.decide(1, "apart", sha(review, 1, "c.png"))
-    assert roles(review, 1) == {"b.png": "keep", "a.png": "go"}
+    review.decide(1, "not-duplicate", sha(review, 1, "c.png"))
+    assert roles(review, 1) == {"b.png": "keep", "a.png": "remove"}
 
 
 def test_undo_goes_back_step_by_step_and_restores_what_a_step_replaced(review: Review) -> None:
     small, first = sha(review, HARBOUR, "harbour small.jpg"), sha(review, HARBOUR, "harbour.jpg")
     review.decide(HARBOUR, "keep", first)
     review.decide(HARBOUR, "keep", small)
-    assert review.take_back()[0] == HARBOUR
+    assert review.undo()[0] == HARBOUR
     with Store(review.db) as store:
         assert store.decisions().kept == {first}
-    review.take_back()
+    review.undo()
     with Store(review.db) as store:
         assert store.decisions() == Decisions()
-    with pytest.raises(BadUsage, match="nothing to take back"):
-        review.take_back()
+    with pytest.raises(BadUsage, match="no decision to undo"):
+        review.undo()
 
 
 def test_many_are_accepted_and_taken_back_as_one(review: Review) -> None:
-    review.accept([card.number for card in review.wanted(GroupFilter())])
+    review.accept([card.number for card in review.listed(GroupFilter())])
     assert review.totals()["decided"] == 3
-    review.take_back()
+    review.undo()
     assert review.totals()["decided"] == 0
 
 
@@ -182,7 +186,7 @@ def test_groups_of_the_review_are_what_the_command_line_reports_after_the_same_d
     from dedup.pipeline.results import last_report
 
     review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour grey.webp"))
-    review.decide(TOWER, "apart", review.card(TOWER).shots[1].photo.sha256)
+    review.decide(TOWER, "not-duplicate", review.card(TOWER).shots[1].photo.sha256)
     with Store(review.db) as store:
         groups = last_report(store).groups
     expected = {i: g.keeper for g in groups for i in (g.keeper, *(d.photo for d in g.duplicates))}
@@ -198,7 +202,7 @@ def test_marks_of_another_program_are_taken_over(review: Review) -> None:
 
 
 def test_photo_that_is_in_no_such_group_is_refused(review: Review) -> None:
-    for action, photo in (("keep", "0" * 64), ("apart", ""), ("explode", "")):
+    for action, photo in (("keep", "0" * 64), ("not-duplicate", ""), ("explode", "")):
         with pytest.raises(BadUsage):
             review.decide(1, action, photo)
     with pytest.raises(BadUsage, match="no group 99"):
@@ -247,7 +251,7 @@ def test_decision_that_another_site_sends_is_refused(server: Server, scanned: Pa
 
 
 def test_get_changes_nothing_and_what_changes_something_is_no_get(server: Server) -> None:
-    for path in ("decide", "undecide", "accept", "apply", "undo"):
+    for path in ("decide", "undo-decision", "accept", "apply", "undo"):
         assert server.ask(path)[0] == 405
 
 
@@ -278,12 +282,12 @@ def test_figure_comes_only_for_pairs_of_a_group_and_by_digest(server: Server, sc
     status, headers, body = server.ask(f"figure/{harbour}/{small}/11")
     assert (status, headers["content-type"], body[8:12]) == (200, "image/webp", b"WEBP")
     assert "max-age" in headers["cache-control"]
-    page = server.ask(f"why/{harbour}/{small}")[2].decode()
+    page = server.ask(f"explanation/{harbour}/{small}")[2].decode()
     assert page.count("<img") == 12
-    assert "difference, weighed: " in page
+    assert "weighted difference: " in page
     for pair in (f"{harbour}/{tower}", f"{harbour}/{harbour}", f"{'0' * 64}/{small}", "..%2f..%2fetc/passwd"):
         assert server.ask(f"figure/{pair}/0")[0] == 404
-        assert b"<img" not in server.ask(f"why/{pair}")[2]
+        assert b"<img" not in server.ask(f"explanation/{pair}")[2]
     assert server.ask(f"figure/{harbour}/{small}/12")[0] == 404
     assert server.ask(f"figure/{harbour}/{small}/-1")[0] == 404
     assert server.ask(f"/figure/{harbour}/{small}/0")[0] == 404  # without the token
@@ -319,8 +323,8 @@ def test_bad_bodies_are_one_line(server: Server) -> None:
         status, said = server.post("decide", body)
         assert status == 409
         assert set(said) == {"error"}
-    assert server.post("apply", {"to": "delete", "seen": ""})[0] == 409
-    assert server.post("apply", {"to": "relative/folder", "seen": ""})[0] == 409
+    assert server.post("apply", {"to": "delete", "fingerprint": ""})[0] == 409
+    assert server.post("apply", {"to": "relative/folder", "fingerprint": ""})[0] == 409
     assert server.post("undo", {"run": "../../x"})[0] == 409
     assert server.post("decide", {"group": 1, "action": "x" * (1 << 20)})[0] == 413
     assert server.ask("group/99999")[0] == 409
@@ -340,7 +344,7 @@ def test_network_needs_a_password_and_says_what_it_means(dedup: Dedup, scanned: 
     with serving(db, "--host", "127.0.0.3", DEDUP_REVIEW_PASSWORD="correct horse") as server:
         assert server.path == "/"
         status, headers, body = server.ask("/")
-        assert (status, headers["www-authenticate"].split()[0], body) == (401, "Basic", b"password, please")
+        assert (status, headers["www-authenticate"].split()[0], body) == (401, "Basic", b"a password is required")
 
         def basic(password: str) -> str:
             return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
@@ -360,7 +364,7 @@ def test_without_a_scan_or_a_free_port_it_is_one_line(
     assert "no such database" in dedup("review", "--no-browser", "--db", tmp_path / "no.db", code=1).stderr
     port = server.host.rpartition(":")[2]
     said = dedup("review", "--no-browser", "--port", port, "--db", scanned / "test.db", code=2).stderr
-    assert "cannot be listened on" in said
+    assert "cannot listen there" in said
 
 
 def test_bytes_that_were_not_scanned_are_not_shown(dedup: Dedup, tmp_path: Path) -> None:
@@ -381,4 +385,4 @@ def test_bytes_that_were_not_scanned_are_not_shown(dedup: Dedup, tmp_path: Path)
         page = server.ask("group/1")[2].decode()
         assert "changed after the scan" in page
         assert "gone since the scan" in page
-        assert "cannot be read any more" in page
+        assert "no longer readable" in page

@@ -1,4 +1,4 @@
-"""Groups -> cards: what a person is shown of a group, on a page or in the browser. Opens no file."""
+"""Groups -> cards: what the report and the review show of a group. Opens no file."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from dedup.types.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One photo of a group. What it is to the keeper is empty of the keeper itself."""
+    """One photo of a group. The fields that relate it to the keeper are empty for the keeper."""
 
     index: int  # photo number
     photo: Photo
-    file: File  # the one to keep of those that hold it
-    copies: tuple[File, ...]  # the others, with the same bytes
+    file: File  # the file to keep of those with these bytes
+    copies: tuple[File, ...]  # the other files with these bytes
     relation: Relation | None
     probability: float
-    reason: str  # why the other one is kept
-    changes: tuple[str, ...]  # what differs from the keeper, in words
-    keeper: int  # number of the photo that it is a duplicate of; its own if of none
+    reason: str  # why the keeper is preferred
+    changes: tuple[str, ...]  # differences from the keeper, in words
+    keeper: int  # photo number of the keeper; its own for the keeper
 
     @property
     def folder(self) -> str:
@@ -49,12 +49,12 @@ class Card:
 
     @property
     def relation(self) -> Relation:
-        """The loosest in it."""
+        """The most distant relation in the group."""
         return max((s.relation for s in self.shots if s.relation is not None), default=Relation.EXACT)
 
     @property
     def probability(self) -> float:
-        """Of the least sure in it."""
+        """The lowest probability in the group."""
         return min((s.probability for s in self.shots), default=1.0)
 
     @property
@@ -85,30 +85,30 @@ def shot(photos: Sequence[Photo], index: int, settings: Settings) -> Shot:
 
 def compared(photos: Sequence[Photo], keeper: int, d: Duplicate, settings: Settings, done: DescribeEdit) -> Shot:
     """Return a photo as a duplicate of another."""
-    said = changes(photos[keeper], photos[d.photo], d.relation, done(keeper, d.photo))
+    words = changes(photos[keeper], photos[d.photo], d.relation, done(keeper, d.photo))
     alone = shot(photos, d.photo, settings)
-    return replace(alone, relation=d.relation, probability=d.probability, reason=d.reason, changes=said, keeper=keeper)
+    return replace(alone, relation=d.relation, probability=d.probability, reason=d.reason, changes=words, keeper=keeper)
 
 
 def changes(kept: Photo, other: Photo, relation: Relation, done: str = "") -> tuple[str, ...]:
-    """Return in what the other differs from the kept one, as far as their headers tell, the plainest first.
+    """Return how the other photo differs from the kept one, by their headers, the most visible difference first.
 
-    done: what a second look saw that was done to it.
+    done: the edit that verification found, in words.
     """
-    said = [done] if done else []
+    words = [done] if done else []
     if not done and (other.width, other.height) != (kept.width, kept.height):
-        said.append(_resized(kept, other))
+        words.append(_resized(kept, other))
     if other.format != kept.format:
-        said.append(f"{other.format} instead of {kept.format}")
+        words.append(f"{other.format} instead of {kept.format}")
     if other.size * 1.05 < kept.size:
-        said.append(f"{1 - other.size / kept.size:.0%} fewer bytes")
+        words.append(f"{1 - other.size / kept.size:.0%} fewer bytes")
     elif other.size > kept.size * 1.05:
-        said.append(f"{other.size / kept.size:.1f} times the bytes")
-    said += [f"no {what}" for what, ours, theirs in _told(kept, other) if ours and not theirs]
-    said += [f"has a {what}" for what, ours, theirs in _told(kept, other) if theirs and not ours]
+        words.append(f"{other.size / kept.size:.1f} times the bytes")
+    words += [f"no {what}" for what, ours, theirs in _metadata(kept, other) if ours and not theirs]
+    words += [f"has a {what}" for what, ours, theirs in _metadata(kept, other) if theirs and not ours]
     if kept.taken_at and other.taken_at and kept.taken_at != other.taken_at:
-        said.append("another capture time")
-    return tuple(said or ["same pixels, other metadata" if relation is Relation.IDENTICAL else "same size and format"])
+        words.append("other capture time")
+    return tuple(words or ["same pixels, other metadata" if relation is Relation.IDENTICAL else "same size and format"])
 
 
 def _resized(kept: Photo, other: Photo) -> str:
@@ -117,57 +117,57 @@ def _resized(kept: Photo, other: Photo) -> str:
     if abs(width * h - height * w) <= max(w, h):
         return f"{width / w:.0%} of the width and height"
     if abs(width * w - height * h) <= max(w, h):
-        return "lies on its side" + ("" if width == h else f", {width / h:.0%} of the size")
-    return "another shape: cropped, framed or stretched"
+        return "rotated 90°" + ("" if width == h else f", {width / h:.0%} of the size")
+    return "other proportions: cropped, framed or stretched"
 
 
-def _told(kept: Photo, other: Photo) -> list[tuple[str, object, object]]:
+def _metadata(kept: Photo, other: Photo) -> list[tuple[str, object, object]]:
     return [
         ("capture time", kept.taken_at, other.taken_at),
         ("camera name", kept.camera, other.camera),
-        ("place", kept.gps, other.gps),
+        ("location", kept.gps, other.gps),
         ("rating", kept.rating, other.rating),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One line of the table that compares the photos of a card; best: which of the values are the better ones."""
+    """One row of the table that compares the photos of a card. best: the positions of the better values."""
 
-    what: str
+    title: str
     values: tuple[str, ...]
     best: frozenset[int]
 
 
 def table(shots: Sequence[Shot]) -> list[TableRow]:
-    """Return what can be compared of photos, a value each; the better ones are named only where values differ."""
+    """Return the properties of photos, one value for each; better values are marked only where they differ."""
     photos, files = [s.photo for s in shots], [s.file for s in shots]
     return [
-        _line("Pixels", [f"{p.width} × {p.height}" for p in photos], [p.width * p.height for p in photos]),
-        _line("Bytes", [human_bytes(p.size) for p in photos], [p.size for p in photos]),
-        _line("Format", [p.format for p in photos]),
-        _line("Taken", [moment(p.taken_at) for p in photos], [bool(p.taken_at) for p in photos]),
-        _line("Camera", [p.camera or "" for p in photos], [bool(p.camera) for p in photos]),
-        _line("Place", ["yes" if p.gps else "" for p in photos], [p.gps for p in photos]),
-        _line("Rating", ["★" * (p.rating or 0) for p in photos], [p.rating or 0 for p in photos]),
-        _line("File of", [_day(f.mtime_ns) for f in files], [-(f.mtime_ns // 1_000_000_000) for f in files]),
-        _line("Same bytes", [f"{len(s.copies)} more" if s.copies else "" for s in shots]),
-        _line("Name", [printable(s.name) for s in shots]),
-        _line("Folder", [printable(s.folder) for s in shots]),
+        _row("Pixels", [f"{p.width} × {p.height}" for p in photos], [p.width * p.height for p in photos]),
+        _row("Bytes", [human_bytes(p.size) for p in photos], [p.size for p in photos]),
+        _row("Format", [p.format for p in photos]),
+        _row("Taken", [moment(p.taken_at) for p in photos], [bool(p.taken_at) for p in photos]),
+        _row("Camera", [p.camera or "" for p in photos], [bool(p.camera) for p in photos]),
+        _row("Location", ["yes" if p.gps else "" for p in photos], [p.gps for p in photos]),
+        _row("Rating", ["★" * (p.rating or 0) for p in photos], [p.rating or 0 for p in photos]),
+        _row("Modified", [_day(f.mtime_ns) for f in files], [-(f.mtime_ns // 1_000_000_000) for f in files]),
+        _row("Same bytes", [f"{len(s.copies)} more" if s.copies else "" for s in shots]),
+        _row("Name", [printable(s.name) for s in shots]),
+        _row("Folder", [printable(s.folder) for s in shots]),
     ]
 
 
-def _line(what: str, values: list[str], worth: Sequence[float] = ()) -> TableRow:
+def _row(title: str, values: list[str], worth: Sequence[float] = ()) -> TableRow:
     best = [n for n, v in enumerate(worth) if v == max(worth)] if len(set(worth)) > 1 else []
-    return TableRow(what, tuple(values), frozenset(best))
+    return TableRow(title, tuple(values), frozenset(best))
 
 
 def _day(mtime_ns: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(mtime_ns / 1e9))
 
 
-def certainty(probability: float) -> str:
-    """Return a probability in words that promise no more than it does."""
+def percent(probability: float) -> str:
+    """Return a probability as a percentage that never rounds up to 100%."""
     return f"{probability:.1%}" if probability < 0.9995 else "over 99.9%"
 
 
@@ -176,7 +176,7 @@ def moment(taken_at: str | None) -> str:
 
 
 FILTERS = {  # for templates
-    "certainty": certainty,
+    "percent": percent,
     "human_bytes": human_bytes,
     "moment": moment,
     "printable": printable,

@@ -1,7 +1,7 @@
-"""A comparison of two photos -> the pictures that explain it: six columns, what was seen, subtracted and weighed.
+"""Comparison -> the panels that explain it: photos, features, difference and weighted difference, in six columns.
 
-Upper row: what the pairwise head saw, on its 10 x 10 places. Lower row: the second look, on one canvas. As one picture
-(draw), or one by one for a page (shown).
+Upper row: the pair head, on its 10 x 10 cells. Lower row: verification, on the canvas that both photos are aligned to.
+draw() gives one picture, panel_images() gives one small picture for each panel.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from dedup.types.pairs import Comparison, Explanation
 _CELL, _GAP, _HEAD, _LABEL = 208, 10, 44, 20  # pixels
 _COLUMNS = 6
 _GROUND, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
-_UPPER = ("left photo", "right photo", "left features", "right features", "difference", "difference, weighed")
-_LOWER = ("one of them", "the other, aligned", "its structure", "its structure", "difference", "difference, weighed")
+_UPPER = ("left photo", "right photo", "left features", "right features", "difference", "weighted difference")
+_LOWER = ("one photo", "the other, aligned", "local contrast", "local contrast", "difference", "weighted difference")
 _SMALL = 112  # pixels, the side of a panel on a page
-_DARK = 0.1  # brightness below which nothing is to be seen
+_DARK = 0.1  # brightness below which a panel looks black
 _DOWN, _ACROSS = ("at the top", "in the middle", "at the bottom"), ("left", "", "right")
 
 
@@ -30,7 +30,7 @@ _DOWN, _ACROSS = ("at the top", "in the middle", "at the bottom"), ("left", "", 
 class Panel:
     """One picture of the explanation.
 
-    words: what is to be seen in it, for who does not see it.   fine: it is more than a square of 10 x 10 places.
+    words: the alternative text.   fine: a picture; otherwise 10 x 10 cells, to be enlarged without smoothing.
     """
 
     label: str
@@ -40,7 +40,7 @@ class Panel:
 
 
 def panels(comparison: Comparison) -> list[list[Panel]]:
-    """Return the explanation of one verdict: a row of six panels, and one more if there was a second look."""
+    """Return the explanation of one verdict: a row of six panels, and a second row if the pair was verified."""
     rows = [_upper(comparison)]
     if comparison.canvas is not None and comparison.residual is not None:
         rows.append(_lower(comparison.canvas, comparison.residual))
@@ -48,7 +48,7 @@ def panels(comparison: Comparison) -> list[list[Panel]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PanelImage:
     """A panel for a page. data: a small WebP, about 1.5 KB."""
 
     label: str
@@ -57,9 +57,9 @@ class Shown:
     data: bytes
 
 
-def shown(comparison: Comparison) -> list[list[Shown]]:
-    """Return the panels of an explanation for a page."""
-    return [[Shown(p.label, p.words, p.fine, _encoded(p)) for p in row] for row in panels(comparison)]
+def panel_images(comparison: Comparison) -> list[list[PanelImage]]:
+    """Return the panels of an explanation as small pictures."""
+    return [[PanelImage(p.label, p.words, p.fine, _encoded(p)) for p in row] for row in panels(comparison)]
 
 
 def _encoded(panel: Panel) -> bytes:
@@ -110,7 +110,7 @@ def _lower(canvas: tuple[NDArray[np.uint8], NDArray[np.uint8]], seen: Explanatio
 
 
 def _brightness(values: Floats) -> str:
-    """Return in words where values (H, W) are bright, as _heat() shows them."""
+    """Describe where values (H, W) are bright when _heat() draws them."""
     bright = np.clip(values, 0, 1)
     if bright.max() < _DARK:
         return "dark all over"
@@ -122,7 +122,7 @@ def _brightness(values: Floats) -> str:
 
 
 def _features_coloured(maps: Maps) -> NDArray[np.uint8]:
-    """Return (2, H, W, 3): the three directions in which the features (2, S, C) of both vary most, as colours."""
+    """Return the first three principal components of both feature maps (2, S, C) as colours, (2, H, W, 3)."""
     flat = maps.reshape(-1, maps.shape[2]).astype(np.float64)
     flat -= flat.mean(0)
     _, _, directions = np.linalg.svd(flat, full_matrices=False)
@@ -133,7 +133,7 @@ def _features_coloured(maps: Maps) -> NDArray[np.uint8]:
 
 
 def _structure(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the picture in grey with its local contrast evened out."""
+    """Return the picture in grey with its local mean subtracted, (H, W, 3)."""
     grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
     small = Image.fromarray(image).convert("L").resize((20, 20), Image.Resampling.BOX)
     local = np.asarray(small.resize(grey.shape[::-1], Image.Resampling.BICUBIC), np.float32)

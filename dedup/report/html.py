@@ -1,7 +1,7 @@
-"""Report -> one HTML page with thumbnails, in pieces. Jinja2 lives here; it escapes every value.
+"""Report -> one HTML page with thumbnails, in pieces. The only module that imports Jinja2, with autoescape on.
 
-The page needs nothing else: its style, its script and its pictures are in it, and its Content-Security-Policy lets
-nothing else run or load, should a name ever slip through unescaped.
+The page is self-contained: style, script and pictures are embedded. Its Content-Security-Policy allows nothing else to
+run or load, in case a file name is ever not escaped.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from dedup.types.pairs import Comparison, Explained, PhotoPair, Relation
 from dedup.types.report import Report
 from dedup.workers import Failure, run
 
-_SIDES = ((1_000, 256), (5_000, 176), (0, 128))  # pixels of a thumbnail in pages of up to so many pictures
-_FIGURES = 100  # at most, of the pairs that are the least sure: about 17 KB each
+_SIDES = ((1_000, 256), (5_000, 176), (0, 128))  # (up to so many pictures on the page, pixels of a thumbnail)
+_FIGURES = 100  # at most, for the pairs with the lowest probability: about 17 KB each
 
-Figure = tuple[list[list[tuple[figure.Shown, str]]], str]  # rows of panels with their addresses, or why there is none
+Figure = tuple[list[list[tuple[figure.PanelImage, str]]], str]  # rows of panels with their URLs, or the reason for none
 
 
 def environment(package: str = "dedup.report") -> Environment:
-    """Return what renders the templates of a package, and those of this one for all."""
+    """Return a template environment for a package; the templates of this package are available too."""
     env = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("dedup.report")]),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
@@ -39,15 +39,15 @@ def environment(package: str = "dedup.report") -> Environment:
 
 
 def page(report: Report, explained: Explained | None, *, workers: int) -> Iterator[str]:
-    """Yield the page. Pictures are read from the files now; of one that is gone or changed the page says so.
+    """Yield the page. Pictures are read from the files now; for a missing or changed file the page says so.
 
-    explained: says what verdicts rest on; without it there are no figures.
+    explained: gives the comparison behind each verdict; without it the page has no figures.
     """
     photos, settings = report.photos.photos, report.run.settings
     shown = list(cards(report.groups, photos, settings, report.verified))
     style, script = asset("base.css") + asset("report.css"), asset("report.js")
     pictures = thumbnails(shown, workers=workers)
-    doubtful = least_sure(shown, _FIGURES if explained else 0)
+    doubtful = least_certain(shown, _FIGURES if explained else 0)
     pairs = sum(len(card.shots) - 1 for card in shown)
     yield from (
         environment()
@@ -83,9 +83,9 @@ def _hash(text: str) -> str:
 
 
 def thumbnails(shown: list[Card], *, workers: int) -> Iterator[list[tuple[str, str]]]:
-    """Yield a list a card, with (data: URL, "") or ("", why there is none) a shot; smaller where there are many.
+    """Yield one list per card, with (data: URL, "") or ("", reason) for each shot; smaller if there are many.
 
-    Only as many are held as workers are ahead of the page.
+    Holds only the pictures that workers have decoded ahead of the page.
     """
     count = sum(len(card.shots) for card in shown)
     side = next(side for most, side in _SIDES if count <= most or not most)
@@ -99,30 +99,30 @@ def thumbnails(shown: list[Card], *, workers: int) -> Iterator[list[tuple[str, s
         yield [done.pop(s.photo.sha256) for s in card.shots]
 
 
-def least_sure(shown: list[Card], most: int) -> set[PhotoPair]:
-    """Return the pairs of a keeper and a duplicate that a figure says the most of."""
+def least_certain(shown: list[Card], most: int) -> set[PhotoPair]:
+    """Return the pairs of keeper and duplicate with the lowest probability; identical ones need no figure."""
     pairs = [s for card in shown for s in card.shots[1:] if s.relation is not Relation.IDENTICAL]
-    return {couple(s) for s in sorted(pairs, key=lambda s: s.probability)[:most]}
+    return {pair_of(s) for s in sorted(pairs, key=lambda s: s.probability)[:most]}
 
 
-def couple(shot: Shot) -> PhotoPair:
+def pair_of(shot: Shot) -> PhotoPair:
     return shot.keeper, shot.index
 
 
 def figures(
-    shown: list[Card], wanted: set[PhotoPair], explained: Explained | None
+    shown: list[Card], chosen: set[PhotoPair], explained: Explained | None
 ) -> Iterator[list[tuple[Shot, Figure]]]:
-    """Yield a list a card, with the figures of those of its pairs that are wanted."""
-    chosen = [[s for s in card.shots[1:] if couple(s) in wanted] for card in shown]
-    answers = explained([couple(s) for some in chosen for s in some]) if explained else iter(())
-    for some in chosen:
-        yield [(s, _figure(next(answers))) for s in some]
+    """Yield one list per card, with the figures of its pairs that are in `chosen`."""
+    by_card = [[s for s in card.shots[1:] if pair_of(s) in chosen] for card in shown]
+    answers = explained([pair_of(s) for shots in by_card for s in shots]) if explained else iter(())
+    for shots in by_card:
+        yield [(s, _figure(next(answers))) for s in shots]
 
 
 def _figure(answer: Comparison | str) -> Figure:
     if isinstance(answer, str):
         return [], answer
-    return [[(panel, _data_url(panel.data)) for panel in row] for row in figure.shown(answer)], ""
+    return [[(panel, _data_url(panel.data)) for panel in row] for row in figure.panel_images(answer)], ""
 
 
 def _data_url(picture: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Figures and names -> words for a person, on a terminal or a page."""
+"""Numbers and names -> text for a terminal or a page."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A local web page on which a person looks at groups, decides and acts. Needs the extra `review`."""
+"""A local web page to review groups, decide and apply. Needs the extra `review`."""

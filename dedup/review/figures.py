@@ -1,4 +1,4 @@
-"""Why two photos are said to be duplicates, as a browser shows it: by both SHA-256, the latest figures remembered."""
+"""Explanations of pairs for the browser, by the SHA-256 of both photos; the latest figures are cached."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from threading import Lock
 
 from dedup.models.weights import weights_spec
 from dedup.pipeline.pairs import read_seen
-from dedup.report.figure import Shown, shown
+from dedup.report.figure import PanelImage, panel_images
 from dedup.review.session import Review
 from dedup.store.store import Store
 from dedup.workers import Helpers
 
-_REMEMBERED = 200  # figures, about 20 KB each
+_CACHED = 200  # figures, about 20 KB each
 
-Rows = list[list[Shown]]
+Rows = list[list[PanelImage]]
 
 
 class Figures:
-    """A context manager. get() may be called from any thread; one figure is made at a time."""
+    """A context manager. get() may be called from any thread; figures are made one at a time."""
 
     def __init__(self, review: Review) -> None:
         self._review = review
         self._helpers = Helpers(read_seen, workers=1)
-        self._kept: OrderedDict[tuple[str, str], Rows] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str], Rows] = OrderedDict()
         self._lock = Lock()
 
     def __enter__(self) -> Figures:
@@ -33,22 +33,22 @@ class Figures:
         self._helpers.close()
 
     def get(self, left: str, right: str) -> Rows | str:
-        """Return the figure of a photo to keep and one that matches it, or why there is none."""
+        """Return the figure for a keeper and a photo that matches it, or in words why there is none."""
         with self._lock:
-            found = self._kept.pop((left, right), None) or self._made(left, right)
+            found = self._cache.pop((left, right), None) or self._make(left, right)
             if not isinstance(found, str):
-                self._kept[left, right] = found
-                while len(self._kept) > _REMEMBERED:
-                    self._kept.popitem(last=False)
+                self._cache[left, right] = found
+                while len(self._cache) > _CACHED:
+                    self._cache.popitem(last=False)
             return found
 
-    def _made(self, left: str, right: str) -> Rows | str:
-        report, couple = self._review.couple(left, right)
-        if couple is None:
-            return "these two are not in one group"
-        from dedup.pipeline.explain import to_read, told  # and torch
+    def _make(self, left: str, right: str) -> Rows | str:
+        report, pair = self._review.pair(left, right)
+        if pair is None:
+            return "these two photos are not in one group"
+        from dedup.pipeline.explain import to_read, told  # loads torch
 
-        seen = self._helpers.call(to_read(report, couple))
+        seen = self._helpers.call(to_read(report, pair))
         with Store(self._review.db) as store:
-            comparison = told(couple, seen, report, store, weights_spec().load())
-        return comparison if isinstance(comparison, str) else shown(comparison)
+            comparison = told(pair, seen, report, store, weights_spec().load())
+        return comparison if isinstance(comparison, str) else panel_images(comparison)

@@ -1,8 +1,8 @@
-"""Who may talk to the server: an ASGI wrapper that lets through only what our own page asks for.
+"""Access control: an ASGI wrapper that passes only requests of our own page.
 
-The page lies under a path that is drawn at random at each start, so another site, program or user cannot name
-anything of it. Host is checked against DNS rebinding, Origin and Sec-Fetch-Site against requests of other sites. With
-a password (a server that others on the network reach) every request carries it, by HTTP Basic authentication.
+All addresses begin with a token that is drawn at random at each start, so no other site, program or user can guess
+them. Host is checked against DNS rebinding; Origin and Sec-Fetch-Site are checked against cross-site requests. A server
+for the network has a password as well, which every request carries by HTTP Basic authentication (RFC 7617).
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ _HEADERS = {
 }
 
 
-def local(host: str) -> bool:
-    """Return whether a Host is this very machine, by a name that no DNS server can point elsewhere."""
+def local_host(host: str) -> bool:
+    """Return whether a Host is this machine, by a name that no DNS server can redirect."""
     return host in ("127.0.0.1", "localhost", "::1")
 
 
-def of_network(names: frozenset[str]) -> Callable[[str], bool]:
-    """Return a check of Host for a server on a network: an address, or one of our own names."""
+def network_host(names: frozenset[str]) -> Callable[[str], bool]:
+    """Return a check of Host for a server on a network: an IP address or one of our own names passes."""
 
     def check(host: str) -> bool:
         try:
             return bool(ip_address(host))
         except ValueError:
-            return host in names or local(host)
+            return host in names or local_host(host)
 
     return check
 
 
 class Guard:
-    def __init__(self, app: ASGIApp, *, token: str, host_is_ours: Callable[[str], bool], password: str = "") -> None:
-        self.app, self.token, self.host_is_ours, self.password = app, token, host_is_ours, password
-        self._wrong = asyncio.Lock()
+    def __init__(self, app: ASGIApp, *, token: str, host_allowed: Callable[[str], bool], password: str = "") -> None:
+        self.app, self.token, self.host_allowed, self.password = app, token, host_allowed, password
+        self._guess = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,23 +76,23 @@ class Guard:
         await (refusal or self.app)(scope, receive, send_guarded)
 
     async def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
-        """Return what to answer instead of the page, None if the request may pass."""
+        """Return the answer to a request that may not pass, None if it may."""
         host = headers.get("host", "")
-        if not self.host_is_ours(_name(host)):
-            return PlainTextResponse("this server does not go by that name", 421)
+        if not self.host_allowed(_host_name(host)):
+            return PlainTextResponse("this server does not answer to that host name", 421)
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-            return PlainTextResponse("only the page itself may ask", 403)
+            return PlainTextResponse("only the review page may send requests", 403)
         if scope["method"] not in ("GET", "HEAD") and headers.get("origin") != f"http://{host}":
-            return PlainTextResponse("only the page itself may ask", 403)
+            return PlainTextResponse("only the review page may send requests", 403)
         if not headers.get("content-length", "0").isdecimal() or int(headers.get("content-length", "0")) > _MAX_BODY:
-            return PlainTextResponse("too long", 413)
+            return PlainTextResponse("the request is too large", 413)
         if "transfer-encoding" in headers:
-            return PlainTextResponse("length required", 411)
+            return PlainTextResponse("a Content-Length is required", 411)
         if self.password and not self._knows_password(headers.get("authorization", "")):
-            async with self._wrong:  # one guess a second, however many ask at once
+            async with self._guess:  # one guess a second, however many requests arrive
                 await asyncio.sleep(1 if "authorization" in headers else 0)
             return PlainTextResponse(
-                "password, please", 401, {"WWW-Authenticate": 'Basic realm="dedup", charset="UTF-8"'}
+                "a password is required", 401, {"WWW-Authenticate": 'Basic realm="dedup", charset="UTF-8"'}
             )
         first = scope["path"].split("/")[1]
         if secrets.compare_digest(first.encode(), self.token.encode()) and scope["path"].startswith(f"/{first}/"):
@@ -110,8 +110,8 @@ class Guard:
         return kind.lower() == "basic" and secrets.compare_digest(password, self.password.encode())
 
 
-def _name(host: str) -> str:
-    """Return the name or address in a Host header, empty if it makes no sense."""
+def _host_name(host: str) -> str:
+    """Return the name or address in a Host header, empty if it is malformed."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:

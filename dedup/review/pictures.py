@@ -1,4 +1,4 @@
-"""Photos as a browser shows them: by SHA-256, read from their files in other processes, the latest ones remembered."""
+"""Photos as JPEG or WebP for the browser, by SHA-256: decoded in other processes, the latest ones cached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dedup.report.cards import Shot
 from dedup.workers import Failure, Helpers
 
 SIZES = {"thumb": (192, "WEBP"), "screen": (1600, "JPEG"), "full": (8000, "JPEG")}
-_REMEMBERED = 96 << 20  # bytes
+_CACHE_SIZE = 96 << 20  # bytes
 
 
 class Pictures:
@@ -19,8 +19,8 @@ class Pictures:
 
     def __init__(self, *, workers: int) -> None:
         self._helpers = Helpers(read_view, workers=workers)
-        self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
-        self._lock, self._held = Lock(), 0
+        self._cache: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+        self._lock, self._cached_bytes = Lock(), 0
 
     def __enter__(self) -> Pictures:
         return self
@@ -29,11 +29,11 @@ class Pictures:
         self._helpers.close()
 
     def get(self, shot: Shot, size: str) -> bytes | str:
-        """Return the picture as JPEG or WebP, or why there is none. The first file that still holds it is shown."""
+        """Return the picture, or in words why there is none. It is read from the first file that still holds it."""
         reason = ""
         side, format = SIZES[size]
         if size == "full" and shot.photo.format in ("JPEG", "MPO"):
-            side = 0  # as it is: the browser turns it and knows its colours
+            side = 0  # the file itself: browsers apply its orientation and colour profile
         for file in (shot.file, *shot.copies):
             try:
                 now = os.stat(file.path)
@@ -41,22 +41,22 @@ class Pictures:
                 reason = reason or "gone since the scan"
                 continue
             key = (file.path, now.st_mtime_ns, now.st_size, size)
-            answer = self._remembered(key) or self._helpers.call(View(file.path, shot.photo.sha256, side, format))
+            answer = self._cached(key) or self._helpers.call(View(file.path, shot.photo.sha256, side, format))
             if isinstance(answer, bytes):
-                self._remember(key, answer)
+                self._add_to_cache(key, answer)
                 return answer
             reason = answer.reason if isinstance(answer, Failure) else answer
         return reason
 
-    def _remembered(self, key: tuple[object, ...]) -> bytes | None:
+    def _cached(self, key: tuple[object, ...]) -> bytes | None:
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+            if key in self._cache:
+                self._cache.move_to_end(key)
+            return self._cache.get(key)
 
-    def _remember(self, key: tuple[object, ...], picture: bytes) -> None:
+    def _add_to_cache(self, key: tuple[object, ...], picture: bytes) -> None:
         with self._lock:
-            self._held += len(picture) - len(self._kept.pop(key, b""))
-            self._kept[key] = picture
-            while self._held > _REMEMBERED:
-                self._held -= len(self._kept.popitem(last=False)[1])
+            self._cached_bytes += len(picture) - len(self._cache.pop(key, b""))
+            self._cache[key] = picture
+            while self._cached_bytes > _CACHE_SIZE:
+                self._cached_bytes -= len(self._cache.popitem(last=False)[1])

@@ -1,11 +1,11 @@
-// Sorts and filters the groups, and keeps only some at a time in the page, so that ten thousand are no burden.
-// Without it the page shows everything in the order of the files.
+// Sorts and filters the groups, and keeps only some of them in the document, so that pages with 10,000 stay fast.
+// Without JavaScript the page shows all groups in the order of their folders.
 "use strict";
 const PAGE = 40;
 const bar = document.querySelector(".bar");
 const form = bar.querySelector("form");
 const list = document.querySelector("#groups");
-const last = document.querySelector("#more");
+const moreButton = document.querySelector("#more");
 const groups = [...list.children].map((node) => ({
   node,
   text: [...node.querySelectorAll(".path")].map((p) => p.textContent).join("\n").toLowerCase(),
@@ -20,23 +20,23 @@ const orders = {
   sure: (a, b) => b.probability - a.probability || a.number - b.number,
   doubtful: (a, b) => a.probability - b.probability || a.number - b.number,
 };
-let wanted = groups;
+let matching = groups;
 
 function show() {
   const { order, relation, text } = Object.fromEntries(new FormData(form));
   const part = text.trim().toLowerCase();
-  wanted = groups.filter((g) => (!relation || g.relation === relation) && g.text.includes(part)).sort(orders[order]);
+  matching = groups.filter((g) => (!relation || g.relation === relation) && g.text.includes(part)).sort(orders[order]);
   list.replaceChildren();
   more(PAGE);
-  const bytes = wanted.reduce((sum, group) => sum + group.bytes, 0);
+  const bytes = matching.reduce((sum, group) => sum + group.bytes, 0);
   const megabytes = (bytes / 1e6).toLocaleString("en", { maximumFractionDigits: 1 });
-  form.querySelector("output").value = `${wanted.length.toLocaleString("en")} shown, ${megabytes} MB`;
+  form.querySelector("output").value = `${matching.length.toLocaleString("en")} shown, ${megabytes} MB`;
 }
 
 function more(count) {
   const at = list.children.length;
-  list.append(...wanted.slice(at, at + count).map((group) => group.node));
-  last.hidden = list.children.length === wanted.length;
+  list.append(...matching.slice(at, at + count).map((group) => group.node));
+  moreButton.hidden = list.children.length === matching.length;
 }
 
 function step(by) {
@@ -57,8 +57,8 @@ document.addEventListener("keydown", (event) => {
 });
 form.addEventListener("input", show);
 form.addEventListener("submit", (event) => event.preventDefault());
-last.addEventListener("click", () => more(PAGE));
-new IntersectionObserver((seen) => seen.some((s) => s.isIntersecting) && more(PAGE), { rootMargin: "900px" }).observe(last);
-addEventListener("beforeprint", () => more(wanted.length));
+moreButton.addEventListener("click", () => more(PAGE));
+new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && more(PAGE), { rootMargin: "900px" }).observe(moreButton);
+addEventListener("beforeprint", () => more(matching.length));
 bar.hidden = false;
 show();

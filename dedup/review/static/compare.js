@@ -1,4 +1,4 @@
-// Two pictures of one group beside each other, in one place, or subtracted; zoomed together.
+// Shows two photos of a group side by side, in one place, or as a difference; zooms both together.
 export class Comparison {
   constructor(group) {
     this.panes = group.querySelector(".panes");
@@ -6,12 +6,12 @@ export class Comparison {
     this.picks = [...group.querySelectorAll("[data-pick]")];
     this.views = [...group.querySelectorAll("[data-view]")];
     this.right = Math.min(1, this.all.length - 1);
-    this.top = 1; // which of the two lies on top in one place
+    this.top = 1; // which of the two is on top when both are in one place
     this.zoomed = false;
     this.x = this.y = 0.5;
-    for (const image of group.querySelectorAll("img")) image.addEventListener("error", () => lacking(image));
-    this.panes.addEventListener("click", (event) => this.clicked(event));
-    this.panes.addEventListener("pointermove", (event) => this.zoomed && this.point(event));
+    for (const image of group.querySelectorAll("img")) image.addEventListener("error", () => explainMissing(image));
+    this.panes.addEventListener("click", (event) => this.click(event));
+    this.panes.addEventListener("pointermove", (event) => this.zoomed && this.pan(event));
     this.show();
   }
 
@@ -19,7 +19,7 @@ export class Comparison {
     return this.right ? [this.all[0], this.all[this.right]] : [this.all[0]];
   }
 
-  get sha() { // of the picture on the right
+  get sha() { // of the photo on the right
     return this.all[this.right].dataset.sha;
   }
 
@@ -51,7 +51,7 @@ export class Comparison {
     }
   }
 
-  scale() { // a pixel of the larger picture is a pixel of the screen
+  scale() { // one pixel of the larger photo is one pixel of the screen
     const widest = Math.max(...this.pair.map((pane) => {
       const view = pane.querySelector(".view");
       const fit = Math.min(view.clientWidth / pane.dataset.width, view.clientHeight / pane.dataset.height);
@@ -75,7 +75,7 @@ export class Comparison {
     this.show();
   }
 
-  sharpen() { // the full picture takes the place of the one that fits the screen, when it is there
+  sharpen() { // replaces the screen-sized pictures by the full ones once these are loaded
     for (const pane of this.pair) {
       const image = pane.querySelector("img");
       const full = new Image();
@@ -91,13 +91,13 @@ export class Comparison {
     this.show();
   }
 
-  clicked(event) {
+  click(event) {
     if (!event.target.closest(".view")) return;
     this.follow(event);
     this.view("zoom");
   }
 
-  point(event) {
+  pan(event) {
     this.follow(event);
     this.place();
   }
@@ -111,11 +111,11 @@ export class Comparison {
   }
 }
 
-async function lacking(image) {
-  if (!image.src.includes("/screen") || image.parentElement.querySelector(".lacking")) return;
+async function explainMissing(image) {
+  if (!image.src.includes("/screen") || image.parentElement.querySelector(".missing")) return;
   const answer = await fetch(image.src).catch(() => null);
   const note = document.createElement("p");
-  note.className = "lacking";
-  note.textContent = `No picture: ${answer ? await answer.text() : "the server is gone"}`;
+  note.className = "missing";
+  note.textContent = `No preview: ${answer ? await answer.text() : "the server does not answer"}`;
   image.after(note);
 }

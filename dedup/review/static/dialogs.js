@@ -1,22 +1,25 @@
-// Many decisions at once, and what is done on disk: both are shown before they happen.
-import { count, get, post, query, refill, tell } from "./review.js";
+// The dialogs that preview and carry out "accept all shown" and "apply".
+// Dispatches "groups-changed" on the document when the list has to be loaded again.
+import { get, post, query } from "./server.js";
+import { notify, showTotals } from "./status.js";
 
 const dialog = document.querySelector("#dialog");
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const changed = (detail) => document.dispatchEvent(new CustomEvent("groups-changed", { detail }));
 
 async function open(path) {
   try {
     dialog.innerHTML = await (await get(path)).text();
     if (!dialog.open) dialog.showModal();
   } catch (error) {
-    tell(error.message, { bad: true });
+    notify(error.message, { error: true });
   }
 }
 
-let asked = ""; // the filters of the groups in the dialog
-export function openBulk() {
-  asked = query();
-  return open(`bulk?${asked}`);
+let shown = ""; // the filters of the groups in the dialog
+export function openAccept() {
+  shown = query();
+  return open(`shown?${shown}`);
 }
 
 export function openPlan({ everything = "no", to = "trash" } = {}) {
@@ -24,59 +27,69 @@ export function openPlan({ everything = "no", to = "trash" } = {}) {
 }
 
 async function accept(button) {
-  const said = await post("accept", { query: asked, count: button.dataset.accept });
-  count(said.totals);
+  const result = await post("accept", { query: shown, count: button.dataset.accept });
+  showTotals(result.totals);
   dialog.close();
-  tell(`${said.count} accepted; U takes it back`);
-  await refill();
+  notify(`${result.count} accepted; press U to undo`);
+  changed({ stay: false });
 }
 
-async function act(path, words) {
+async function runJob(path, fields) {
   for (const button of dialog.querySelectorAll("[data-apply], [data-undo]")) button.disabled = true;
-  await post(path, words);
+  await post(path, fields);
   let job;
   do {
     await pause(250);
     job = await (await get("job")).json();
-    show(job);
+    showJob(job);
   } while (job.running);
   if (job.error) throw new Error(job.error);
-  count(job.totals);
-  await refill({ stay: true });
+  showTotals(job.totals);
+  changed({ stay: true });
 }
 
-function show(job) {
+function summary(job) {
+  if (job.error) return job.error;
+  const verb = job.what === "apply" ? "done" : "undone";
+  const skipped = job.failed.length ? `, ${job.failed.length} skipped:` : "";
+  return `${job.done} of ${job.total} ${verb}${job.running ? " …" : ""}${skipped}`;
+}
+
+function showJob(job) {
   const place = dialog.querySelector("#job");
   const bar = document.createElement("progress");
-  bar.max = Math.max(job.of, 1);
+  bar.max = Math.max(job.total, 1);
   bar.value = job.done;
-  const words = document.createElement("p");
-  const verb = job.what === "apply" ? "done" : "taken back";
-  words.textContent = job.error || `${job.done} of ${job.of} ${verb}${job.running ? " …" : ""}${job.failed.length ? `, ${job.failed.length} left alone:` : ""}`;
-  const left = document.createElement("ul");
-  left.append(...job.failed.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
-  place.replaceChildren(bar, words, left);
+  const text = document.createElement("p");
+  text.textContent = summary(job);
+  const skipped = document.createElement("ul");
+  skipped.append(...job.failed.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
+  place.replaceChildren(bar, text, skipped);
   place.dataset.state = job.running ? "running" : "ended";
   if (job.running || job.error || job.what !== "apply") return;
-  const back = Object.assign(document.createElement("button"), { type: "button", textContent: "Take it back" });
-  back.dataset.undo = job.run;
-  place.append(back);
+  const undo = Object.assign(document.createElement("button"), { type: "button", textContent: "Undo it" });
+  undo.dataset.undo = job.run;
+  place.append(undo);
+}
+
+const field = (name) => dialog.querySelector(`[name="${name}"]`);
+const everything = () => dialog.querySelector("[name=everything]:checked").value;
+
+function apply(fingerprint) {
+  const destination = field("destination").value;
+  const to = destination === "folder" ? field("folder").value : destination;
+  return runJob("apply", { to, everything: everything(), fingerprint });
 }
 
 dialog.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
-  const { accept: many, apply, undo } = button?.dataset ?? {};
-  const choice = (name) => dialog.querySelector(`[name="${name}"]`);
+  const data = button?.dataset ?? {};
   try {
-    if (many) await accept(button);
-    else if (undo) await act("undo", { run: undo });
-    else if (apply) {
-      const place = choice("place").value;
-      const to = place === "folder" ? choice("folder").value : place;
-      await act("apply", { to, everything: dialog.querySelector("[name=everything]:checked").value, seen: apply });
-    }
+    if (data.accept) await accept(button);
+    else if (data.undo) await runJob("undo", { run: data.undo });
+    else if (data.apply) await apply(data.apply);
   } catch (error) {
-    tell(error.message, { bad: true });
+    notify(error.message, { error: true });
     const place = dialog.querySelector("#job");
     if (place) place.textContent = error.message;
     for (const b of dialog.querySelectorAll("[data-apply], [data-undo]")) b.disabled = false;
@@ -84,7 +97,6 @@ dialog.addEventListener("click", async (event) => {
 });
 
 dialog.addEventListener("change", (event) => {
-  if (!["everything", "place"].includes(event.target.name)) return;
-  const everything = dialog.querySelector("[name=everything]:checked").value;
-  openPlan({ everything, to: dialog.querySelector("[name=place]").value });
+  if (!["everything", "destination"].includes(event.target.name)) return;
+  openPlan({ everything: everything(), to: field("destination").value });
 });

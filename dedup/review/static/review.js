@@ -1,42 +1,15 @@
-// The page talks to the server that made it and to nobody else. What the server sends is HTML that it has escaped.
+// The page: groups, decisions and keys. The server sends HTML fragments in which it has escaped every value.
 import { Comparison } from "./compare.js";
-import { openPlan, openBulk } from "./dialogs.js";
+import { openAccept, openPlan } from "./dialogs.js";
+import { get, post, query } from "./server.js";
+import { notify, showTotals } from "./status.js";
 
 const stage = document.querySelector("#stage");
 const list = document.querySelector("#list");
 const filters = document.querySelector("#filters");
-const totals = document.querySelector("#totals");
-const news = document.querySelector("#news");
-const ahead = new Map(); // number -> promise of a group's HTML
+const prefetched = new Map(); // number -> promise of a group's HTML
 let comparison = null;
-let sending = Promise.resolve(); // decisions go one after the other, in the order of the keys
-let quiet = 0;
-
-export const query = () => new URLSearchParams(new FormData(filters)).toString();
-
-export async function get(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error(await answer.json().then((a) => a.error, () => `the server said ${answer.status}`));
-  return answer;
-}
-
-export async function post(path, words) {
-  const answer = await fetch(path, { method: "POST", body: JSON.stringify(words) });
-  const said = await answer.json().catch(() => ({ error: `the server said ${answer.status}` }));
-  if (!answer.ok) throw new Error(said.error);
-  return said;
-}
-
-export function tell(words, { bad = false } = {}) {
-  news.textContent = words;
-  news.className = bad ? "told bad" : "told";
-  clearTimeout(quiet);
-  quiet = setTimeout(() => { news.className = ""; }, bad ? 6000 : 1600);
-}
-
-export function count(html) {
-  totals.innerHTML = html;
-}
+let sending = Promise.resolve(); // decisions are sent one at a time, in the order of the keys
 
 const group = () => stage.querySelector(".group");
 const number = () => Number(group()?.dataset.number ?? 0);
@@ -49,7 +22,7 @@ function show(html) {
   enter();
 }
 
-function enter() { // a group has come on the stage
+function enter() { // sets up the group on the stage
   if (!group()) return;
   comparison = new Comparison(group());
   for (const a of list.querySelectorAll("[aria-current]")) a.removeAttribute("aria-current");
@@ -58,16 +31,16 @@ function enter() { // a group has come on the stage
   if (matchMedia("(min-width: 56.01rem)").matches) line?.scrollIntoView({ block: "nearest" });
   history.replaceState(null, "", `?${query()}&group=${number()}`);
   const next = Number(group().dataset.after);
-  if (next) fetchAhead(next).then(fetchPictures, () => {});
+  if (next) prefetch(next).then(fetchPictures, () => {});
 }
 
-function fetchAhead(n) {
-  if (!ahead.has(n)) {
+function prefetch(n) {
+  if (!prefetched.has(n)) {
     const html = get(`group/${n}?${query()}`).then((answer) => answer.text());
-    html.catch(() => ahead.delete(n));
-    ahead.set(n, html);
+    html.catch(() => prefetched.delete(n));
+    prefetched.set(n, html);
   }
-  return ahead.get(n);
+  return prefetched.get(n);
 }
 
 function fetchPictures(html) {
@@ -75,62 +48,62 @@ function fetchPictures(html) {
   for (const image of [...page.querySelectorAll(".view img")].slice(0, 2)) new Image().src = image.getAttribute("src");
 }
 
-export async function go(n) {
+async function open(n) {
   if (!n) return;
   try {
-    const html = await fetchAhead(n);
-    ahead.delete(n);
+    const html = await prefetch(n);
+    prefetched.delete(n);
     show(html);
   } catch (error) {
-    tell(error.message, { bad: true });
+    notify(error.message, { error: true });
   }
 }
 
-const done = { accept: "Accepted", keep: "Kept", all: "All kept", apart: "Not a duplicate", forget: "Open again", undo: "Taken back" };
+const messages = { accept: "Accepted", keep: "Kept", "keep-all": "All kept", "not-duplicate": "Not a duplicate", clear: "Reopened", undo: "Undone" };
 
 function decide(action, sha = "") {
   const here = number();
   if (!here) return;
   const after = Number(group().dataset.after);
-  const moves = after && !["undo", "forget"].includes(action) && !(action === "apart" && Number(group().dataset.count) > 2);
-  if (moves) go(after);
-  const words = { group: here, action, sha256: sha, query: query() };
-  sending = sending.then(() => post(action === "undo" ? "undecide" : "decide", words)).then((said) => {
-    tell(done[action]);
-    change(said, { shown: !moves });
+  const moves = after && !["undo", "clear"].includes(action) && !(action === "not-duplicate" && Number(group().dataset.count) > 2);
+  if (moves) open(after);
+  const fields = { group: here, action, sha256: sha, query: query() };
+  sending = sending.then(() => post(action === "undo" ? "undo-decision" : "decide", fields)).then((result) => {
+    notify(messages[action]);
+    change(result, { shown: !moves });
   }).catch((error) => {
-    tell(error.message, { bad: true });
-    ahead.clear();
-    go(here);
+    notify(error.message, { error: true });
+    prefetched.clear();
+    open(here);
   });
 }
 
-function change(said, { shown }) {
-  count(said.totals);
-  for (const [n, html] of Object.entries(said.lines)) {
-    ahead.delete(Number(n));
+function change(result, { shown }) {
+  showTotals(result.totals);
+  for (const [n, html] of Object.entries(result.lines)) {
+    prefetched.delete(Number(n));
     const line = list.querySelector(`[data-number="${n}"]`);
     if (line) line.outerHTML = html;
   }
-  if (shown || said.group === number()) {
-    ahead.clear();
-    show(said.stage);
+  if (shown || result.group === number()) {
+    prefetched.clear();
+    show(result.stage);
   } else {
     list.querySelector(`[data-number="${number()}"] a`)?.setAttribute("aria-current", "true");
   }
 }
 
-export async function refill({ stay = false } = {}) {
-  ahead.clear();
+async function reload({ stay = false } = {}) {
+  prefetched.clear();
   list.innerHTML = await (await get(`groups?${query()}`)).text();
   list.scrollTop = 0;
-  const open = list.querySelector(".line:not(.settled)") ?? list.querySelector(".line");
-  const n = stay && number() ? number() : Number(open?.dataset.number ?? 0);
-  if (n) await go(n);
+  const first = list.querySelector(".line:not(.decided)") ?? list.querySelector(".line");
+  const n = stay && number() ? number() : Number(first?.dataset.number ?? 0);
+  if (n) await open(n);
 }
 
-const more = new IntersectionObserver(async (seen) => {
-  for (const { target, isIntersecting } of seen) {
+const more = new IntersectionObserver(async (entries) => {
+  for (const { target, isIntersecting } of entries) {
     if (!isIntersecting) continue;
     more.unobserve(target);
     const html = await (await get(`groups?${query()}&start=${target.dataset.start}`)).text();
@@ -142,22 +115,22 @@ new MutationObserver(watch).observe(list, { childList: true });
 
 const keys = {
   Enter: () => decide("accept"),
-  a: () => decide("all"),
-  x: () => comparison?.right && decide("apart", comparison.sha),
+  a: () => decide("keep-all"),
+  x: () => comparison?.right && decide("not-duplicate", comparison.sha),
   u: () => decide("undo"),
-  Backspace: () => decide("forget"),
-  ArrowRight: () => go(Number(group()?.dataset.after)),
-  ArrowLeft: () => go(Number(group()?.dataset.before)),
+  Backspace: () => decide("clear"),
+  ArrowRight: () => open(Number(group()?.dataset.after)),
+  ArrowLeft: () => open(Number(group()?.dataset.before)),
   ArrowDown: () => comparison?.pick(comparison.right + 1),
   ArrowUp: () => comparison?.pick(comparison.right - 1),
   s: () => comparison?.view("swap"),
   d: () => comparison?.view("difference"),
   z: () => comparison?.view("zoom"),
   w: () => {
-    const why = stage.querySelector(`details[data-n="${comparison?.right + 1}"]`);
-    if (!why) return;
-    why.open = !why.open;
-    why.scrollIntoView({ block: "nearest" });
+    const details = stage.querySelector(`details[data-n="${comparison?.right + 1}"]`);
+    if (!details) return;
+    details.open = !details.open;
+    details.scrollIntoView({ block: "nearest" });
   },
   Escape: () => {
     if (comparison?.zoomed) comparison.view("zoom");
@@ -181,33 +154,33 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (key === "Enter" && target.matches("button, a, summary")) return;
-  const act = keys[key] ?? keys[key.toLowerCase()];
-  if (!act) return;
+  const action = keys[key] ?? keys[key.toLowerCase()];
+  if (!action) return;
   event.preventDefault();
-  act();
+  action();
 });
 
 stage.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  const { decide: verb, view, pick, go: way, sha } = button.dataset;
-  if (verb === "apart") keys.x();
-  else if (verb) decide(verb, sha);
+  const { decide: action, view, pick, go: direction, sha } = button.dataset;
+  if (action === "not-duplicate") keys.x();
+  else if (action) decide(action, sha);
   else if (view) comparison.view(view);
   else if (pick) comparison.pick(Number(pick) - 1);
-  else if (way) go(Number(group().dataset[way]));
+  else if (direction) open(Number(group().dataset[direction]));
 });
 
-stage.addEventListener("toggle", async ({ target: why }) => { // does not bubble
-  const place = why.querySelector("div");
-  if (!why.open || !why.dataset.why || place.firstChild) return;
-  place.textContent = "Looking …";
+stage.addEventListener("toggle", async ({ target: details }) => { // captured, since toggle does not bubble
+  const place = details.querySelector("div");
+  if (!details.open || !details.dataset.explanation || place.firstChild) return;
+  place.textContent = "Loading …";
   try {
-    place.innerHTML = await (await get(`why/${why.dataset.why}`)).text();
-    if (why.isConnected) why.scrollIntoView({ block: "nearest" });
+    place.innerHTML = await (await get(`explanation/${details.dataset.explanation}`)).text();
+    if (details.isConnected) details.scrollIntoView({ block: "nearest" });
   } catch (error) {
     place.textContent = "";
-    tell(error.message, { bad: true });
+    notify(error.message, { error: true });
   }
 }, true);
 
@@ -215,7 +188,7 @@ list.addEventListener("click", (event) => {
   const line = event.target.closest(".line");
   if (!line || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
-  go(Number(line.dataset.number)).then(() => {
+  open(Number(line.dataset.number)).then(() => {
     if (!matchMedia("(min-width: 56.01rem)").matches) stage.scrollIntoView();
   });
 });
@@ -223,14 +196,17 @@ list.addEventListener("click", (event) => {
 let typing = 0;
 filters.addEventListener("input", (event) => {
   clearTimeout(typing);
-  typing = setTimeout(refill, event.target.name === "text" ? 200 : 0);
+  typing = setTimeout(reload, event.target.name === "text" ? 200 : 0);
 });
 filters.addEventListener("submit", (event) => {
   event.preventDefault();
   document.activeElement.blur();
 });
-document.querySelector("#open-bulk").addEventListener("click", openBulk);
+document.querySelector("#open-accept").addEventListener("click", openAccept);
 document.querySelector("#open-plan").addEventListener("click", () => openPlan());
+document.addEventListener("groups-changed", ({ detail }) => {
+  reload(detail).catch((error) => notify(error.message, { error: true }));
+});
 document.querySelector("#open-help").addEventListener("click", keys["?"]);
 
 watch();

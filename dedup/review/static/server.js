@@ -1,0 +1,17 @@
+// Requests to the server that sent this page, and to no other.
+const filters = document.querySelector("#filters");
+
+export const query = () => new URLSearchParams(new FormData(filters)).toString();
+
+export async function get(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(await answer.json().then((a) => a.error, () => `the server answered ${answer.status}`));
+  return answer;
+}
+
+export async function post(path, fields) {
+  const answer = await fetch(path, { method: "POST", body: JSON.stringify(fields) });
+  const result = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+  if (!answer.ok) throw new Error(result.error);
+  return result;
+}
