@@ -5,11 +5,13 @@ import pytest
 import torch
 from album import make_album
 from click.testing import CliRunner, Result
+from pillow_heif import register_heif_opener
 
 from dedup.cli.main import main
 from dedup.models.weights import Weights, WeightsSpec, weights_spec
 
 SHIPPED = weights_spec()
+register_heif_opener()  # tests write HEIC; the program registers it when it decodes its first picture
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -33,6 +33,7 @@ HOMES = {  # each outside library has one home
     "send2trash": {"actions.trash"},
     "safetensors": {"models.weights"},
     "pillow_heif": {"images.opening"},
+    "simplejpeg": {"images.opening"},
     "jinja2": {"report.html"},
     "pyarrow": {"files.object_store", "cluster.tables", "report.parquet_file"},
     "ray": {"cluster.ray_runner"},

@@ -249,7 +249,7 @@ def test_database_of_the_first_version_is_brought_up_and_its_photos_are_read_aga
 def test_what_a_photo_says_of_itself_comes_back(path: str) -> None:
     read = reading("x")
     assert read.picture is not None
-    facts = Facts(frames=6, video=True, exposure=Exposure(1 / 500, -2.0, iso=100))
+    facts = Facts(frames=6, video="ab", exposure=Exposure(1 / 500, -2.0, iso=100))
     said = replace(read.picture, gps=True, rating=4, screenshot=True, facts=facts)
     with Store(path, scanning=True) as store:
         store.begin([file("a")], **TERMS)

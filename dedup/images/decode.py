@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dedup.images.colour import averageable, strips, to_srgb, turned
+from dedup.errors import UnreadablePhoto
+from dedup.images.colour import averageable, levels_of, shrunk, strips, to_srgb, turned
+from dedup.images.contents import contents_of, facts_of
 from dedup.images.metadata import camera, has_place, is_screenshot, rating, taken_at
 from dedup.images.opening import LeastSize, Opened, decoding, open_picture
 from dedup.images.thumbnails import open_thumbnail
 from dedup.types.photo import Picture
 
 _EXPENSIVE_PIXELS = 1_500_000  # that have to be decoded in full: 25 ms of a PNG, 45 of a HEIC
+_MAX_DIGESTED = 4_000_000_000  # pixels of all frames
 _PREVIEW_QUALITY = 90  # 1 ms, 40 KB
 _RENDER_QUALITY = {"JPEG": 92, "WEBP": 60}  # to be looked at closely; to be sent in numbers
 
@@ -36,7 +39,7 @@ def decode(data: bytes, *, side: int, preview_side: int = 0, quick: bool = False
     with decoding():
         small = open_thumbnail(data, side) if quick else None
         opened = small or open_picture(data, least=lambda size: (side, side))
-        squashed = averageable(opened.image).resize((side, side), Image.Resampling.BILINEAR)
+        squashed = shrunk(opened.image, (side, side))
         square = turned(to_srgb(squashed, opened.image.info.get("icc_profile")), opened.orientation)
         wanted = preview_side and not small and _is_expensive(opened)
         return Picture(
@@ -49,6 +52,7 @@ def decode(data: bytes, *, side: int, preview_side: int = 0, quick: bool = False
             gps=has_place(opened.exif),
             rating=rating(opened.exif, opened.image.info.get("xmp")),
             screenshot=is_screenshot(opened.exif, opened.image.info.get("Software")),
+            facts=facts_of(data, opened, squashed, np.asarray(square)),
             preview=_as_preview(_within(opened, preview_side)) if wanted else None,
         )
 
@@ -76,18 +80,44 @@ def read_preview(preview: bytes) -> NDArray[np.uint8]:
 
 
 def pixels_sha256(data: bytes) -> str:
-    """Return the digest of width, height and every upright sRGB pixel, whatever the container and the metadata.
+    """Return the digest of everything that a photo shows, whatever the container and the metadata.
 
-    Raises as decode does.
+    That is every upright sRGB pixel and its transparency, of all frames, pages and further pictures in their order, and
+    the video of a motion photo. How long a frame is shown does not count. Raises as decode does.
     """
     with decoding():
         opened = open_picture(data, least=None)
-        image = averageable(opened.image)
-        digest = hashlib.sha256(f"{opened.width} {opened.height}\n".encode())
-        for box in strips(image.width, image.height, opened.orientation):
-            strip = to_srgb(image.crop(box), opened.image.info.get("icc_profile"))
-            digest.update(turned(strip, opened.orientation).tobytes())
+        facts = contents_of(data, opened)
+        digest = hashlib.sha256()
+        if opened.width * opened.height * opened.frames > _MAX_DIGESTED:
+            raise UnreadablePhoto(f"{opened.frames} frames of {opened.width} x {opened.height} are too many to compare")
+        _add_pixels(digest, opened.image, opened.orientation)
+        if opened.source and (facts.frames > 1 or facts.pictures):
+            for n in range(1, opened.frames):
+                opened.source.seek(n)
+                _add_pixels(digest, opened.source, opened.orientation)
+        digest.update(facts.video.encode())
         return digest.hexdigest()
+
+
+def _add_pixels(digest: hashlib._Hash, image: Image.Image, turn: int) -> None:
+    """Add the current frame of an image to a digest. turn: its orientation."""
+    image.load()
+    sideways = turn >= 5
+    size = (image.height, image.width) if sideways else image.size
+    digest.update(f"{size[0]} {size[1]}\n".encode())
+    alpha, opaque, levels = hashlib.sha256(), True, levels_of(image)
+    for box in strips(image.width, image.height, turn):
+        strip = averageable(image.crop(box), levels)
+        digest.update(turned(to_srgb(strip, image.info.get("icc_profile")), turn).tobytes())
+        if strip.mode in ("LA", "RGBA"):
+            mask = turned(strip.getchannel("A"), turn)
+            opaque &= mask.getextrema()[0] == 255
+            alpha.update(mask.tobytes())
+        else:
+            alpha.update(b"\xff" * (strip.width * strip.height))
+    if not opaque:
+        digest.update(alpha.digest())
 
 
 def render(data: bytes, *, side: int, format: str) -> bytes:
@@ -104,10 +134,9 @@ def render(data: bytes, *, side: int, format: str) -> bytes:
 
 def _within(opened: Opened, longest: int) -> Image.Image:
     """Return the upright sRGB picture, its longer side at most `longest` pixels."""
-    image = averageable(opened.image)
+    image = opened.image
     scale = min(1.0, longest / max(image.size))
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    small = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+    small = shrunk(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     return turned(to_srgb(small, opened.image.info.get("icc_profile")), opened.orientation)
 
 

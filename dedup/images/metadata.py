@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from datetime import datetime
+from typing import Any
 
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
+
+from dedup.types.photo import Exposure
 
 _MAX_CAMERA = 100  # characters
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 0x0201, 0x0202  # JPEGInterchangeFormat and its length
@@ -76,6 +80,41 @@ def camera(exif: Image.Exif) -> str | None:
     return name.strip()[:_MAX_CAMERA].rstrip() or None
 
 
+def exposure(exif: Image.Exif) -> Exposure:
+    """Return what the camera wrote about the shot, as far as it makes sense."""
+    seconds, bias, aperture, iso = (
+        _number(exif, tag) for tag in (Base.ExposureTime, Base.ExposureBiasValue, Base.FNumber, Base.ISOSpeedRatings)
+    )
+    digits = re.match(r"\d+", _text(exif, Base.SubsecTimeOriginal) or _text(exif, Base.SubsecTimeDigitized))
+    mode = _value(exif, Base.ExposureMode)
+    return Exposure(
+        time=seconds if seconds and seconds > 0 else None,
+        bias=bias,
+        aperture=aperture if aperture and aperture > 0 else None,
+        iso=int(iso) if iso and iso > 0 else None,
+        subsecond=round(int(digits[0]) / 10 ** len(digits[0]), 6) if digits else None,
+        bracketed=mode == 2 if isinstance(mode, int) else None,
+        serial=_text(exif, Base.BodySerialNumber)[:_MAX_CAMERA] or None,
+        image_id=_text(exif, Base.ImageUniqueID)[:_MAX_CAMERA] or None,
+    )
+
+
+_EDITORS = re.compile(
+    "photoshop|lightroom|camera raw|gimp|snapseed|picasa|affinity|darktable|rawtherapee|capture one|pixelmator|luminar|"
+    "vsco|facetune|picsart|canva|paint.net|polarr|photo editor|digikam|dxo|acdsee|instagram|photos [0-9]",
+    re.IGNORECASE,
+)
+
+
+def edited(exif: Image.Exif, xmp: object, software: object) -> bool:
+    """Return whether the file names the editor that wrote it, in EXIF, XMP or a text chunk (`software`)."""
+    written = (
+        re.findall(rb"(?:CreatorTool|softwareAgent)(?:=[\"']|>)([^\"'<]{1,80})", xmp) if isinstance(xmp, bytes) else []
+    )
+    names = (_text(exif, Base.Software), _text(exif, Base.ProcessingSoftware), str(software or ""))
+    return any(_EDITORS.search(name) for name in (*names, *(name.decode("latin-1") for name in written)))
+
+
 def has_place(exif: Image.Exif) -> bool:
     """Return whether latitude and longitude are there."""
     try:
@@ -99,6 +138,16 @@ def is_screenshot(exif: Image.Exif, software: object) -> bool:
     """
     said = (_text(exif, Base.UserComment), _text(exif, Base.Software), str(software or ""))
     return any("screenshot" in text.lower() for text in said)
+
+
+def _number(exif: Image.Exif, tag: int) -> float | None:
+    """Return a tag as a finite number, the first of several; None where it is absent or nonsense."""
+    value: Any = _value(exif, tag)
+    try:
+        number = float(value[0] if isinstance(value, tuple) else value)
+    except _FAILURES:
+        return None
+    return round(number, 9) if math.isfinite(number) else None
 
 
 def _text(exif: Image.Exif, tag: int) -> str:

@@ -18,12 +18,19 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 from pillow_heif import register_heif_opener
+from simplejpeg import decode_jpeg
 
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
+from dedup.images.containers import tiff_pages
+from dedup.images.damage import INTACT, Damage, damage_in, jpeg_damage
 from dedup.images.metadata import exif_of, exif_of_tiff, orientation
 from dedup.images.signatures import is_camera_raw, is_jpeg_xl, missing_bytes
 
-MAX_PIXELS = 300_000_000  # a panorama of 200 megapixels passes; four bytes a pixel are 1.2 GB
+MAX_PIXELS = 300_000_000  # a panorama of 200 megapixels passes
+MAX_MEMORY = 900_000_000  # bytes that decoding one picture may take; a worker takes some 100 MB besides
+
+# Bytes a pixel that decoders take at their peak, where these are more than Pillow's own image (measured).
+_DECODER_BYTES = {"HEIF": 8, "AVIF": 10, "WEBP": 17, "JPEG2000": 20, "JXL": 20}
 
 # Decoders that run no other program and need no network. No EPS (Ghostscript), no WMF, no stubs such as HDF5.
 # TGA comes last: it has no magic number and tries itself on anything.
@@ -50,6 +57,8 @@ FAILURES: tuple[type[Exception], ...] = (
 
 LeastSize = Callable[[tuple[int, int]], tuple[int, int]]  # width and height in the file -> the least that is needed
 
+_STRICT_PIXELS = 64_000_000  # that are decoded by the stricter decoder, which needs 3 bytes more for each
+
 _RAW_ORIENTATIONS = {3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF
 
 
@@ -63,6 +72,10 @@ class Opened:
     orientation: int  # EXIF's, of what is still to be done
     format: str
     exif: Image.Exif
+    frames: int = 1  # of the file: frames of an animation, pages, or further pictures
+    source: Image.Image | None = None  # what the further frames can be had from
+    damaged: str = ""  # what is wrong with the picture data, in words
+    intact: float = 1.0  # see types.photo.Facts
 
 
 def open_picture(data: bytes, *, least: LeastSize | None) -> Opened:
@@ -80,7 +93,7 @@ def open_picture(data: bytes, *, least: LeastSize | None) -> Opened:
     missing = missing_bytes(data)
     if missing:
         raise UnreadablePhoto(f"cut short: {missing} of {len(data) + missing} bytes are missing")
-    return loaded(Image.open(BytesIO(data), formats=formats), least=least)
+    return loaded(Image.open(BytesIO(data), formats=formats), data, least=least)
 
 
 @cache
@@ -97,14 +110,21 @@ def open_as(data: bytes, format: str) -> Image.Image:
     return image
 
 
-def loaded(image: Image.Image, *, least: LeastSize | None) -> Opened:
-    """Return an image decoded, at a fraction of its size if it is a JPEG and that is as large as `least` asks."""
+def loaded(image: Image.Image, data: bytes, *, least: LeastSize | None) -> Opened:
+    """Return an image of some bytes decoded, at a fraction of its size if it is a JPEG and that is as large as `least`
+    asks.
+    """
     check_size(*image.size)
-    declared = image.size
-    if image.format in ("JPEG", "MPO") and least is not None:
-        image.draft(None, least(declared))  # decode at a half, a quarter or an eighth: the DCT averages for free
+    declared, frames = image.size, frame_count(image, data)
+    jpeg = image.format in ("JPEG", "MPO")
+    if least is not None and (jpeg or (image.format == "HEIF" and memory_of(image) > MAX_MEMORY)):
+        # a JPEG is decoded at a half, a quarter or an eighth: the DCT averages for free; a huge HEIC has a thumbnail
+        image.draft(None, least(declared))
     reduced = image.size != declared
-    image.load()
+    check_memory(image)
+    decoded, damage = _strictly_decoded(image, data) if jpeg else (None, damage_in(data, image.format or ""))
+    if decoded is None:
+        image.load()
     exif = exif_of(image)
     turn = orientation(exif)
     if image.format == "JXL" and not getattr(image, "jpeg", False):
@@ -112,7 +132,34 @@ def loaded(image: Image.Image, *, least: LeastSize | None) -> Opened:
     width, height = declared if reduced else image.size  # TIFF has turned itself while loading
     if turn >= 5:
         width, height = height, width
-    return Opened(image, width, height, turn, image.format or "", exif)
+    kind = image.format or ""
+    return Opened(decoded or image, width, height, turn, kind, exif, frames, image, damage.reason, damage.intact)
+
+
+def frame_count(image: Image.Image, data: bytes) -> int:
+    """Return how many frames, pages, further pictures or layers a file has, from its headers."""
+    if image.format == "TIFF":
+        return tiff_pages(data)
+    return max(1, int(getattr(image, "n_frames", 1)))
+
+
+def _strictly_decoded(image: Image.Image, data: bytes) -> tuple[Image.Image | None, Damage]:
+    """Return a JPEG decoded by a decoder that reports the errors which Pillow passes over; None if Pillow must decode.
+
+    Both are libjpeg-turbo, and their pixels are the same.
+    """
+    colours = {"RGB": "RGB", "L": "GRAY"}.get(image.mode)
+    if colours is None or image.width * image.height > _STRICT_PIXELS:
+        return None, INTACT
+    try:
+        pixels = decode_jpeg(data, colours, min_height=image.height, min_width=image.width)
+    except ValueError as error:
+        return None, jpeg_damage(data, str(error))
+    if pixels.shape[:2] != (image.height, image.width):
+        return None, INTACT
+    decoded = Image.fromarray(pixels[..., 0] if colours == "GRAY" else pixels)
+    decoded.info = image.info
+    return decoded, jpeg_damage(data) if "progressive" in image.info else INTACT
 
 
 def _open_raw(data: bytes, *, least: LeastSize | None) -> Opened:
@@ -143,7 +190,7 @@ def _raw_preview(raw: Any, turn: int, *, least: LeastSize) -> Opened | None:
     except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
         return None
     if thumb.format == rawpy.ThumbFormat.JPEG:
-        opened = loaded(Image.open(BytesIO(thumb.data), formats=("JPEG",)), least=least)
+        opened = loaded(Image.open(BytesIO(thumb.data), formats=("JPEG",)), thumb.data, least=least)
         if Base.Orientation not in opened.exif:  # then it lies as the sensor did
             opened = replace(opened, orientation=turn)
     else:
@@ -166,6 +213,20 @@ def check_size(width: int, height: int) -> None:
         raise UnreadablePhoto(f"damaged: {width} x {height} pixels")
     if width * height > MAX_PIXELS:
         raise UnreadablePhoto(f"{width} x {height} = {_too_many(width * height)}")
+
+
+def memory_of(image: Image.Image) -> int:
+    """Return about how many bytes it takes to decode an image."""
+    sample = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
+    return image.width * image.height * _DECODER_BYTES.get(image.format or "", sample)
+
+
+def check_memory(image: Image.Image) -> None:
+    """Raise UnreadablePhoto if decoding an image would take more memory than a worker may have."""
+    wanted = memory_of(image)
+    if wanted > MAX_MEMORY:
+        size, most = f"{image.width} x {image.height}", MAX_MEMORY / 1e9
+        raise UnreadablePhoto(f"{size} pixels take {wanted / 1e9:.1f} GB to decode, more than the limit of {most:.1f}")
 
 
 def _too_many(pixels: int) -> str:

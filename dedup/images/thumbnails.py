@@ -33,7 +33,7 @@ def _in_heif(data: bytes, side: int) -> Opened | None:
     width, height = image.size
     if width * height < _MIN_PIXELS or not image.draft(None, (side, side)):
         return None
-    opened = loaded(image, least=None)
+    opened = loaded(image, data, least=None)
     return replace(opened, width=width, height=height) if opened.orientation < 5 else None
 
 
@@ -77,7 +77,7 @@ def _first_scans(data: bytes, image: Image.Image) -> Opened | None:
     if first is None or not _ends(data, behind=len(first)):
         return None
     try:
-        return loaded(Image.open(BytesIO(first), formats=("JPEG",)), least=lambda size: eighth)
+        return loaded(Image.open(BytesIO(first), formats=("JPEG",)), first, least=lambda size: eighth)
     except FAILURES:
         return None
 

@@ -63,15 +63,16 @@ class Exposure:
 class Facts:
     """What a photo holds besides the pixels of its first picture, and in what state. The defaults are the common case.
 
-    frames: of an animation, or pages of a document.   pictures: further pictures in the file (MPO, HEIC), thumbnails
-    and previews aside.   video: it is a motion photo.   alpha: some pixels are transparent.   bits: of a channel.
-    grey: no pixel has a colour.   edited: the file names the editor that wrote it.   damaged: what is wrong with the
-    picture data, in words; "" if it is intact.   intact: share of the picture, from the top, that is as it was.
+    frames: of an animation, or pages of a document.   pictures: further pictures in the file (MPO, HEIC) and layers,
+    thumbnails and previews aside.   video: of a motion photo, 16 hex digits of its SHA-256.   alpha: some pixels are
+    transparent.   bits: of a channel.   grey: no pixel has a colour.   edited: the file names the editor that wrote it.
+    damaged: what is wrong with the picture data, in words; "" if it is intact.   intact: share of the picture, from the
+    top, that is as it was; 0 if that is not known.
     """
 
     frames: int = 1
     pictures: int = 0
-    video: bool = False
+    video: str = ""
     gain_map: bool = False
     depth_map: bool = False
     alpha: bool = False
