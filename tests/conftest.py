@@ -1,4 +1,6 @@
+import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,15 +17,20 @@ register_heif_opener()  # tests write HEIC; the program registers it when it dec
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+# Markers of pyproject.toml -> why tests with that marker cannot run here, or "".
+EXTRAS = {"raw": "rawpy", "jxl": "pillow_jxl", "bench": "matplotlib", "cluster": "ray", "browser": "playwright"}
+MISSING = {marker: "" if find_spec(module) else f"{module} is not installed" for marker, module in EXTRAS.items()} | {
+    "shared": "" if (SHARED / "data").is_dir() else "../shared/data is not here",
+    "gpu": "" if torch.cuda.is_available() else "torch sees no GPU here",
+    "permissions": "root may read and write everything" if os.geteuid() == 0 else "",
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if not (SHARED / "data").is_dir():
-        for item in items:
-            if "shared" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="../shared/data is not here"))
-    if not torch.cuda.is_available():
-        for item in items:
-            if "gpu" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="torch sees no GPU here"))
+    for item in items:
+        for marker, reason in MISSING.items():
+            if reason and marker in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture

@@ -230,6 +230,7 @@ def test_peer_that_cannot_start_is_left_out_with_the_reason() -> None:
         usable(Peer("A network", "numpy", offline, by_cosine, 0.0, ""))
 
 
+@pytest.mark.bench
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
 def test_peer_finds_a_smaller_version(peer: Peer, tmp_path: Path) -> None:
     pytest.importorskip(peer.package)
@@ -246,8 +247,8 @@ def test_peer_finds_a_smaller_version(peer: Peer, tmp_path: Path) -> None:
     assert ((1, 5) in pairs[:2]) == peer.name.startswith("PDQ")
 
 
+@pytest.mark.bench
 def test_peer_that_can_judge_nothing_is_left_out(tmp_path: Path) -> None:
-    pytest.importorskip("imagehash")
     with pytest.raises(LeftOut, match="none of the photos"):
         ranking_of(PEERS[0], [str(tmp_path / "gone.jpg")], workers=1)
 
@@ -255,10 +256,10 @@ def test_peer_that_can_judge_nothing_is_left_out(tmp_path: Path) -> None:
 # The whole
 
 
+@pytest.mark.bench
 def test_benchmark_of_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("matplotlib")
     photos, out = make_photos(tmp_path / "photos", 16), tmp_path / "out"
     words = [*"--photos 8 --distractors 10 --edits gray,half,png --workers 1 --output".split(), str(out)]
     monkeypatch.setattr(sys, "argv", ["benchmark_accuracy.py", str(photos), *words])
@@ -284,6 +285,7 @@ def test_benchmark_of_a_folder(
     assert (tmp_path / "b" / "accuracy.md").read_text() == text
 
 
+@pytest.mark.bench
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -294,7 +296,6 @@ def test_benchmark_of_a_folder(
 def test_wrong_words_are_one_line(
     words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["benchmark_accuracy.py", *words])
     with pytest.raises(SystemExit, match="2"):

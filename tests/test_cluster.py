@@ -207,6 +207,7 @@ def uploaded(album: Path, bucket: str) -> None:
         object_store.put(f"{bucket}/{path.relative_to(album)}", path.read_bytes())
 
 
+@pytest.mark.smoke
 def test_groups_and_pairs_are_those_of_one_machine(
     alone: Report, album: Path, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:
@@ -228,6 +229,7 @@ def test_groups_do_not_depend_on_how_the_work_is_cut_up(
     assert len(list(tmp_path.glob("store/runs/*/pairs/*"))) > 1
 
 
+@pytest.mark.smoke
 def test_pairs_of_many_cells_are_those_of_one_machine_and_judged_once(
     alone: Report, album: Path, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:

@@ -466,8 +466,10 @@ def test_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> 
             decode(data, side=SIDE)
 
 
+@pytest.mark.raw
 def test_camera_raw_is_developed_upright() -> None:
-    rawpy = pytest.importorskip("rawpy")
+    import rawpy
+
     for turn, size in [(1, (400, 300)), (3, (400, 300)), (6, (300, 400)), (8, (300, 400))]:
         picture = decode(mosaic(orientation=turn), side=SIDE)
         assert (picture.width, picture.height, picture.format) == (*size, "RAW")
@@ -482,8 +484,8 @@ def test_camera_raw_is_developed_upright() -> None:
         decode(mosaic()[:900], side=SIDE)
 
 
+@pytest.mark.raw
 def test_preview_of_camera_raw_is_used_if_large_enough_and_turned_once() -> None:
-    pytest.importorskip("rawpy")
     unturned = Image.Exif()
     unturned[271] = "EXIF, but no word of the orientation"
     for size, used in [((200, 150), True), ((40, 30), True), ((39, 29), False)]:
@@ -498,8 +500,8 @@ def test_preview_of_camera_raw_is_used_if_large_enough_and_turned_once() -> None
             assert picture.pixels[4, 25, 2] < 60  # yellow, upper right; dark in the scene too
 
 
+@pytest.mark.jxl
 def test_jpeg_xl_is_read() -> None:
-    pytest.importorskip("pillow_jxl")
     picture = decode(saved(scene(), "JXL", lossless=True), side=SIDE)
     assert (picture.width, picture.height, picture.format) == (96, 64, "JXL")
     assert np.array_equal(picture.pixels, decode(saved(scene(), "PNG"), side=SIDE).pixels)

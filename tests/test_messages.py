@@ -72,6 +72,7 @@ def test_commands_that_say_they_change_nothing_change_nothing(dedup: Dedup, albu
         "history": [],
         "config": ["show"],
         "completion": ["bash"],
+        "help": [],
         "export": ["pairs"],
         "apply": [],
     }
@@ -155,6 +156,7 @@ def test_ctrl_c_is_one_line_and_on_record(album: Path, tmp_path: Path) -> None:
 
 def completed(words: str, *, at: int) -> list[str]:
     environment = os.environ | {"_DEDUP_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(at)}
+    environment.pop("COVERAGE_PROCESS_CONFIG", None)  # coverage loads sqlite3
     line = [sys.executable, "-X", "importtime", "-m", "dedup"]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     loaded = {row.rpartition("|")[2].strip() for row in done.stderr.splitlines()}

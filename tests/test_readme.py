@@ -1,8 +1,5 @@
 import re
-from collections.abc import Callable
 from pathlib import Path
-
-from click.testing import Result
 
 from dedup.cli.main import main
 
@@ -12,18 +9,17 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_two_commands_stand_in_the_readme_and_ci_runs_them() -> None:
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    blocks = [line.strip() for line in README.splitlines() if line.startswith("    pip install")]
-    assert blocks == [
-        "pip install -c constraints.txt . && dedup scan ~/Photos",
-        "pip install -c constraints.txt '.[test]' && pytest",
-    ]
-    for install in (
-        "pip install -q -c constraints.txt .\n",
-        "pip install -q -c constraints.txt '.[test]'\n",
-        " pytest\n",
-    ):
-        assert install in ci
-    assert 'dedup scan "$HOME/Photos"' in ci
+    commands = [line.strip() for line in README.splitlines() if line.startswith("    scripts/")]
+    assert commands == ["scripts/setup && .venv/bin/dedup scan ~/Photos", "scripts/setup test && scripts/check"]
+    for command in commands:
+        assert re.search(rf"^ +{re.escape(command)}$", ci, re.MULTILINE), command
+
+
+def test_readme_fits_on_two_screens_and_begins_with_one_sentence_and_a_picture() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 101
+    assert lines[2].count(".") == 1
+    assert lines[4].startswith("![")
 
 
 def test_layout_in_contributing_names_every_package_and_top_level_module() -> None:
@@ -44,27 +40,24 @@ def test_every_script_is_listed_in_contributing() -> None:
     assert listed == {p.name for p in (ROOT / "scripts").iterdir() if p.is_file()}
 
 
-def test_every_command_and_option_is_named() -> None:
-    for name, command in main.commands.items():
-        assert f"dedup {name} " in README, name
-        for param in command.params:
-            if param.param_type_name == "option":
-                assert max(param.opts, key=len) in README, (name, param.name)
+def test_every_command_is_in_the_table_of_commands() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    named = {
+        name
+        for row in re.findall(r"^\| (`dedup .*?) \|", page, re.MULTILINE)
+        for name in re.findall(r"dedup (\w+)", row)
+    }
+    assert named == main.commands.keys()
 
 
-def test_every_name_of_an_option_in_the_readme_exists() -> None:
-    known = {opt for command in main.commands.values() for p in command.params for opt in (*p.opts, *p.secondary_opts)}
-    assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known
-
-
-def test_example_of_a_config_file_is_accepted(dedup: Callable[..., Result], album: Path, tmp_path: Path) -> None:
-    lines = README.splitlines()
-    start = lines.index('    db = "/var/lib/dedup/photos.db"')
-    text = "\n".join(line.strip() for line in lines[start : start + 4])
-    (tmp_path / "originals").mkdir()
-    text = text.replace("/var/lib/dedup", str(tmp_path)).replace("/photos", str(tmp_path))
-    (tmp_path / "c.toml").write_text(text)
-    dedup("scan", album, "--config", tmp_path / "c.toml")
+def test_every_command_and_option_that_a_page_shows_exists() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for line in re.findall(r"^(?:    |\$ )dedup (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            name, *words = re.split(r"[ ;|>]+", line.partition(" # ")[0])
+            assert name in main.commands, (page.name, line)
+            known = {opt for p in main.commands[name].params for opt in (*p.opts, *p.secondary_opts)}
+            used = {word.partition("=")[0] for word in words if re.match(r"-{1,2}[a-z]", word)}
+            assert used <= known, (page.name, line)
 
 
 def test_tables_relations_and_rules_are_those_of_the_code() -> None:

@@ -302,8 +302,10 @@ def test_photo_comes_in_three_sizes_and_right_type(server: Server, scanned: Path
     assert server.ask(f"photo/{garden}/huge")[0] == 404
 
 
+@pytest.mark.raw
 def test_camera_raw_is_shown_developed_and_explained(dedup: Dedup, tmp_path: Path) -> None:
-    rawpy = pytest.importorskip("rawpy")
+    import rawpy
+
     folder = tmp_path / "Photos"
     folder.mkdir()
     (folder / "DSC_1.dng").write_bytes(mosaic(scene(1, (400, 300))))

@@ -107,10 +107,10 @@ def test_what_is_no_picture_is_passed_over(tmp_path: Path, capsys: pytest.Captur
     assert "letter\\n.txt" in capsys.readouterr().err
 
 
+@pytest.mark.bench
 def test_script_writes_table_and_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("matplotlib")
     for n in range(24):
         scene(n, (160, 120)).save(tmp_path / f"{n}.jpg")
     words = ["reproduce_seed.py", str(tmp_path), "--output", str(tmp_path / "out"), "--passes", "1"]
@@ -123,10 +123,10 @@ def test_script_writes_table_and_figure(
     assert (tmp_path / "out" / "seed.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.bench
 def test_too_few_photos_are_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("matplotlib")
     monkeypatch.setattr(sys, "argv", ["reproduce_seed.py", str(tmp_path)])
     with pytest.raises(SystemExit, match="2"):
         main()
