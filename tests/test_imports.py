@@ -41,7 +41,7 @@ HOMES = {  # each outside library has one home
     "uvicorn": {"review.app"},
     "multiprocessing": {"workers"},
     "cv2": {"geometry"},
-    "torch": {"models", "training.losses"},
+    "torch": {"models", "training.fitting", "training.gates", "training.losses"},
     "PIL": {"images", "report.figure", "cli.demo_album", "training"},
 }
 LINE = {package: n for n, line in enumerate(LAYERS) for package in line.split()}

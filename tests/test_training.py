@@ -10,19 +10,24 @@ from PIL import Image
 from PIL.ExifTags import Base
 
 from dedup.geometry.canvas import CANVAS
+from dedup.geometry.registration import align, prepare
 from dedup.models.pair_head import COPY, SIMILAR, UNRELATED
 from dedup.models.weights import Weights
 from dedup.training.aligned_pairs import (
+    CHANGE_SIDE,
     DOUBTFUL,
     DRAWN,
     Drawer,
+    DrawnPair,
+    aligned_of,
+    change_map,
     changed,
     collection,
     joined,
-    looks_of,
     neighbours_of,
     turned,
 )
+from dedup.training.content_edits import CONTENTS, hidden_part
 from dedup.training.data import (
     FILLERS,
     PLAIN,
@@ -30,6 +35,7 @@ from dedup.training.data import (
     STRONG_FROM,
     Corpus,
     Described,
+    Groups,
     PairSampler,
     Views,
     ViewsOfOne,
@@ -37,15 +43,20 @@ from dedup.training.data import (
     load,
     lookalikes,
 )
-from dedup.training.edits import STRONG, WEAK, another_shot, collage, edited
+from dedup.training.edits import Version, difference_mask, edited, overdrawn, shaped, toned, unedited
+from dedup.training.fitting import fit
+from dedup.training.gates import copy_odds, fitted_curve, fitted_gate, keeping
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
+from dedup.training.shape_edits import STRONG_SHAPES, WEAK_SHAPES, collage, hard_crop, mirror, quarter_turn
+from dedup.training.shots import another_shot
+from dedup.training.tone_edits import RARE_TONES, TONES, thumbnail
 from dedup.types.arrays import SIDE
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Forty photos in two pools, one of them there twice, and two scenes of three shots."""
+    """Forty photos in two pools, one of them twice, two scenes of three shots, two photos in two versions each."""
     root = tmp_path_factory.mktemp("corpus")
     for n in range(40):
         folder = root / "photos" / ("one" if n % 2 else "two")
@@ -59,7 +70,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         for n in range(6):
             scene(100 + n, (120, 90)).save(root / "hard" / "drive" / f"{n}.png")
             rows.writerow([f"drive/{n}.png", f"scene {n // 3}"])
-    return load(root / "photos", root / "hard", plain=20, seed=0)
+    (root / "copies" / "photos" / "app").mkdir(parents=True)
+    with (root / "copies" / "copies.csv").open("w", newline="") as f:
+        rows = csv.writer(f)
+        rows.writerow(["file", "group", "part"])
+        for n in range(4):
+            version = scene(200 + n // 2, (120, 90))
+            (version if n % 2 else version.convert("L")).save(root / "copies" / "photos" / "app" / f"{n}.png")
+            rows.writerow([f"app/{n}.png", f"app:{n // 2}", "train"])
+    return load(root / "photos", [root / "hard"], [root / "copies"], plain=20, seed=0)
 
 
 def another(rng: np.random.Generator) -> Image.Image:
@@ -78,7 +97,10 @@ def test_collage_shows_the_photo_and_others_beside_it() -> None:
     assert sizes == {(2, 1), (1, 2), (2, 2), (3, 1)}
 
 
-@pytest.mark.parametrize("edit", sorted(set(WEAK + STRONG), key=lambda e: e.__name__), ids=lambda e: e.__name__)
+EDITS = {*TONES, *RARE_TONES, *WEAK_SHAPES, *STRONG_SHAPES, *CONTENTS}
+
+
+@pytest.mark.parametrize("edit", sorted(EDITS, key=lambda e: e.__name__), ids=lambda e: e.__name__)
 def test_every_edit_changes_the_picture_and_repeats_with_its_seed(edit: object) -> None:
     assert callable(edit)
     image, differs = scene(1, (200, 150)), 0
@@ -92,20 +114,86 @@ def test_every_edit_changes_the_picture_and_repeats_with_its_seed(edit: object) 
     assert differs >= 3
 
 
+@pytest.mark.parametrize("edit", CONTENTS, ids=lambda e: e.__name__)
+def test_content_edits_keep_the_size(edit: object) -> None:
+    assert callable(edit)
+    for seed in range(4):
+        assert edit(scene(1, (200, 150)), np.random.default_rng(seed)).size == (200, 150)
+
+
 def test_chain_of_edits_stays_small_and_repeats_with_its_seed() -> None:
     for seed in range(30):
         first, again = (
-            edited(scene(2, (190, 250)), np.random.default_rng(seed), strong=True, others=another) for _ in range(2)
+            edited(unedited(scene(2, (190, 250))), np.random.default_rng(seed), strong=True, others=another)
+            for _ in range(2)
         )
-        assert first.tobytes() == again.tobytes()
-        assert max(first.size) <= 480
+        assert first.image.tobytes() == again.image.tobytes()
+        assert first.changed.tobytes() == again.changed.tobytes()
+        assert first.changed.size == first.image.size
+        assert max(first.image.size) <= 512
+
+
+def test_mask_says_what_a_content_edit_changed_and_no_more() -> None:
+    image = scene(3, (200, 150))
+    version = overdrawn(unedited(image), hidden_part, np.random.default_rng(1))
+    same = np.asarray(version.changed) == 0
+    assert 0.02 < 1 - same.mean() < 0.4
+    difference = np.abs(np.asarray(image, np.int16) - np.asarray(version.image, np.int16)).max(2)
+    assert difference[same].max() <= 14 < difference[~same].min()
+
+
+def test_mask_goes_the_way_of_its_picture() -> None:
+    image, mask = scene(3, (200, 150)), Image.new("L", (200, 150))
+    mask.paste(255, (0, 0, 100, 150))  # the left half
+    version = Version(image, mask)
+    mirrored = shaped(version, mirror, np.random.default_rng(0))
+    assert mirrored.changed.getbbox() == (100, 0, 200, 150)
+    for seed in range(5):
+        turned_version = shaped(version, quarter_turn, np.random.default_rng(seed))
+        cropped = shaped(version, hard_crop, np.random.default_rng(seed))
+        assert turned_version.changed.size == turned_version.image.size
+        assert cropped.changed.size == cropped.image.size
+        assert (np.asarray(turned_version.changed) > 0).mean() == pytest.approx(0.5)
+    small = toned(version, thumbnail, np.random.default_rng(0))
+    assert small.changed.size == small.image.size != image.size
+
+
+def test_change_map_shows_the_change_where_it_lies_on_the_canvas() -> None:
+    image = scene(3, (240, 240))
+    covered = image.copy()
+    covered.paste((255, 0, 0), (0, 0, 120, 60))  # the upper left
+    left, right = unedited(image), Version(covered, difference_mask(image, covered))
+    small = Version(right.image.resize((160, 160)), right.changed.resize((160, 160)))
+    for pair in (DrawnPair(left, small, COPY, True), DrawnPair(small, left, COPY, True)):
+        a, b = (prepare(np.asarray(version.image)) for version in (pair.left, pair.right))
+        cells = change_map(pair, align(a, b, [np.eye(3)]))
+        assert cells.shape == (CHANGE_SIDE, CHANGE_SIDE)
+        assert (cells[:6, :14] > 200).all()
+        assert (cells[10:] == 0).all()
+        assert (cells[:, 18:] == 0).all()
 
 
 def test_splits_hold_photos_and_whole_scenes_apart(corpus: Corpus) -> None:
-    assert len(corpus.encoded) == 67
-    assert sum(len(corpus.of(split)) for split in ("train", "choose", "calibrate", FILLERS)) == 67
-    for scene_name in {"scene 0", "scene 1"}:
+    assert len(corpus.encoded) == 71
+    assert sum(len(corpus.of(split)) for split in ("train", "choose", "calibrate", FILLERS)) == 71
+    assert set(corpus.splits[np.array(corpus.copies) != ""]) == {"train"}  # as their list says
+    for scene_name in ("scene 0", "scene 1"):
         assert len({str(s) for s, name in zip(corpus.splits, corpus.scenes, strict=True) if name == scene_name}) == 1
+
+
+def test_class_of_two_pictures_of_one_source_is_known_within_a_group_only(corpus: Corpus) -> None:
+    first, second, third, fourth = np.flatnonzero(np.array(corpus.copies) != "")
+    shots = np.flatnonzero(np.array(corpus.scenes) == "scene 0")
+    left = np.array([first, first, first, shots[0], 0, 0])
+    right = np.array([second, third, fourth, shots[1], first, 1])
+    assert corpus.classes(left, right).tolist() == [COPY, -1, -1, SIMILAR, UNRELATED, UNRELATED]
+
+
+def test_groups_are_drawn_as_pairs_of_different_members() -> None:
+    groups, rng = Groups(["a:1", "", "a:1", "b:1", "b:2", "b:2", "b:2"]), np.random.default_rng(0)
+    drawn = {tuple(sorted(groups.draw(rng))) for _ in range(200)}
+    assert drawn == {(0, 2), (4, 5), (4, 6), (5, 6)}
+    assert not Groups(["", "a:1", "a:2"])
 
 
 def test_photos_that_fill_collages_are_never_looked_for(corpus: Corpus) -> None:
@@ -147,22 +235,22 @@ def test_unlabelled_copies_are_found(corpus: Corpus) -> None:
 
 def test_sampler_draws_what_it_says(corpus: Corpus) -> None:
     rng = np.random.default_rng(0)
-    photos = np.arange(47)
-    vectors = rng.standard_normal((47, 6, 16)).astype(np.float16)
-    described = Described(photos, vectors, np.zeros((47, 6, 4, 2), np.int8), np.full((47, 6), 50, np.float32))
+    photos = np.arange(51)
+    vectors = rng.standard_normal((51, 6, 16)).astype(np.float16)
+    described = Described(photos, vectors, np.zeros((51, 6, 4, 2), np.int8), np.full((51, 6), 50, np.float32))
     unsure = {(0, 1)}
     pairs = PairSampler(corpus, described, unsure, neighbours=20).draw(rng, count=4000)
     a, b = pairs.views.T // 6
     u, v = pairs.views.T % 6
-    scenes = np.array(corpus.scenes)
     copies, similar, far = (pairs.classes == c for c in (COPY, SIMILAR, UNRELATED))
-    assert (a == b)[copies].all()
-    assert ((u != v) & (np.minimum(u, v) < STRONG_FROM))[copies].all()
-    assert ((a != b) & (scenes[a] == scenes[b]) & (scenes[a] != ""))[similar].all()
-    assert ((a != b) & ((scenes[a] != scenes[b]) | (scenes[a] == "")))[far].all()
+    assert (corpus.classes(a, b) == pairs.classes)[~far].all()
+    assert (corpus.classes(a, b) == UNRELATED)[far].all()
+    own = copies & (a == b)
+    assert ((u != v) & (np.minimum(u, v) < STRONG_FROM))[own].all()
     assert not ((np.minimum(a, b) == 0) & (np.maximum(a, b) == 1))[far].any()
+    assert own.sum() == 1600
     assert copies.sum() == 1800
-    assert similar.sum() == 480
+    assert similar.sum() == 640
 
 
 def test_plain_views_teach_no_copies(corpus: Corpus) -> None:
@@ -221,12 +309,12 @@ def test_change_survives_the_edit_it_goes_through(corpus: Corpus) -> None:
     for seed in range(8):
         rng = np.random.default_rng(seed)
         other = changed(corpus, 3, rng, strong=False)
-        assert min(other.size) >= 8
-        seen += other.tobytes() != image.tobytes()
+        assert min(other.image.size) >= 8
+        seen += other.image.tobytes() != image.tobytes() and other.changed.getbbox() is not None
     assert seen == 8
 
 
-def test_pairs_for_the_second_look_are_drawn_alike_with_one_seed(corpus: Corpus, weights: Weights) -> None:
+def test_aligned_pairs_repeat_with_their_seed(corpus: Corpus, weights: Weights) -> None:
     near = neighbours_of(corpus, "train", weights, lookalikes(corpus))
     drawer = Drawer(corpus, "train", near, weights, draws=2, seed=1)
     first, again = joined([drawer[0], drawer[1]]), joined([drawer[0], drawer[1]])
@@ -237,7 +325,11 @@ def test_pairs_for_the_second_look_are_drawn_alike_with_one_seed(corpus: Corpus,
     assert (first.second == again.second).all()
     assert (first.classes == again.classes).all()
     assert {SIMILAR, COPY} <= set(first.classes.tolist())
-    # what a scan would look at, and a few besides
+    assert first.changed.shape == (P, CHANGE_SIDE, CHANGE_SIDE)
+    assert (first.changed == again.changed).all()
+    assert first.change_known[first.classes == UNRELATED].sum() == 0
+    assert first.changed[first.change_known].any()
+    # what a scan would verify, and a few besides
     copy, _ = weights.calibration.probabilities(first.logits)
     assert (copy >= DOUBTFUL).mean() > 0.8
 
@@ -246,22 +338,23 @@ def test_neighbours_are_other_photographs(corpus: Corpus, weights: Weights) -> N
     unsure = lookalikes(corpus)
     near = neighbours_of(corpus, "train", weights, unsure)
     train = set(corpus.of("train").tolist())
+    assert len(near) > 10
     for i, others in near.items():
         assert {i, *others} <= train
         assert i not in others
         assert not any((min(i, j), max(i, j)) in unsure for j in others)
-        assert not any(corpus.scenes[i] and corpus.scenes[i] == corpus.scenes[j] for j in others)
+        assert (corpus.classes(np.full(len(others), i), np.array(others)) == UNRELATED).all()
 
 
 def test_canvases_are_turned_all_alike(corpus: Corpus, weights: Weights) -> None:
-    verified = Drawer(corpus, "train", {}, weights, draws=1, seed=2)[0]
-    other = turned(verified, np.random.default_rng(0))
+    pairs = Drawer(corpus, "train", {}, weights, draws=1, seed=2)[0]
+    assert len(pairs.classes)
+    other = turned(pairs, np.random.default_rng(0))
     assert (
-        np.sort(other.first.reshape(len(verified.classes), -1))
-        == np.sort(verified.first.reshape(len(verified.classes), -1))
+        np.sort(other.first.reshape(len(pairs.classes), -1)) == np.sort(pairs.first.reshape(len(pairs.classes), -1))
     ).all()
     where = other.first[0][other.covered[0]].astype(int).sum()
-    assert where == verified.first[0][verified.covered[0]].astype(int).sum()
+    assert where == pairs.first[0][pairs.covered[0]].astype(int).sum()
 
 
 def test_collection_holds_versions_of_a_fifth_of_its_photos(corpus: Corpus, weights: Weights) -> None:
@@ -269,8 +362,9 @@ def test_collection_holds_versions_of_a_fifth_of_its_photos(corpus: Corpus, weig
     counts = np.unique(photos, return_counts=True)[1]
     assert len(pictures) == len(photos)
     assert set(counts) == {1, 5}
-    assert (counts == 5).sum() == -(-len(counts) // 5)
-    parts = list(looks_of(pictures, photos, corpus, lookalikes(corpus), weights, lambda scores: scores.copy >= 0.02))
+    every_fifth = corpus.with_content("train")[::5]
+    assert (counts == 5).sum() == sum(not corpus.copies[i] for i in every_fifth)
+    parts = list(aligned_of(pictures, photos, corpus, lookalikes(corpus), weights, lambda scores: scores.copy >= 0.02))
     assert (joined(parts).classes == COPY).sum() >= 0.7 * 10 * (counts == 5).sum()
 
 
@@ -286,7 +380,7 @@ def test_any_folder_of_photos_will_do(tmp_path: Path, capfd: pytest.CaptureFixtu
         scene(n, (120, 90)).save(pets / f"{n}.png")
     (pets / "notes.txt").write_text("not a picture")
     (pets / "cut.jpg").write_bytes((pets / "camera.jpg").read_bytes()[:5000])
-    corpus = load(tmp_path / "photos", None, plain=0, seed=0)
+    corpus = load(tmp_path / "photos", [], [], plain=0, seed=0)
     assert len(corpus.encoded) == 31
     camera = corpus.image(30)  # the last by name
     assert camera.size == (288, 512), "upright"
@@ -298,7 +392,7 @@ def test_any_folder_of_photos_will_do(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 def test_folder_without_photos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no photos in"):
-        load(tmp_path, None, plain=5, seed=0)
+        load(tmp_path, [], [], plain=5, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -306,6 +400,7 @@ def test_folder_without_photos_is_refused(tmp_path: Path) -> None:
     [
         (None, "scenes.csv: No such file"),
         (b"photo,scene\n1.png,one\n", "columns file and scene"),
+        (b"file,group,part\n1.png,one,test\n", "part is train, choose or calibrate, not 'test'"),
         (b"\xff", "UTF-8"),
         (b"file,scene\n,one\n", "names no file"),
     ],
@@ -316,7 +411,51 @@ def test_folder_that_does_not_name_its_scenes_is_refused(tmp_path: Path, listing
     if listing is not None:
         (tmp_path / "scenes.csv").write_bytes(listing)
     with pytest.raises(ValueError, match=message):
-        load(tmp_path / "photos", tmp_path, plain=5, seed=0)
+        load(tmp_path / "photos", [tmp_path], [], plain=5, seed=0)
+
+
+def test_gate_passes_what_is_wanted_and_keeps_the_share_that_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    figures = rng.normal(size=(3000, 2))
+    wanted = figures[:, 0] + rng.normal(0, 0.3, 3000) > 0.5
+    gate = fitted_gate(figures, wanted, seed=1)
+    assert ((gate.chance(figures) >= 0.5) == wanted).mean() > 0.88
+    kept = keeping(gate, figures[wanted], share=0.99)
+    assert (kept.chance(figures[wanted]) >= 0.5).mean() == pytest.approx(0.99, abs=0.002)
+
+
+def test_curve_makes_probabilities_that_hold() -> None:
+    rng = np.random.default_rng(0)
+    odds = rng.normal(0, 6, 20000).astype(np.float32)
+    copies = rng.random(20000) < 1 / (1 + np.exp(-(0.5 * odds - 1)))
+    curve = fitted_curve(odds, copies, int(copies.sum()))
+    assert curve.slope == pytest.approx(0.5, abs=0.03)
+    assert curve.offset == pytest.approx(-1, abs=0.12)
+    logits = np.float32([[0, 1, 3]])
+    assert copy_odds(logits)[0] == pytest.approx(3 - np.log(1 + np.e))
+
+
+def test_fit_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    def batches(steps: range) -> list[tuple[torch.Tensor, ...]]:
+        return [(torch.randn(16, 3, generator=torch.Generator().manual_seed(step)),) for step in steps]
+
+    def loss_of(net: torch.nn.Linear, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return (net(batch[0])[:, 0] - batch[0].sum(1)).square().mean()
+
+    def examine(net: torch.nn.Linear) -> dict[str, float]:
+        return {"weight": net.weight.sum().item()}
+
+    def until(stop: int, state: Path) -> torch.nn.Linear:
+        torch.manual_seed(0)
+        net, some = torch.nn.Linear(3, 1), lambda steps: batches(range(steps.start, min(steps.stop, stop)))
+        return fit(net, some, loss_of, examine, state, steps=300, peak=0.05, memory=0.9, device="cpu")
+
+    whole = until(300, tmp_path / "whole.state")
+    until(150, tmp_path / "stopped.state")  # its last checkpoint is that of step 100
+    continued = until(300, tmp_path / "stopped.state")
+    assert (continued.weight == whole.weight).all()
+    assert whole.weight.detach().numpy() == pytest.approx(1, abs=0.01)
+    assert len((tmp_path / "stopped.csv").read_text().splitlines()) == 1 + 150 + 200
 
 
 def test_step_of_the_encoder_does_not_depend_on_how_the_run_came_to_it(

@@ -1,6 +1,6 @@
-"""What the second look learns from: pairs of edited pictures that the head takes for copies or nearly, aligned.
+"""What the residual head learns from: pairs of edited pictures that the pair head takes for copies or nearly, aligned.
 
-Pairs are drawn, judged by the head as a scan would, and kept if the head is not sure that they are unrelated.
+Pairs are drawn, scored by the pair head as in a scan, and kept if it is not sure that they are unrelated.
 """
 
 from __future__ import annotations
@@ -18,20 +18,29 @@ from PIL import Image, ImageChops, ImageFilter
 
 from dedup.geometry import registration
 from dedup.geometry.canvas import CANVAS
+from dedup.geometry.homography import inverse
 from dedup.grouping.relations import top_k_per_photo
 from dedup.index import nearest, nearest_pairs
 from dedup.models.encoder import BATCH, encode, one_thread, unit
 from dedup.models.pair_head import COPY, SIMILAR, UNRELATED, pair_logits, transforms
 from dedup.models.weights import Weights
-from dedup.training.data import PLAIN, Corpus, squashed
-from dedup.training.edits import another_shot, edited
+from dedup.training.data import Corpus, Groups, squashed
+from dedup.training.edits import Version, difference_mask, edited, unedited
+from dedup.training.shots import another_shot
+from dedup.types.arrays import Homography
 from dedup.types.pairs import Candidates, Scores
 from dedup.types.settings import Settings
 from dedup.workers import in_threads
 
-DRAWN = 16  # pairs judged at once
-DOUBTFUL = 0.02  # probability of a copy from which the second look learns
+DRAWN = 16  # pairs scored at once
+DOUBTFUL = 0.02  # probability of a copy above which pairs are kept
+CHANGE_SIDE = 32  # cells on a side of a change map
+_KEPT_ANYWAY = 0.03  # of the pairs below it
 _PART = 512  # pairs on their canvases at once
+# Shares of what is drawn: edits of one photo; versions that others made; shots of one scene; edits of a photo and of a
+# synthetic other shot of it; near neighbours.
+_KINDS = {"copy": 0.36, "version": 0.06, "scene": 0.25, "change": 0.13, "near": 0.2}
+_COVERS = 4  # a cell of which a quarter is changed counts as changed
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,9 @@ class AlignedPairs:
     """P pairs on their canvases.
 
     first, second: (P, S, S, 3) uint8.   covered: (P, S, S) bool.   evidence: (P, EVIDENCE) float32, of the alignment.
-    logits: (P, 3) float32 of the head.   similarity: (P,) float32.   classes: (P,) int64.
+    logits: (P, 3) float32 of the pair head.   similarity: (P,) float32.   classes: (P,) int64.
+    changed: (P, CHANGE_SIDE, CHANGE_SIDE) uint8, how far the content of each cell was changed, 255 is all of it.
+    change_known: (P,) bool, whether `changed` is known.
     """
 
     first: NDArray[np.uint8]
@@ -49,6 +60,8 @@ class AlignedPairs:
     logits: NDArray[np.float32]
     similarity: NDArray[np.float32]
     classes: NDArray[np.int64]
+    changed: NDArray[np.uint8]
+    change_known: NDArray[np.bool_]
 
     def rows(self, rows: NDArray[np.int64] | slice) -> AlignedPairs:
         """Return the pairs of these rows."""
@@ -62,54 +75,67 @@ def joined(parts: list[AlignedPairs]) -> AlignedPairs:
     )
 
 
-def turned(verified: AlignedPairs, rng: Generator) -> AlignedPairs:
+def turned(pairs: AlignedPairs, rng: Generator) -> AlignedPairs:
     """Return the pairs with their canvases turned by a random quarter and perhaps mirrored, all alike."""
     quarters, flip = int(rng.integers(4)), -1 if rng.random() < 0.5 else 1
-    first, second = (np.rot90(x, quarters, (1, 2))[:, :, ::flip] for x in (verified.first, verified.second))
-    return replace(
-        verified, first=first, second=second, covered=np.rot90(verified.covered, quarters, (1, 2))[:, :, ::flip]
-    )
+    planes = {name: getattr(pairs, name) for name in ("first", "second", "covered", "changed")}
+    return replace(pairs, **{name: np.rot90(x, quarters, (1, 2))[:, :, ::flip] for name, x in planes.items()})
+
+
+@dataclass(frozen=True)
+class DrawnPair:
+    """Two versions and how they are related.   change_known: whether their masks say all that differs in content."""
+
+    left: Version
+    right: Version
+    related: int
+    change_known: bool
 
 
 class Drawer:
-    """Item n is what deserves a second look of DRAWN pairs of one split. Same seed and number, same pairs."""
+    """Item n: those of DRAWN pairs of one split that need verification. Same seed and number, same pairs."""
 
     def __init__(
         self, corpus: Corpus, split: str, neighbours: dict[int, list[int]], weights: Weights, *, draws: int, seed: int
     ) -> None:
         self.corpus, self.weights, self.draws, self.seed, self.neighbours = corpus, weights, draws, seed, neighbours
-        photos = corpus.of(split)
-        self.photos = photos[np.array(corpus.pools)[photos] != PLAIN]
-        of_scene = defaultdict(list)
-        for i in self.photos:
-            if corpus.scenes[i]:
-                of_scene[corpus.scenes[i]].append(int(i))
-        self.scenes = [shots for _, shots in sorted(of_scene.items()) if len(shots) > 1]
+        self.photos = corpus.with_content(split)
+        self.scenes = Groups([corpus.scenes[i] for i in self.photos])
+        self.copies = Groups([corpus.copies[i] for i in self.photos])
 
-    def draw(self, rng: Generator) -> tuple[Image.Image, Image.Image, int]:
-        """Return two edited pictures and how they are related."""
-        kind = rng.choice(["copy", "scene", "change", "near"], p=[0.4, 0.2, 0.15, 0.25])
+    def draw(self, rng: Generator) -> DrawnPair:
+        """Return two edited pictures."""
+        kind = rng.choice(list(_KINDS), p=list(_KINDS.values()))
         i = int(rng.choice(self.photos))
         if kind == "scene" and self.scenes:
-            sizes = np.array([len(s) for s in self.scenes]) ** 0.5
-            shots = self.scenes[rng.choice(len(self.scenes), p=sizes / sizes.sum())]
-            n = int(rng.integers(len(shots)))
-            # in the order of their names shots follow each other: the next ones are the hardest
-            step = int(rng.integers(1, 4)) if rng.random() < 0.5 else int(rng.integers(1, len(shots)))
-            left, right, related = shots[n], shots[(n + step) % len(shots)], SIMILAR
-            if left == right:
-                right = shots[(n + 1) % len(shots)]
+            drawn = self._of_group(self.scenes, SIMILAR, rng)
+        elif kind == "version" and self.copies:
+            drawn = self._of_group(self.copies, COPY, rng)
         elif kind == "near" and self.neighbours.get(i):
-            left, right, related = i, int(rng.choice(self.neighbours[i])), UNRELATED
+            other = int(rng.choice(self.neighbours[i]))
+            strong = rng.random() < 0.2
+            versions = self.corpus.edited(i, rng, strong=False), self.corpus.edited(other, rng, strong=strong)
+            drawn = DrawnPair(*versions, UNRELATED, False)
+        elif kind == "change":
+            strong = rng.random() < 0.2
+            shot = changed(self.corpus, i, rng, strong=strong)
+            drawn = DrawnPair(self.corpus.edited(i, rng, strong=False), shot, SIMILAR, True)
         else:
-            left, right, related = i, i, COPY
-        strong = rng.random() < (0.6 if related == COPY else 0.2)
-        a = self.corpus.edited(left, rng, strong=False)
-        if kind == "change":
-            b, related = changed(self.corpus, right, rng, strong=strong), SIMILAR
-        else:
-            b = self.corpus.edited(right, rng, strong=strong)
-        return (a, b, related) if rng.random() < 0.5 else (b, a, related)
+            strong = rng.random() < 0.6
+            versions = self.corpus.edited(i, rng, strong=False), self.corpus.edited(i, rng, strong=strong)
+            drawn = DrawnPair(*versions, COPY, True)
+        return drawn if rng.random() < 0.5 else replace(drawn, left=drawn.right, right=drawn.left)
+
+    def _of_group(self, groups: Groups, related: int, rng: Generator) -> DrawnPair:
+        """Return two pictures of one group, half of the time as they are."""
+        weak = 0 if rng.random() < 0.5 else None
+        strong = weak is None and rng.random() < 0.2
+        one, other = (int(self.photos[m]) for m in groups.draw(rng))
+        versions = (
+            self.corpus.edited(one, rng, strong=False, weak=weak),
+            self.corpus.edited(other, rng, strong=strong, weak=weak),
+        )
+        return DrawnPair(*versions, related, False)
 
     def __len__(self) -> int:
         return self.draws
@@ -117,40 +143,69 @@ class Drawer:
     def __getitem__(self, number: int) -> AlignedPairs:
         rng = np.random.default_rng((self.seed, number))
         pairs = [self.draw(rng) for _ in range(DRAWN)]
-        pairs = [(a, b, c) for a, b, c in pairs if min(_contrast(a), _contrast(b)) >= registration.FEATURELESS_CONTRAST]
-        return judged(pairs, self.weights, keep=rng.random(len(pairs)) < 0.03)
+        pairs = [p for p in pairs if not (_featureless(p.left.image) or _featureless(p.right.image))]
+        return judged(pairs, self.weights, keep=rng.random(len(pairs)) < _KEPT_ANYWAY)
 
 
-def changed(corpus: Corpus, i: int, rng: Generator, *, strong: bool) -> Image.Image:
+def changed(corpus: Corpus, i: int, rng: Generator, *, strong: bool) -> Version:
     """Return an edit of another shot of photo i that shows that it is another one."""
     image = corpus.image(i)
     for _ in range(8):  # edits may crop or blur the change away
         other, seed = another_shot(image, rng), int(rng.integers(2**32))
-        one, two = (
-            edited(shot, np.random.default_rng(seed), strong=strong, others=corpus.filler) for shot in (image, other)
+        start = Version(other, difference_mask(image, other, visible=24))
+        one, version = (
+            edited(shot, np.random.default_rng(seed), strong=strong, others=corpus.filler)
+            for shot in (unedited(image), start)
         )
-        if one.size == two.size:
-            difference = ImageChops.difference(one.convert("L"), two.convert("L")).filter(ImageFilter.BoxBlur(1))
+        if one.image.size == version.image.size:
+            grey = (v.image.convert("L") for v in (one, version))
+            difference = ImageChops.difference(*grey).filter(ImageFilter.BoxBlur(1))
             if (np.asarray(difference) > 20).mean() > 0.005:
                 break
-    return two
+    return version
 
 
-def judged(
-    pairs: list[tuple[Image.Image, Image.Image, int]], weights: Weights, *, keep: NDArray[np.bool_]
-) -> AlignedPairs:
-    """Return the pairs that the head thinks worth a second look, and those to `keep` anyway, aligned."""
-    pictures = [squashed(image) for a, b, _ in pairs for image in (a, b)]
+def judged(pairs: list[DrawnPair], weights: Weights, *, keep: NDArray[np.bool_]) -> AlignedPairs:
+    """Return the pairs that the pair head does not take for unrelated, and those to `keep` anyway, aligned."""
+    pictures = [squashed(version.image) for pair in pairs for version in (pair.left, pair.right)]
     vectors, maps = encode(weights.encoder, pictures)
     similarity = np.einsum("pd,pd->p", unit(vectors[0::2]), unit(vectors[1::2]))
     logits = pair_logits(weights.head, maps[0::2], maps[1::2], similarity)
     rows = np.flatnonzero((weights.calibration.probabilities(logits)[0] >= DOUBTFUL) | keep)
     guesses = transforms(weights.head, maps[0::2][rows], maps[1::2][rows])
+    some = [pairs[row] for row in rows]
     found = []
-    for n, row in enumerate(rows):
-        a, b = (registration.prepare(np.asarray(image)) for image in pairs[row][:2])
+    for n, pair in enumerate(some):
+        a, b = (registration.prepare(np.asarray(version.image)) for version in (pair.left, pair.right))
         found.append(registration.align(a, b, list(guesses[n])))
-    return stacked(found, logits[rows], similarity[rows], np.array([pairs[row][2] for row in rows], np.int64))
+    masks = [change_map(pair, aligned) for pair, aligned in zip(some, found, strict=True)]
+    return replace(
+        stacked(found, logits[rows], similarity[rows], np.array([pair.related for pair in some], np.int64)),
+        changed=np.array(masks, np.uint8).reshape(-1, CHANGE_SIDE, CHANGE_SIDE),
+        change_known=np.array([pair.change_known for pair in some], bool),
+    )
+
+
+def change_map(pair: DrawnPair, aligned: registration.Aligned) -> NDArray[np.uint8]:
+    """Return (CHANGE_SIDE, CHANGE_SIDE), how far the content of each cell of the canvas was changed in either version.
+
+    What does not lie in both pictures counts as unchanged.
+    """
+    first, other, there = pair.left.changed, pair.right.changed, aligned.transform
+    if aligned.swapped:
+        first, other, there = other, first, inverse(there)
+    union = ImageChops.lighter(first.resize((CANVAS, CANVAS), Image.Resampling.BOX), _on_canvas(other, there))
+    cells = (np.asarray(union, np.float32) * aligned.covered).reshape(
+        CHANGE_SIDE, CANVAS // CHANGE_SIDE, CHANGE_SIDE, -1
+    )
+    return np.asarray(np.minimum(cells.mean((1, 3)) * _COVERS, 255), np.uint8)
+
+
+def _on_canvas(mask: Image.Image, there: Homography) -> Image.Image:
+    """Return a mask drawn on the canvas.   there: from the unit square of the canvas to that of the mask."""
+    to_pixels = np.diag([mask.width, mask.height, 1.0]) @ there @ np.diag([1 / CANVAS, 1 / CANVAS, 1.0])
+    coefficients = (to_pixels / to_pixels[2, 2]).ravel()[:8]
+    return mask.transform((CANVAS, CANVAS), Image.Transform.PERSPECTIVE, tuple(coefficients), Image.Resampling.BILINEAR)
 
 
 def encoded(weights: Weights, pictures: Iterable[Image.Image]) -> tuple[NDArray[np.float16], NDArray[np.int8]]:
@@ -164,66 +219,68 @@ def encoded(weights: Weights, pictures: Iterable[Image.Image]) -> tuple[NDArray[
 def neighbours_of(
     corpus: Corpus, split: str, weights: Weights, unsure: set[tuple[int, int]], *, k: int = 12
 ) -> dict[int, list[int]]:
-    """Return the photos nearest to each photo of a split, but for those that may be the same photograph."""
-    photos = corpus.of(split)
-    photos = photos[np.array(corpus.pools)[photos] != PLAIN]
+    """Return the photos nearest to each photo of a split that are known to be unrelated to it."""
+    photos = corpus.with_content(split)
     vectors, _ = encoded(weights, (corpus.image(int(i)) for i in photos))
     near = defaultdict(list)
     flat = unit(vectors)
     for q, n in zip(*nearest(flat, flat, k=k), strict=True):
         i, j = int(photos[q]), int(photos[n])
-        same_scene = corpus.scenes[i] and corpus.scenes[i] == corpus.scenes[j]
-        if i != j and not same_scene and (min(i, j), max(i, j)) not in unsure:
+        if (min(i, j), max(i, j)) not in unsure and corpus.classes(photos[q], photos[n]) == UNRELATED:
             near[i].append(j)
     return dict(near)
 
 
 def collection(corpus: Corpus, split: str, *, seed: int) -> tuple[list[Image.Image], NDArray[np.int64]]:
-    """Return the pictures of a collection such as people have, a fifth with four edited versions, and their photos.
+    """Return the pictures of a collection such as people have, and the photo (N,) that each is a version of.
 
-    Plain pictures are not in it: nobody could tell their versions.
+    A fifth of the photos have four edited versions; those that others made versions of have these. Plain pictures are
+    left out: nobody could tell their versions.
     """
     pictures, photos = [], []
-    for n, i in enumerate(i for i in corpus.of(split).tolist() if corpus.pools[i] != PLAIN):
+    for n, i in enumerate(corpus.with_content(split).tolist()):
         rng, image = np.random.default_rng((seed, i)), corpus.image(i)
-        versions = [corpus.edited(i, rng, strong=v % 2 == 1) for v in range(4)] if n % 5 == 0 else []
-        kept = [image, *(version for version in versions if _contrast(version) >= registration.FEATURELESS_CONTRAST)]
+        edit = n % 5 == 0 and not corpus.copies[i]
+        versions = [corpus.edited(i, rng, strong=v % 2 == 1).image for v in range(4)] if edit else []
+        kept = [image, *(version for version in versions if not _featureless(version))]
         pictures += kept
         photos += [i] * len(kept)
     return pictures, np.array(photos)
 
 
-def proposed(vectors: NDArray[np.float16], photos: NDArray[np.int64], unsure: set[tuple[int, int]]) -> Candidates:
-    """Return the pairs of a collection that a scan proposes, but for those that may be the same photograph.
+def proposed(
+    vectors: NDArray[np.float16], photos: NDArray[np.int64], corpus: Corpus, unsure: set[tuple[int, int]]
+) -> tuple[Candidates, NDArray[np.int64]]:
+    """Return the pairs of a collection that a scan proposes and whose class is known, and their classes (P,).
 
     vectors: (N, D).   photos: (N,), which photo each picture is a version of.
     """
     settings = Settings()
     found, _ = nearest_pairs(unit(vectors), k=settings.neighbours, min_similarity=settings.min_similarity)
-    low, high = np.minimum(photos[found.left], photos[found.right]), np.maximum(photos[found.left], photos[found.right])
-    return found.rows(np.array([(int(i), int(j)) not in unsure for i, j in zip(low, high, strict=True)]))
+    i, j = photos[found.left], photos[found.right]
+    classes = corpus.classes(i, j)
+    low, high = np.minimum(i, j).tolist(), np.maximum(i, j).tolist()
+    known = (classes >= 0) & np.array([pair not in unsure for pair in zip(low, high, strict=True)], bool)
+    return found.rows(known), classes[known]
 
 
-def looks_of(
+def aligned_of(
     pictures: list[Image.Image],
     photos: NDArray[np.int64],
     corpus: Corpus,
     unsure: set[tuple[int, int]],
     weights: Weights,
-    worth: Callable[[Scores], NDArray[np.bool_]],
+    needed: Callable[[Scores], NDArray[np.bool_]],
 ) -> Iterator[AlignedPairs]:
-    """Yield the pairs of a collection that a scan proposes and `worth` chooses, aligned, some at a time."""
+    """Yield the pairs of a collection that a scan proposes and `needed` selects, aligned, some at a time."""
     vectors, maps = encoded(weights, pictures)
-    found = proposed(vectors, photos, unsure)
+    found, classes = proposed(vectors, photos, corpus, unsure)
     logits = pair_logits(weights.head, maps[found.left], maps[found.right], found.similarity)
     copy, similar = weights.calibration.probabilities(logits)
     scores = Scores(found.left, found.right, found.similarity, copy, similar)
-    rows = top_k_per_photo(scores, worth(scores))
-    found, logits = found.rows(rows), logits[rows]
+    rows = top_k_per_photo(scores, needed(scores))
+    found, logits, classes = found.rows(rows), logits[rows], classes[rows]
     guesses = transforms(weights.head, maps[found.left], maps[found.right])
-    scenes = np.array(corpus.scenes)[photos]
-    of_scene = (scenes[found.left] == scenes[found.right]) & (scenes[found.left] != "")
-    classes = np.where(photos[found.left] == photos[found.right], COPY, np.where(of_scene, SIMILAR, UNRELATED))
     threads = os.cpu_count() or 1
     prepared = list(in_threads(registration.prepare, map(np.asarray, pictures), begin=one_thread, threads=threads))
 
@@ -244,8 +301,8 @@ def stacked(
     similarity: NDArray[np.float32],
     classes: NDArray[np.int64],
 ) -> AlignedPairs:
-    """Return aligned pairs as columns."""
-    S = CANVAS
+    """Return aligned pairs as columns. What changed in their content is not known."""
+    P, S = len(aligned), CANVAS
     return AlignedPairs(
         np.array([one.first for one in aligned], np.uint8).reshape(-1, S, S, 3),
         np.array([one.second for one in aligned], np.uint8).reshape(-1, S, S, 3),
@@ -254,8 +311,10 @@ def stacked(
         logits,
         similarity,
         classes,
+        np.zeros((P, CHANGE_SIDE, CHANGE_SIDE), np.uint8),
+        np.zeros(P, bool),
     )
 
 
-def _contrast(image: Image.Image) -> float:
-    return float(np.asarray(image.convert("L"), np.float32).std())
+def _featureless(image: Image.Image) -> bool:
+    return float(np.asarray(image.convert("L"), np.float32).std()) < registration.FEATURELESS_CONTRAST
