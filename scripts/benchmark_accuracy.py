@@ -117,7 +117,7 @@ def usual_table(album: Album, results: Results) -> list[str]:
         (name, said, *score.at_threshold(album, ranking, threshold=usual).values())
         for name, (ranking, usual, said) in results.items()
     ]
-    return ["At the threshold that each comes with:", "", *table(header, rows)]
+    return ["At its own default threshold:", "", *table(header, rows)]
 
 
 def calibration_table(album: Album, ranking: Ranking) -> list[str]:
