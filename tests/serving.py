@@ -1,4 +1,4 @@
-"""A review server of a test's own, as a person starts it."""
+"""A review server for a test, started from the command line."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 class Server:
     def __init__(self, address: str) -> None:
-        self.address = address
+        self.address, self.errors = address, ""  # errors: what it printed to standard error, once it has ended
         url = urlsplit(address)
         self.host, self.path = url.netloc, url.path
 
@@ -50,7 +50,10 @@ def serving(db: Path, *words: str, **environment: str) -> Iterator[Server]:
             assert process.stdout is not None
             address = process.stdout.readline().strip()
             assert address, process.stderr and process.stderr.read()
-            yield Server(address)
+            server = Server(address)
+            yield server
         finally:
             process.terminate()
             process.wait(timeout=20)
+        assert process.stderr is not None
+        server.errors = process.stderr.read()

@@ -38,7 +38,7 @@ HOMES = {  # each outside library has one home
     "pyarrow": {"files.object_store", "cluster.tables", "report.parquet_file"},
     "ray": {"cluster.ray_runner"},
     "starlette": {"review.app", "review.guard"},
-    "uvicorn": {"review.app"},
+    "uvicorn": {"review.server"},
     "multiprocessing": {"workers"},
     "cv2": {"geometry"},
     "torch": {"models", "training.fitting", "training.gates", "training.losses"},

@@ -1,9 +1,10 @@
-"""dedup review: the pages for the browser."""
+"""dedup review: the page in the browser."""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 
 import click
 
@@ -14,48 +15,58 @@ from dedup.files import user_dirs
 
 @click.command(
     epilog=notes(
-        "decisions go to the database at once; photos move only by Apply on the page, as with 'dedup apply --yes'.",
+        "decisions are stored at once; photos are moved only by Apply on the page, as with 'dedup apply --yes'.",
         "dedup review",
         "dedup review --port 8000 --no-browser",
     )
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Default: any that is free.")
-@click.option("--host", metavar="ADDRESS", help="Let others on the network in, with a password: DEDUP_REVIEW_PASSWORD.")
-@click.option("--no-browser", is_flag=True, help="Print the address only.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Default: any free one.")
+@click.option("--host", metavar="ADDRESS", help="Serve the network too, with a password: DEDUP_REVIEW_PASSWORD.")
+@click.option("--public-url", metavar="URL", help="The address at an HTTPS proxy in front of this server.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
 @database
-def review(port: int, host: str | None, no_browser: bool, db: str) -> None:
-    """Look at the groups in the browser: choose, apply, undo. Ends with Ctrl-C."""
-    import webbrowser
-
+def review(port: int, host: str | None, public_url: str | None, no_browser: bool, db: str) -> None:
+    """Review the groups in the browser: decide, apply, undo. Ctrl-C ends it."""
     try:
-        from dedup.review.app import serve
+        from dedup.review.guard import parse_public_url
+        from dedup.review.server import open_browser, redirect_page, serve
     except ModuleNotFoundError as error:
-        raise BadUsage(
-            f"dedup review needs {(error.name or '').split('.')[0]}: pip install 'dedup-photos[review]'"
-        ) from error
+        missing = (error.name or "").split(".")[0]
+        raise BadUsage(f"dedup review needs {missing}: pip install 'dedup-photos[review]'") from error
 
-    def opened(address: str) -> None:
-        click.echo(address)
-        click.echo("Ctrl-C ends it.", err=True)
-        if not host and not no_browser:
-            webbrowser.open(address)
+    network = host is not None or public_url is not None
+    with ExitStack() as stack:
 
-    serve(
-        os.path.abspath(db), host=host or "127.0.0.1", port=port, password=network_password() if host else "",
-        home_trash=user_dirs.trash(), workers=os.cpu_count() or 1, opened=opened,
-    )  # fmt: skip
+        def started(address: str) -> None:
+            click.echo(address)
+            click.echo("Press Ctrl-C to end.", err=True)
+            if not network and not no_browser:
+                open_browser(stack.enter_context(redirect_page(address)))
+
+        serve(
+            os.path.abspath(db),
+            host=host or "127.0.0.1",
+            port=port,
+            password=network_password() if network else "",
+            public_url=parse_public_url(public_url) if public_url else None,
+            home_trash=user_dirs.trash(),
+            workers=os.cpu_count() or 1,
+            started=started,
+        )
 
 
 def network_password() -> str:
-    """Return the password that a server on a network demands, and say what having one means. Raises BadUsage."""
+    """Return the password of a server for the network, and print what it protects. Raises BadUsage."""
     password = os.environ.get("DEDUP_REVIEW_PASSWORD", "")
     if not password and sys.stdin.isatty():
         password = click.prompt("Password for this review", hide_input=True, confirmation_prompt=True)
     if len(password) < 8:
-        raise BadUsage("--host needs a password of eight characters at least, in DEDUP_REVIEW_PASSWORD or typed here")
+        raise BadUsage(
+            "--host and --public-url need a password of at least 8 characters, in DEDUP_REVIEW_PASSWORD or typed here"
+        )
     click.echo(
-        "Whoever knows the password sees every photo of every group and may move photos away. It travels unencrypted: "
-        "use a network that you trust, or an HTTPS proxy.",
+        "Anyone with the password can see every photo of the groups and can move photos away. Without an HTTPS proxy, "
+        "the password travels unencrypted: use a network that you trust.",
         err=True,
     )
     return password

@@ -1,19 +1,19 @@
-"""The web application over one Review: routes and server. A GET changes nothing."""
+"""The web application over one Review: the routes. A GET changes nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-import secrets
-import socket
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from itertools import chain, count
 from typing import Any
 from urllib.parse import parse_qs
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
@@ -26,7 +26,7 @@ from dedup.report.cards import Card, table
 from dedup.report.html import asset, environment
 from dedup.report.text import printable
 from dedup.review.figures import Figures
-from dedup.review.guard import Guard, local_host, network_host
+from dedup.review.guard import Guard, has_control_characters
 from dedup.review.jobs import JobRunner, fingerprint
 from dedup.review.pictures import SIZES, Pictures
 from dedup.review.session import ORDERS, GroupFilter, Review, state_of
@@ -35,6 +35,7 @@ from dedup.types.pairs import Relation
 _PAGE = 60  # groups that the list at the side loads at once
 _CACHED = {"Cache-Control": "private, max-age=3600", "Content-Disposition": "inline"}
 _PLAN_ROWS = 300  # rows of a plan that are shown
+_BODY_SECONDS = 30  # for a client to send the body of a request
 _RELATIONS = [r.word for r in Relation if r <= Relation.SIMILAR]
 
 
@@ -46,6 +47,7 @@ class Site:
         self.env = environment("dedup.review")
         self.env.globals |= {
             "fate": review.fate,
+            "fingerprint": review.fingerprint,
             "is_decided": review.is_decided,
             "reclaimable": review.reclaimable,
             "sha256": review.sha256,
@@ -56,10 +58,10 @@ class Site:
         return [
             Route("/", self.home),
             Route("/groups", self.groups),
-            Route("/group/{number:int}", self.group),
+            Route("/group/{number}", self.group),
             Route("/photo/{sha256}/{size}", self.photo),
             Route("/explanation/{left}/{right}", self.explanation),
-            Route("/figure/{left}/{right}/{number:int}", self.figure),
+            Route("/figure/{left}/{right}/{number}", self.figure),
             Route("/shown", self.shown),
             Route("/plan", self.plan),
             Route("/job", self.job),
@@ -81,7 +83,7 @@ class Site:
         self.review.refresh()
         chosen, query = filter_of(request), request.query_params
         listed = self.review.listed(chosen)
-        number = int(query["group"]) if query.get("group", "").isdecimal() else 0
+        number = small_number(query.get("group", "")) or 0
         first = next((c.number for c in listed if not self.review.is_decided(c)), listed[0].number if listed else 0)
         number = number if 1 <= number <= len(self.review.cards) else first
         stage = self.stage(number, chosen) if number else self.html("nothing.html")
@@ -97,16 +99,15 @@ class Site:
         return HTMLResponse(html)
 
     def groups(self, request: Request) -> Response:
-        start = request.query_params.get("start", "0")
-        listed = self.review.listed(filter_of(request))
-        return HTMLResponse(self.group_list(listed, int(start) if start.isdecimal() else 0))
+        start = small_number(request.query_params.get("start", "")) or 0
+        return HTMLResponse(self.group_list(self.review.listed(filter_of(request)), start))
 
     def group_list(self, listed: list[Card], start: int) -> str:
         more = start + _PAGE if start + _PAGE < len(listed) else 0
         return self.html("list.html", cards=listed[start : start + _PAGE], more=more, count=len(listed), start=start)
 
     def group(self, request: Request) -> Response:
-        return HTMLResponse(self.stage(request.path_params["number"], filter_of(request)))
+        return HTMLResponse(self.stage(required_number(request.path_params["number"]), filter_of(request)))
 
     def stage(self, number: int, chosen: GroupFilter) -> str:
         card = self.review.card(number)
@@ -139,7 +140,8 @@ class Site:
         return HTMLResponse(self.html("explanation.html", rows=addressed, missing=""))
 
     def figure(self, request: Request) -> Response:
-        left, right, number = (request.path_params[name] for name in ("left", "right", "number"))
+        left, right = request.path_params["left"], request.path_params["right"]
+        number = required_number(request.path_params["number"])
         rows = self.figures.get(left, right)
         panels = [] if isinstance(rows, str) else list(chain.from_iterable(rows))
         if number >= len(panels):
@@ -149,12 +151,16 @@ class Site:
     # Deciding
 
     async def decide(self, request: Request) -> Response:
-        fields = await fields_of(request, "action", "sha256", "query")
+        fields = await fields_of(request, "group", "action", "sha256", "shown", "query")
         return await run_in_threadpool(self._decide, fields)
 
     def _decide(self, fields: dict[str, str]) -> Response:
-        number = group_number(fields)
-        return self.changed(number, self.review.decide(number, fields["action"], fields["sha256"]), fields)
+        number = required_number(fields["group"])
+        with self.review.lock:
+            if fields["shown"] != self.review.fingerprint([self.review.card(number)]):
+                raise BadUsage("this group has changed since it was shown; nothing was decided. Check it again")
+            changed = self.review.decide(number, fields["action"], fields["sha256"])
+        return self.changed(number, changed, fields)
 
     async def undo_decision(self, request: Request) -> Response:
         fields = await fields_of(request, "query")
@@ -170,21 +176,24 @@ class Site:
         chosen = filter_of(request)
         cards = self._open(chosen)
         size = sum(map(self.review.reclaimable, cards))
-        return HTMLResponse(self.html("accept.html", cards=cards, bytes=size, chosen=chosen))
+        shown = self.review.fingerprint(cards)
+        return HTMLResponse(self.html("accept.html", cards=cards, bytes=size, chosen=chosen, fingerprint=shown))
 
     async def accept(self, request: Request) -> Response:
-        fields = await fields_of(request, "query", "count")
+        fields = await fields_of(request, "query", "shown")
         return await run_in_threadpool(self._accept, fields)
 
     def _accept(self, fields: dict[str, str]) -> Response:
-        cards = self._open(parse_filter(fields["query"]))
-        if str(len(cards)) != fields["count"] or not cards:
-            raise BadUsage("these are no longer the groups that were shown; check again")
-        self.review.accept([card.number for card in cards])
+        with self.review.lock:
+            cards = self._open(parse_filter(fields["query"]))
+            if not cards or fields["shown"] != self.review.fingerprint(cards):
+                raise BadUsage("the groups have changed since they were shown; nothing was decided. Check them again")
+            self.review.accept([card.number for card in cards])
         return JSONResponse({"count": len(cards), "totals": self.totals()})
 
     def _open(self, chosen: GroupFilter) -> list[Card]:
-        return [card for card in self.review.listed(chosen) if not self.review.is_decided(card)]
+        listed = [card for card in self.review.listed(chosen) if not self.review.is_decided(card)]
+        return [self.review.card(card.number) for card in listed]
 
     # Applying
 
@@ -208,11 +217,11 @@ class Site:
         return HTMLResponse(html)
 
     async def apply(self, request: Request) -> Response:
-        fields = await fields_of(request, "to", "everything", "fingerprint")
+        fields = await fields_of(request, "to", "everything", "shown")
         everything = fields["everything"] == "yes"
         return await run_in_threadpool(
             self._start,
-            lambda: self.jobs.apply(to=fields["to"], everything=everything, shown=fields["fingerprint"]),
+            lambda: self.jobs.apply(to=fields["to"], everything=everything, shown=fields["shown"]),
         )
 
     async def undo(self, request: Request) -> Response:
@@ -250,20 +259,42 @@ def parse_filter(query: str) -> GroupFilter:
 
 
 async def fields_of(request: Request, *names: str) -> dict[str, str]:
-    """Return fields of a request's JSON object as text, empty where absent. Raises BadUsage if it is not an object."""
+    """Return fields of a request's JSON object as text, empty where absent. Answers 400 to anything else."""
     try:
-        given = json.loads(await request.body())
-    except ValueError:
-        given = None
+        async with asyncio.timeout(_BODY_SECONDS):
+            given = json.loads(await request.body())
+    except TimeoutError:
+        raise HTTPException(408, "the request took too long") from None
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "a JSON object was expected") from None
     if not isinstance(given, dict):
-        raise BadUsage("a JSON object was expected")
-    return {name: str(given.get(name, "")) for name in (*names, "group")}
+        raise HTTPException(400, "a JSON object was expected")
+    return {name: text_field(name, given.get(name, "")) for name in names}
 
 
-def group_number(fields: dict[str, str]) -> int:
-    if not fields["group"].isdecimal():
-        raise BadUsage("the number of a group is missing")
-    return int(fields["group"])
+def text_field(name: str, value: object) -> str:
+    if type(value) is int:  # not bool
+        value = str(value)
+    if not isinstance(value, str) or has_control_characters(value) or not _is_unicode(value):
+        raise HTTPException(400, f"{name}: text was expected")
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether UTF-8 can encode the text: JSON can hold halves of surrogate pairs."""
+    return not re.search("[\ud800-\udfff]", text)
+
+
+def small_number(text: str) -> int | None:
+    """Return a number of up to nine digits, None for any other text."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
+
+
+def required_number(text: str) -> int:
+    number = small_number(text)
+    if number is None:
+        raise HTTPException(400, "a number was expected")
+    return number
 
 
 def error_response(request: Request, error: Exception) -> Response:
@@ -271,39 +302,13 @@ def error_response(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": printable(str(error))}, 409)
 
 
+def http_error_response(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
 def application(review: Review, pictures: Pictures, figures: Figures, jobs: JobRunner, **guard: Any) -> Guard:
     """Return the whole application. guard: the keyword arguments of Guard."""
     site = Site(review, pictures, figures, jobs)
-    return Guard(Starlette(routes=site.routes(), exception_handlers={DedupError: error_response}), **guard)
-
-
-def serve(
-    db: str, *, host: str, port: int, password: str, home_trash: str, workers: int, opened: Callable[[str], None]
-) -> None:
-    """Serve the review of a database until Ctrl-C. opened is called with the address once the server listens.
-
-    port: 0 for any free one. Raises BadUsage if the address cannot be used, StoreUnusable if there is no scan.
-    """
-    token = secrets.token_urlsafe(24)
-    names = frozenset((socket.gethostname().lower(), f"{socket.gethostname()}.local".lower(), host.lower()))
-    review = Review(db)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener, Pictures(workers=workers) as pictures, Figures(review) as figures:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise BadUsage(f"{host}, port {port}: cannot listen there ({error.strerror or error})") from error
-        listener.listen(128)
-        name = f"[{host}]" if ":" in host else host
-        path = "/" if password else f"/{token}/"
-        app = application(
-            review, pictures, figures, JobRunner(db, home_trash=home_trash),
-            token=token, password=password, host_allowed=network_host(names) if password else local_host,
-        )  # fmt: skip
-        opened(f"http://{name}:{listener.getsockname()[1]}{path}")
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, ws="none", lifespan="off",
-            timeout_graceful_shutdown=3,
-        )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[listener])
+    handlers = {DedupError: error_response, HTTPException: http_error_response}
+    return Guard(Starlette(routes=site.routes(), exception_handlers=handlers), **guard)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256 as sha256_of
 from itertools import combinations
 from threading import RLock
 
@@ -191,6 +192,14 @@ class Review:
         sha256 = self.report.photos.photos[keeper].sha256
         marked = shot.photo.sha256 in kept
         return PlannedFate("keep" if marked or keeper == shot.index else "remove", marked, sha256)
+
+    def fingerprint(self, shown: Iterable[Card]) -> str:
+        """Return a digest of the photos of groups and what the plan does with each.
+
+        A page sends it with a decision, so that a decision is never stored for anything that the page did not show.
+        """
+        lines = (f"{card.number} {s.photo.sha256} {self.fate(s)}\n" for card in shown for s in card.shots)
+        return sha256_of("".join(lines).encode()).hexdigest()
 
     def is_decided(self, card: Card) -> bool:
         """Return whether the user chose or accepted every keeper of the group."""

@@ -16,10 +16,10 @@ async function open(path) {
   }
 }
 
-let shown = ""; // the filters of the groups in the dialog
+let filter = ""; // of the groups in the dialog
 export function openAccept() {
-  shown = query();
-  return open(`shown?${shown}`);
+  filter = query();
+  return open(`shown?${filter}`);
 }
 
 export function openPlan({ everything = "no", to = "trash" } = {}) {
@@ -27,7 +27,7 @@ export function openPlan({ everything = "no", to = "trash" } = {}) {
 }
 
 async function accept(button) {
-  const result = await post("accept", { query: shown, count: button.dataset.accept });
+  const result = await post("accept", { query: filter, shown: button.dataset.accept });
   showTotals(result.totals);
   dialog.close();
   notify(`${result.count} accepted; press U to undo`);
@@ -75,10 +75,10 @@ function showJob(job) {
 const field = (name) => dialog.querySelector(`[name="${name}"]`);
 const everything = () => dialog.querySelector("[name=everything]:checked").value;
 
-function apply(fingerprint) {
+function apply(shown) {
   const destination = field("destination").value;
   const to = destination === "folder" ? field("folder").value : destination;
-  return runJob("apply", { to, everything: everything(), fingerprint });
+  return runJob("apply", { to, everything: everything(), shown });
 }
 
 dialog.addEventListener("click", async (event) => {

@@ -65,9 +65,10 @@ function decide(action, sha = "") {
   const here = number();
   if (!here) return;
   const after = Number(group().dataset.after);
+  const { fingerprint: shown } = group().dataset;
   const moves = after && !["undo", "clear"].includes(action) && !(action === "not-duplicate" && Number(group().dataset.count) > 2);
   if (moves) open(after);
-  const fields = { group: here, action, sha256: sha, query: query() };
+  const fields = { group: here, action, sha256: sha, shown, query: query() };
   sending = sending.then(() => post(action === "undo" ? "undo-decision" : "decide", fields)).then((result) => {
     notify(messages[action]);
     change(result, { shown: !moves });
