@@ -6,7 +6,7 @@
 
 Encoding: files a second for each number of workers, and how far that is from so many times one worker. Each has a core
 of its own (Linux), as if it were a machine: left alone, one worker takes more than one core, for it decodes beside what
-it encodes. Matching: vectors and maps drawn as benchmark_scale.py draws them go through cells, glance and head. Found:
+it encodes. Matching: vectors and maps drawn as by benchmark_scale.py pass cells, prefilter and pair head. Found:
 the share of the planted copies that exact search has among the neighbours of a photo and the cells have too. Peak: of
 the largest process of a task. Core s: of all tasks of a stage, which other programs on the machine disturb less than
 the seconds.
@@ -42,7 +42,7 @@ from dedup.workers import Runtime
 MACHINE = Runtime(1, lambda stage, done, of: None, time.time)
 SHARD = 4096
 MOVED = ("cell-vectors", "candidates", "wanted", "cell-maps")
-TASKS = ("spread", "find", "send_maps", "judge")
+TASKS = ("assign", "search", "shuffle_maps", "score")
 
 
 def encoding(photos: str, workers: int) -> float:
@@ -117,15 +117,15 @@ def matching(count: int, workers: int, min_similarity: float) -> str:
         cells = scan.compare(job, shards, count, scan.Sizes(bundle=4), scan.Stages(run, MACHINE))
         seconds = time.perf_counter() - begun
         moved = sum(path.stat().st_size for folder in MOVED for path in Path(at, "run", folder).rglob("*.parquet"))
-        proposed = [some for cell in cells for some in tables.read_part(f"{at}/run/candidates", cell)]
-        left, right = (np.concatenate([tables.numbers(t, side) for t in proposed]) for side in ("left", "right"))
-        stood = sum(len(tables.read(f"{at}/run/pairs/{cell}.parquet", ["left"])) for cell in cells)
+        candidates = [some for cell in cells for some in tables.read_part(f"{at}/run/candidates", cell)]
+        left, right = (np.concatenate([tables.numbers(t, side) for t in candidates]) for side in ("left", "right"))
+        passed = sum(len(tables.read(f"{at}/run/pairs/{cell}.parquet", ["left"])) for cell in cells)
     left, right = ((side >> 24) * SHARD + (side & (1 << 24) - 1) for side in (left, right))
     keys = np.unique(np.minimum(left, right) * count + np.maximum(left, right))
     found = found_share(vectors, original, copy, np.isin(original * count + copy, keys), Settings().neighbours)
     cores = " | ".join(f"{core_s[task]:.0f}" for task in TASKS)
     return (
-        f"| {count:,} | {len(cells)} | {seconds:.0f} | {cores} | {len(keys):,} | {stood:,} "
+        f"| {count:,} | {len(cells)} | {seconds:.0f} | {cores} | {len(keys):,} | {passed:,} "
         f"| {moved / count / 1024:.1f} | {max(peaks):,.0f} | {found:.4f} |"
     )
 
@@ -145,7 +145,7 @@ def main() -> None:
             print(f"| {n} | {rate:.1f} | {rate / n / rates[words.workers[0]] * words.workers[0]:.2f} |")
     else:
         cores = " | ".join(f"{task}, core s" for task in TASKS)
-        print(f"| photos | cells | s | {cores} | pairs | of them judged | KB moved, a photo | MB, peak | found |")
+        print(f"| photos | cells | s | {cores} | pairs | of them scored | KB moved, a photo | MB, peak | found |")
         print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
         for count in words.sizes:
             print(matching(count, max(words.workers), words.min_similarity), flush=True)

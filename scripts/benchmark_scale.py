@@ -32,6 +32,8 @@ from dedup import index
 from dedup.models.encoder import CHANNELS, DIMS, GRID
 from dedup.models.weights import weights_spec
 from dedup.pipeline import match
+from dedup.pipeline.context import Context
+from dedup.pipeline.scan import verify_and_group
 from dedup.store.store import Store
 from dedup.types.arrays import Indices, Maps, Vectors
 from dedup.types.photo import File, Picture, Reading
@@ -123,13 +125,15 @@ def fill(database: str, count: int) -> None:
     of = np.arange(count)
     of[copy] = original
     picture = Picture(np.zeros((1, 1, 3), np.uint8), 4000, 3000, "JPEG", "2026-01-01T00:00:00", "Camera")
-    with Store(database, scanning=True) as store:
-        store.begin(files_of(range(count)), weights=weights_spec().name, reader=decoders())
+    with (
+        Store(database, scanning=True) as store,
+        store.listing(files_of(range(count)), weights_name=weights_spec().name, reader=decoders()) as found,
+    ):
         for start in range(0, count, SHARD):
             numbers = range(start, min(start + SHARD, count))
             maps = maps_like(of[numbers], scene[numbers], rng)
             readings = [([f], Reading(sha256(f.path.encode()).digest(), f.size, picture)) for f in files_of(numbers)]
-            store.add(readings, vectors[numbers.start : numbers.stop].astype(np.float16), maps, started_ns=1 << 62)
+            found.add(readings, vectors[numbers.start : numbers.stop].astype(np.float16), maps, started_ns=1 << 62)
 
 
 def maps_like(originals: Indices, scenes: Indices, rng: np.random.Generator) -> Maps:
@@ -152,13 +156,18 @@ def compare(database: str, count: int) -> str:
     def progress(stage: str, done: int, of: int) -> None:
         ends[stage] = time.perf_counter() - began, peak_mb()
 
-    with Store(database, scanning=True) as store:
-        store.begin(files_of(range(count)), weights=weights_spec().name, reader=decoders())
+    weights, settings = weights_spec(), Settings(verify=False)
+    weights.load()
+    with (
+        Store(database, scanning=True) as store,
+        store.listing(files_of(range(count)), weights_name=weights.name, reader=decoders()) as files,
+    ):
         progress("listing", 1, 1)
-        weights, settings = weights_spec().load(), Settings(verify=False)
-        found = match.compare(store, weights, settings, Runtime(CORES, progress, time.time))
-        run = Run(0, 1, ("/photos",), settings, weights.name, found.recall, found.photos.photos.contents())
-        store.finish(run, found.verdicts, found.photos.ids)
+        context = Context(store, weights, settings, Runtime(CORES, progress, time.time))
+        scores, recall = match.score(match.search(files.contents()[0], context), context)
+        found = verify_and_group(scores, files.photos(), context, recall=recall)
+        run = Run(0, 1, ("/photos",), settings, weights.name, recall, found.photos.photos.contents())
+        store.runs.add(run, files, found.verdicts, found.photos.ids)
         progress("grouping", 1, 1)
     stages = [ends[stage] for stage in ("listing", "searching", "comparing", "grouping")]
     seconds = np.diff([0.0, *(at for at, _ in stages)])
@@ -182,7 +191,7 @@ def main() -> None:
     args = parser.parse_args()
     names = ["photos", "search s", "peak MB", "search for 1 % s", "pairs a photo", "found", "recall it states"]
     if args.compare:
-        stages = ("listing", "search", "glance and head", "grouping and writing")
+        stages = ("listing", "search", "prefilter and head", "grouping and writing")
         names = ["photos", *(name for stage in stages for name in (f"{stage} s", "peak MB")), "pairs a photo", "groups"]
     print("| " + " | ".join(names) + " |\n" + "|---:" * len(names) + "|")
     for size in args.sizes:

@@ -78,7 +78,7 @@ def tree(folder: Path) -> dict[bytes, bytes]:
 
 def decisions(tmp_path: Path) -> Decisions:
     with Store(str(tmp_path / "test.db")) as store:
-        return store.decisions()
+        return store.decisions.load()
 
 
 def wide(page: Any) -> bool:

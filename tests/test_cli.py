@@ -300,7 +300,7 @@ def test_runs_tell_what_was_new_what_failed_and_what_was_killed(dedup: Dedup, al
 
     dedup("scan", album)
     with Store(str(tmp_path / "test.db"), scanning=True) as store:
-        store.begun(["/killed\x1b"], started_at=0.0)
+        store.runs.start_attempt(["/killed\x1b"], started_at=0.0)
     dedup("scan", tmp_path / "nowhere", code=2)
     failed, killed, finished = dedup("history").stdout.splitlines()
     assert f"{tmp_path}/nowhere: failed: {tmp_path}/nowhere: no such file or folder" in failed

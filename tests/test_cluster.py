@@ -45,7 +45,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Ray and moto have warnings of their own
 ]
 
-SMALL = scan.Sizes(slice=2, bundle=2, cell=4, overlap=6, lot=5, batch=3)
+SMALL = scan.Sizes(slice=2, bundle=2, cell=4, overlap=6, block=5, batch=3)
 MACHINE = Runtime(1, lambda stage, done, of: None, time.time)
 
 
@@ -211,10 +211,8 @@ def uploaded(album: Path, bucket: str) -> None:
 def test_groups_and_pairs_are_those_of_one_machine(
     alone: Report, album: Path, shipped_weights: WeightsSpec, tmp_path: Path
 ) -> None:
-    depth_first_order, counts = scanned(
-        [album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here, scan.Sizes()
-    )
-    assert groups(depth_first_order) == groups(alone)
+    together, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here, scan.Sizes())
+    assert groups(together) == groups(alone)
     assert counts == {"files": 13, "photos": 13}
     (pairs,) = (tables.read(str(path)) for path in tmp_path.glob("store/runs/*/pairs/0.parquet"))
     copies = 1  # of the same bytes: a pair for the cluster, one photo for one machine
@@ -280,7 +278,7 @@ def test_what_is_done_is_not_done_again(album: Path, shipped_weights: WeightsSpe
     assert asked.count("describe") == done
     asked.clear()
     again, _ = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "b.db", counted)
-    assert set(asked) <= {"near"}
+    assert set(asked) <= {"possible_matches"}
     assert groups(again) == groups(first)
 
 
@@ -403,8 +401,8 @@ def test_a_process_killed_in_every_stage_costs_nothing(
         return ray_runner.run(partial(killed_once, fn, str(marks)), items)
 
     result, counts = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", run)
-    matching = "sample spread find send_maps judge neighbours pairs_found near"
-    stages = f"describe {matching} send_photos look matched send_pairs settle"
+    matching = "sample assign search shuffle_maps score nearest_of_asked found_in_cell possible_matches"
+    stages = f"describe {matching} shuffle_photos verify matches shuffle_pairs group_batch"
     assert {m.name for m in marks.iterdir()} == set(stages.split())
     assert (groups(result), counts) == (groups(alone), {"files": 13, "photos": 13})
 

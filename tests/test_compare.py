@@ -13,9 +13,9 @@ from click.testing import Result
 from PIL import Image, ImageOps
 
 from dedup.models.weights import Weights
-from dedup.pipeline.explain import explained
+from dedup.pipeline.explain import explain_pairs
 from dedup.pipeline.query import compare_two
-from dedup.pipeline.results import last_report
+from dedup.pipeline.results import load_results
 from dedup.report.figure import panels
 from dedup.store.store import Store
 from dedup.types.pairs import Comparison, Explanation, Relation
@@ -102,12 +102,12 @@ def test_pair_of_a_scan_is_explained_as_compare_does(
     dedup("scan", album, "-q")
     runtime = Runtime(1, lambda stage, done, of: None, time.time)
     with Store(str(tmp_path / "test.db")) as store:
-        report = last_report(store)
+        report = load_results(store)
         photos = report.photos.photos
         pairs = [(g.keeper, d.photo) for g in report.groups for d in g.duplicates]
         both = [*pairs, *((b, a) for a, b in pairs)]
         assert len(both) == 10
-        for (left, right), found in zip(both, explained(both, report, store, weights, workers=2), strict=True):
+        for (left, right), found in zip(both, explain_pairs(both, report, store, weights, workers=2), strict=True):
             paths = (photos[i].files[0].path for i in (left, right))
             expected = compare_two(*paths, weights=weights, runtime=runtime)
             assert isinstance(found, Comparison)
@@ -124,9 +124,9 @@ def test_pair_of_a_scan_is_explained_as_compare_does(
             ]
         gone = Path(photos[pairs[0][1]].files[0].path)
         gone.write_bytes(gone.read_bytes() + b"x")
-        assert list(explained(pairs[:1], report, store, weights, workers=1)) == ["changed after the scan"]
+        assert list(explain_pairs(pairs[:1], report, store, weights, workers=1)) == ["changed after the scan"]
         newer = replace(weights, name="newer")
-        (said,) = explained(pairs[1:2], report, store, newer, workers=1)
+        (said,) = explain_pairs(pairs[1:2], report, store, newer, workers=1)
         assert said == "the scan was made by another version of dedup; scan again"
 
 

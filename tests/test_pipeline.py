@@ -17,10 +17,11 @@ from click.testing import Result
 
 from dedup.files.walk import Folder, Listing
 from dedup.models.weights import WeightsSpec, weights_spec
-from dedup.pipeline import match
+from dedup.pipeline import judge, match
 from dedup.pipeline import scan as pipeline_scan
+from dedup.pipeline.context import Context
 from dedup.pipeline.query import find_matches
-from dedup.pipeline.results import last_report, totals_of
+from dedup.pipeline.results import load_results, totals_of
 from dedup.pipeline.scan import count_duplicates, find_duplicates
 from dedup.report import tables
 from dedup.store.store import Store
@@ -104,7 +105,7 @@ def test_second_scan_reads_and_compares_nothing(scan: Scan, album: Path, tmp_pat
     first = csv_of(scan(album), tmp_path)
     assert scan.steps["reading"] == 13
     second = csv_of(scan(album), tmp_path)
-    assert not {"reading", "comparing", "confirming"} & scan.steps.keys()
+    assert not {"reading", "comparing", "comparing pixels"} & scan.steps.keys()
     assert first == second
 
 
@@ -223,7 +224,7 @@ def test_excluded_files_are_not_found(scan: Scan, album: Path) -> None:
 def test_report_of_the_last_scan_is_the_report_of_the_scan(scan: Scan, album: Path, tmp_path: Path) -> None:
     expected = csv_of(scan(album), tmp_path)
     with Store(scan.db) as store:
-        assert csv_of(last_report(store), tmp_path) == expected
+        assert csv_of(load_results(store), tmp_path) == expected
 
 
 def test_settings_of_another_scan_are_used_at_once(scan: Scan, album: Path) -> None:
@@ -241,10 +242,7 @@ def test_find_tells_which_photos_match(scan: Scan, album: Path, tmp_path: Path) 
     with Store(scan.db) as store:
         matches, skipped = find_matches(
             [str(tmp_path / n) for n in ("query.png", "same.jpg", "bad.jpg")],
-            store=store,
-            weights=scan.weights.load(),
-            settings=Settings(),
-            runtime=Runtime(1, lambda stage, done, of: None, clock=later),
+            Context(store, scan.weights, Settings(), Runtime(1, lambda stage, done, of: None, clock=later)),
         )
     found = [(Path(m.query).name, Path(m.path).name, m.relation) for m in matches]
     assert sorted(found) == [
@@ -300,10 +298,10 @@ def test_likely_copies_are_looked_at_twice_and_only_once_ever(scan: Scan, album:
     first = scan(album)
     verified = first.verified
     assert len(verified) >= 5
-    assert scan.steps["looking twice"] == len(verified)
+    assert scan.steps["verifying"] == len(verified)
     (album / "harbour small.jpg").rename(album / "harbour tiny.jpg")
     again = scan(album)
-    assert "looking twice" not in scan.steps
+    assert "verifying" not in scan.steps
     assert len(again.verified) == len(verified)
 
 
@@ -313,7 +311,7 @@ def test_without_the_second_look_the_head_decides(scan: Scan, album: Path) -> No
     assert len(once.verified) == 0  # what an earlier scan saw is not in this report either
     fresh = Scan(scan.weights, album.parent / "once.db")
     assert (fresh(album, settings=Settings(verify=False)).verdicts.copy == once.verdicts.copy).all()
-    assert "looking twice" not in fresh.steps
+    assert "verifying" not in fresh.steps
 
 
 def test_photo_that_vanishes_before_the_second_look_keeps_the_verdict_of_the_head(scan: Scan, album: Path) -> None:
@@ -332,7 +330,7 @@ def test_photo_that_vanishes_before_the_second_look_keeps_the_verdict_of_the_hea
 def test_pairs_are_looked_at_with_their_kin(shipped_weights: WeightsSpec) -> None:
     left, right = np.array([0, 1, 0, 5, 2]), np.array([3, 4, 1, 9, 8])
     share = np.float32([0.9, 0.1, 0.9, 0.9, 0.9])
-    assert match.depth_first_order(Scores(left, right, share, share, share)).tolist() == [2, 0, 1, 4, 3]
+    assert judge.depth_first_order(Scores(left, right, share, share, share)).tolist() == [2, 0, 1, 4, 3]
 
 
 def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
@@ -344,7 +342,7 @@ def test_report_says_what_was_done_to_a_photo(scan: Scan, album: Path) -> None:
 
 def test_tasks_dealt_out_in_turn_leave_each_worker_with_neighbours() -> None:
     tasks = [(n,) for n in range(7)]
-    dealt = match.deal_round_robin(tasks, 2)
+    dealt = judge.deal_round_robin(tasks, 2)
     assert sorted(dealt) == tasks
     assert dealt[0::2] == tasks[:4]
     assert dealt[1::2] == tasks[4:]
@@ -358,7 +356,7 @@ def test_report_is_the_same_with_previews_and_without(scan: Scan, tmp_path: Path
     large.crop((100, 50, 1600, 1100)).save(photos / "crop.png")
     large.convert("L").save(photos / "grey.png")
     with_previews = scan(photos)
-    assert scan.steps["looking twice"] >= 2
+    assert scan.steps["verifying"] >= 2
     assert sorted(os.listdir(tmp_path)) == ["large", "scan.db", "scan.db.lock"]
     (tmp_path / ".bare.db.previews").write_text("no folder can be made here")
     without = Scan(scan.weights, tmp_path / "bare.db")(photos)
@@ -390,7 +388,7 @@ class Count:
                 settings=settings,
                 runtime=Runtime(1, progress, clock),
             )
-            assert store.last_run() == run
+            assert store.runs.last() == run
             return store.count("run") > runs, totals
 
 
@@ -424,7 +422,7 @@ def test_nothing_is_looked_for_again_where_nothing_changed(count: Count, tmp_pat
     assert totals_of(report_now) == before[1]
     assert count() == before  # after find_duplicates() as well
     with Store(count.db) as store:
-        assert totals_of(last_report(store)) == before[1]
+        assert totals_of(load_results(store)) == before[1]
     assert count() == before  # and after somebody looked at the report
 
 
@@ -432,10 +430,10 @@ def test_scan_that_found_nothing_new_is_the_last_scan_all_the_same(count: Count,
     moment = later() + 1000
     assert not count(clock=lambda: moment)[0]
     with Store(count.db) as store:
-        last = store.last_run()
+        last = store.runs.last()
         assert last is not None
         assert (last.started_at, last.ended_at, store.count("run")) == (moment, moment, 1)
-        assert len(last_report(store).groups) == 1
+        assert len(load_results(store).groups) == 1
 
 
 def new_bytes_with_the_time_put_back(file: Path) -> None:
@@ -504,7 +502,7 @@ def test_file_that_could_not_be_looked_at_again_is_tried_the_next_time(count: Co
     (count.root.parent / "away").rename(count.root / "new")  # the file is as it was, by all that stat() says
     looked: set[str] = set()
     new, totals = count(progress=lambda stage, done, of: looked.add(stage))
-    assert (new, totals.duplicates, "looking twice" in looked) == (True, 3, True)
+    assert (new, totals.duplicates, "verifying" in looked) == (True, 3, True)
     assert count() == (False, totals)
 
 
@@ -513,7 +511,7 @@ def test_quick_scan_keeps_what_it_made_of_thumbnails_apart(scan: Scan, album: Pa
     quick = Scan(weights_spec(quick=True), tmp_path / "scan.db")
     found = quick(album)
     assert quick.steps["reading"] > 0  # nothing that the full scan knew
-    assert found.run.weights != full.run.weights
+    assert found.run.weights_name != full.run.weights_name
     assert groups(found, album) == groups(full, album)  # drawn pictures have no thumbnails
-    assert scan(album).run.weights == full.run.weights
+    assert scan(album).run.weights_name == full.run.weights_name
     assert scan.steps["reading"] > 0

@@ -121,7 +121,7 @@ def test_kept_all_stay_and_one_apart_belongs_to_nobody(review: Review) -> None:
     review.decide(TOWER, "clear")
     assert roles(review, TOWER)["tower mirrored.png"] == "remove"
     with Store(review.db) as store:
-        assert store.decisions() == Decisions()
+        assert store.decisions.load() == Decisions()
 
 
 def test_photo_that_is_no_duplicate_stays_so_whatever_is_kept_later(review: Review) -> None:
@@ -140,16 +140,17 @@ def test_photo_that_only_the_other_one_matches_is_shown_before_it_goes(tmp_path:
         scene(1, size).save(tmp_path / name)
     db = str(tmp_path / "chain.db")
     with Store(db, scanning=True) as store:
-        store.begin(walk([str(tmp_path)]), weights="w", reader="r")
-        readings = [(same, read_photo(Task(same[0], 4))) for same in store.unknown() if same[0].path.endswith("png")]
-        store.add(readings, np.zeros((3, 4), np.float16), np.zeros((3, 4), np.int8), started_ns=0)
-        photos = store.photos()
+        found = store.listing(walk([str(tmp_path)]), weights_name="w", reader="r")
+        readings = [(same, read_photo(Task(same[0], 4))) for same in found.unknown() if same[0].path.endswith("png")]
+        found.add(readings, np.zeros((3, 4), np.float16), np.zeros((3, 4), np.int8), started_ns=0)
+        photos = found.photos()
         at = {p.files[0].path.rpartition("/")[2]: n for n, p in enumerate(photos.photos)}
         pairs = np.array([sorted((at[x], at[y])) for x, y in ("a.png b.png".split(), "b.png c.png".split())])
         sure = np.full(2, 0.99, np.float32)
         scores = Scores(pairs[:, 0], pairs[:, 1], sure, sure, np.zeros(2, np.float32))
-        store.add_scores(scores, photos.ids, weights="w", prefiltered=True)
-        store.finish(Run(0, 1, (str(tmp_path),), Settings(), "w", 1.0, photos.photos.contents()), scores, photos.ids)
+        store.pairs.add_scores(scores, photos.ids, weights_name="w", prefiltered=True)
+        run = Run(0, 1, (str(tmp_path),), Settings(), "w", 1.0, photos.photos.contents())
+        store.runs.add(run, found, scores, photos.ids)
     review = Review(db)
     assert roles(review, 1) == {"a.png": "keep", "b.png": "remove"}
     review.decide(1, "keep", sha(review, 1, "b.png"))
@@ -167,10 +168,10 @@ def test_undo_goes_back_step_by_step_and_restores_what_a_step_replaced(review: R
     review.decide(HARBOUR, "keep", small)
     assert review.undo()[0] == HARBOUR
     with Store(review.db) as store:
-        assert store.decisions().kept == {first}
+        assert store.decisions.load().kept == {first}
     review.undo()
     with Store(review.db) as store:
-        assert store.decisions() == Decisions()
+        assert store.decisions.load() == Decisions()
     with pytest.raises(BadUsage, match="no decision to undo"):
         review.undo()
 
@@ -183,12 +184,12 @@ def test_many_are_accepted_and_taken_back_as_one(review: Review) -> None:
 
 
 def test_groups_of_the_review_are_what_the_command_line_reports_after_the_same_decisions(review: Review) -> None:
-    from dedup.pipeline.results import last_report
+    from dedup.pipeline.results import load_results
 
     review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour grey.webp"))
     review.decide(TOWER, "not-duplicate", review.card(TOWER).shots[1].photo.sha256)
     with Store(review.db) as store:
-        groups = last_report(store).groups
+        groups = load_results(store).groups
     expected = {i: g.keeper for g in groups for i in (g.keeper, *(d.photo for d in g.duplicates))}
     assert review._keeper_of == expected
 
@@ -196,7 +197,7 @@ def test_groups_of_the_review_are_what_the_command_line_reports_after_the_same_d
 def test_marks_of_another_program_are_taken_over(review: Review) -> None:
     tower = review.card(TOWER).shots
     with Store(review.db, changing=True) as store:
-        store.decide(Decisions(kept=frozenset(s.photo.sha256 for s in tower)))
+        store.decisions.add(Decisions(kept=frozenset(s.photo.sha256 for s in tower)))
     review.refresh()
     assert set(roles(review, TOWER).values()) == {"keep"}
 
@@ -247,7 +248,7 @@ def test_other_names_of_this_machine_are_refused(server: Server, host: str) -> N
 def test_decision_that_another_site_sends_is_refused(server: Server, scanned: Path, headers: dict[str, str]) -> None:
     assert server.post("decide", {"group": 1, "action": "accept"}, **headers)[0] == 403
     with Store(str(scanned / "test.db")) as store:
-        assert store.decisions() == Decisions()
+        assert store.decisions.load() == Decisions()
 
 
 def test_get_changes_nothing_and_what_changes_something_is_no_get(server: Server) -> None:

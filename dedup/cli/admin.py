@@ -35,7 +35,7 @@ def status(db: str) -> None:
     from dedup.store.store import Store
 
     with Store(os.path.abspath(db)) as store:
-        counts, last = store.counts(), store.last_run()
+        counts, last = store.counts(), store.runs.last()
         size = sum(os.path.getsize(db + end) for end in ("", "-wal") if os.path.exists(db + end))
     click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(size)}")
     figures = [f"{counts[table]:,} {plural(table, counts[table])}" for table in ("file", "photo", "pair")]
@@ -44,7 +44,7 @@ def status(db: str) -> None:
         click.echo("no finished scan")
     else:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last.ended_at))
-        click.echo(f"last scan finished {when}: {printable(', '.join(last.roots))}, with {last.weights}")
+        click.echo(f"last scan finished {when}: {printable(', '.join(last.roots))}, with {last.weights_name}")
 
 
 @click.command(epilog=notes("nothing.", "dedup history"))
@@ -54,7 +54,7 @@ def history(db: str) -> None:
     from dedup.store.store import Store
 
     with Store(os.path.abspath(db)) as store:
-        click.echo("\n".join(map(printable, map(attempt_line, store.attempts()))) or "no scan yet")
+        click.echo("\n".join(map(printable, map(attempt_line, store.runs.attempts()))) or "no scan yet")
 
 
 def attempt_line(run: Attempt) -> str:

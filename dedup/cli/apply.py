@@ -52,7 +52,7 @@ def apply(
     from dedup.actions.plan_file import COLUMNS, plan_rows, read_plan
     from dedup.files.stacks import Folders
     from dedup.files.walk import files_in
-    from dedup.pipeline.results import last_report
+    from dedup.pipeline.results import load_results
     from dedup.report import tables
     from dedup.report.csv_file import write_rows
     from dedup.store.store import Store
@@ -63,7 +63,7 @@ def apply(
         raise BadUsage(f"{output}: a plan is written as .csv")
     db, failed, refused = os.path.abspath(db), 0, list[str]()
     with Store(db, changing=True) as store:
-        result = last_report(store)
+        result = load_results(store)
         to = to if to in DESTINATIONS else quarantine(to, result.run.roots)
         if plan is None:
             linking = to in LINKS
@@ -174,7 +174,7 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
     """Record that photos are not duplicates, or are to be kept. Decisions belong to content, not to names."""
     from itertools import combinations
 
-    from dedup.pipeline.results import last_report
+    from dedup.pipeline.results import load_results
     from dedup.report import tables
     from dedup.store.store import Store
     from dedup.types.groups import Decisions
@@ -184,21 +184,21 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
     with Store(os.path.abspath(db), changing=True) as store:
         if from_:
             decisions, done = tables.read_decisions(from_), "imported"
-            store.decide(decisions)
+            store.decisions.add(decisions)
             count = len(decisions.apart) + len(decisions.kept)
         else:
-            photos = chosen(last_report(store), path, group)
+            photos = chosen(load_results(store), path, group)
             if decision == "clear":
-                count, done = store.undecide(photos), "cleared"
+                count, done = store.decisions.clear(photos), "cleared"
             elif decision == "keep":
                 count, done = len(photos), "recorded"
-                store.decide(Decisions(kept=frozenset(photos)))
+                store.decisions.add(Decisions(kept=frozenset(photos)))
             elif len(photos) < 2:
                 raise BadUsage("name at least two different photos; files with the same bytes are always duplicates")
             else:
                 pairs, done = frozenset(combinations(photos, 2)), "recorded"
                 count = len(pairs)
-                store.decide(Decisions(apart=pairs))
+                store.decisions.add(Decisions(apart=pairs))
     click.echo(f"{count:,} {plural('decision', count)} {done}")
 
 

@@ -47,7 +47,7 @@ def export(table: str, format_: str | None, output: str | None, delimiter: str, 
 
     Tables: groups, the pairs that were compared, photos, skipped files, decisions. Only groups can be a page (html).
     """
-    from dedup.pipeline.results import last_report
+    from dedup.pipeline.results import load_results
     from dedup.report import tables
     from dedup.report.csv_file import CsvStyle
     from dedup.store.store import Store
@@ -56,7 +56,7 @@ def export(table: str, format_: str | None, output: str | None, delimiter: str, 
         raise BadUsage("parquet is not text; name a file with --output")
     format_ = format_ or (tables.format_of(output) if output else "csv")
     with Store(os.path.abspath(db)) as store:
-        result = last_report(store)
+        result = load_results(store)
         explained, style = why(result, store, os.cpu_count() or 1), CsvStyle(delimiter, bom)
         tables.write(result, table, format_, output, explained=explained, style=style)
 
@@ -66,9 +66,9 @@ def why(report: Report, store: Store, workers: int) -> Explained:
 
     def explain(pairs: Sequence[PhotoPair]) -> Iterator[Comparison | str]:
         from dedup.models.weights import load_weights
-        from dedup.pipeline.explain import explained
+        from dedup.pipeline.explain import explain_pairs
 
-        return explained(pairs, report, store, load_weights(), workers=workers)
+        return explain_pairs(pairs, report, store, load_weights(), workers=workers)
 
     return explain
 
@@ -80,7 +80,8 @@ def why(report: Report, store: Store, workers: int) -> Explained:
 @database
 def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
     """Print the photos of the last scan that match IMAGE, as CSV."""
-    from dedup.models.weights import load_weights
+    from dedup.models.weights import weights_spec
+    from dedup.pipeline.context import Context
     from dedup.pipeline.query import find_matches
     from dedup.report import tables
     from dedup.report.csv_file import write_rows
@@ -94,8 +95,7 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
         with worker_pool(
             Runtime(min(len(image), os.cpu_count() or 1), lambda stage, done, of: None, time.time)
         ) as runtime:
-            weights = load_weights()
-            matches, skipped = find_matches(images, store=store, weights=weights, settings=settings, runtime=runtime)
+            matches, skipped = find_matches(images, Context(store, weights_spec(), settings, runtime))
     write_rows(None, tables.MATCHES, tables.match_rows(matches))
     for s in skipped:
         click.echo(printable(f"{s.path}: skipped: {s.reason}"), err=True)

@@ -249,18 +249,18 @@ def on_cluster(
 def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, Any]]:
     """Yield a dict for the totals of a scan, and record the outcome in the database."""
     photos = store.count("photo")
-    number = store.begun(roots, started_at=time.time())
+    number = store.runs.start_attempt(roots, started_at=time.time())
     figures: dict[str, Any] = {}
     try:
         log.event("started", roots=roots)
         yield figures
         figures["new"] = store.count("photo") - photos
-        store.ended(number, "finished", figures, ended_at=time.time())
+        store.runs.end_attempt(number, "finished", figures, ended_at=time.time())
     except (DedupError, KeyboardInterrupt) as caught:
         stopped = OutOfTime("stopped by Ctrl-C; what was read is stored, and the next scan continues from there")
         error = caught if isinstance(caught, DedupError) else stopped
         with suppress(StoreUnusable):
-            store.ended(number, outcome_of(error), {"error": str(error)}, ended_at=time.time())
+            store.runs.end_attempt(number, outcome_of(error), {"error": str(error)}, ended_at=time.time())
         raise error from caught.__cause__
 
 

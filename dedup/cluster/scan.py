@@ -1,6 +1,6 @@
-"""The whole method on many machines, in the order it runs. What it needs of a machine is run(fn, items), nothing else.
+"""The whole method on many machines, in the order it runs. All it needs of a machine is run(fn, items).
 
-list -> describe -> cells -> find -> judge -> look twice -> connect -> settle -> report
+list -> describe -> cells -> search -> score -> verify -> connect -> group -> report
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from dedup.files.walk import walk
 from dedup.grouping import relations
 from dedup.models.encoder import DIMS
 from dedup.models.weights import WeightsSpec, device_of
-from dedup.pipeline.match import depth_first_order
-from dedup.pipeline.results import last_report
+from dedup.pipeline.judge import depth_first_order
+from dedup.pipeline.results import load_results
 from dedup.store.store import Store
 from dedup.types.arrays import Floats, Indices
 from dedup.types.pairs import Candidates, Gate, Scores, Verdicts, Verified
 from dedup.types.photo import File, Skipped
-from dedup.types.report import Report, Run
+from dedup.types.report import Photos, Report, Run
 from dedup.types.settings import Settings
 from dedup.version import decoders
 from dedup.workers import Failure, Runtime
@@ -48,14 +48,14 @@ _ASKED = 1000  # photos that the recall is measured on
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How the work is cut up; decides what a task holds in memory, and nothing of the result but where cells end."""
+    """How the work is divided. Decides the memory of a task; of the result, only where cells end."""
 
     slice: int = 1024  # files described together, on average
-    bundle: int = 16  # shards that pass on their photos together
-    cell: int = 4_000  # photos at home in one
-    overlap: int = 32  # cells that a photo is copied to; its neighbours are looked for in the nearest
-    lot: int = 1_000  # pairs looked at twice together
-    batch: int = 2_000  # connected photos settled together
+    bundle: int = 16  # shards shuffled together
+    cell: int = 4_000  # photos whose home is one cell
+    overlap: int = 32  # cells that a photo is copied to; its neighbours are searched for in the nearest
+    block: int = 1_000  # pairs verified together
+    batch: int = 2_000  # connected photos grouped together
 
 
 def find_duplicates(
@@ -72,16 +72,16 @@ def find_duplicates(
 ) -> tuple[Report, dict[str, int]]:
     """Return the groups of near-duplicate photos under `roots`, folders or URIs, and how many files there were.
 
-    at: a folder that all machines see, or a URI, where everything is kept that was done; it is not done again. In the
-    end the photos that are in groups come to `store`, as if it had scanned them; the report knows of these and of what
-    was skipped. Raises DedupError, naming the part, if a part of the comparison fails each time.
+    at: the work directory, a folder that all machines see or a URI; results of finished tasks are kept there and not
+    computed again. In the end the photos in groups are written to `store`, as if it had scanned them; the report covers
+    these and the skipped files. Raises DedupError, naming the part, if a part of the comparison fails each time.
     """
     started = runtime.clock()
     stage = Stages(run, runtime)
     listed = list(chain.from_iterable(listing(roots, exclude)))
     skipped = [f for f in listed if isinstance(f, Skipped)]
     slices = list(slices_of([f for f in listed if isinstance(f, File)], weights, sizes))
-    base = Job(at, "", settings, store.decisions(), device_of(weights.device))
+    base = Job(at, "", settings, store.decisions.load(), device_of(weights.device))
     shards, failed = describe(base, slices, stage)
     job = replace(base, run=f"{at}/runs/{run_key(base, shards, weights, sizes)}")
     for shard in shards:
@@ -89,16 +89,16 @@ def find_duplicates(
     photos = [tables.rows(f"{at}/photos/{shard}") for shard in shards]
     cells = compare(job, shards, sum(photos), sizes, stage)
     recall = recall_of(job, shards, sum(photos), cells, sizes, stage)
-    pairs, worth = near_pairs(job, cells, weights.gate, stage)
-    lots = look(job, shards, pairs, worth, sizes, stage)
-    batches = connect(job, pairs, worth, lots, sizes, stage)
-    settle(job, shards, cells, lots, batches, sizes, stage)
+    pairs, chosen = possible_matches(job, cells, weights.gate, stage)
+    blocks = verify(job, shards, pairs, chosen, sizes, stage)
+    batches = connect(job, pairs, chosen, blocks, sizes, stage)
+    group(job, shards, cells, blocks, batches, sizes, stage)
     report = collect(job, batches, [*skipped, *failed], roots, started, recall, store, weights, runtime)
     return report, {"files": sum(photos) + len(skipped) + len(failed), "photos": sum(photos)}
 
 
 def listing(roots: Sequence[str], exclude: Sequence[str]) -> Iterator[Iterable[File | Skipped]]:
-    """Yield what is below each URI, and below all folders together."""
+    """Yield the files below each URI, and below all folders together."""
     yield walk([root for root in roots if not object_store.is_uri(root)], exclude=exclude)
     for root in dict.fromkeys(root.rstrip("/") for root in roots if object_store.is_uri(root)):
         if not any(root.startswith(f"{other.rstrip('/')}/") for other in roots):
@@ -106,9 +106,9 @@ def listing(roots: Sequence[str], exclude: Sequence[str]) -> Iterator[Iterable[F
 
 
 def slices_of(found: Sequence[File], weights: WeightsSpec, sizes: Sizes) -> Iterator[Slice]:
-    """Yield the files in the order of their paths, cut behind names that hash to a certain value.
+    """Yield the files in the order of their paths, cut after names that hash to a certain value.
 
-    So a file that comes or goes changes one slice and not all that follow.
+    A file that is added or removed then changes one slice and not all that follow.
     """
     some: list[File] = []
     for f in sorted(found, key=lambda f: os.fsencode(f.path)):
@@ -122,7 +122,7 @@ def slices_of(found: Sequence[File], weights: WeightsSpec, sizes: Sizes) -> Iter
 
 
 def named(some: Sequence[File], weights: WeightsSpec) -> Slice:
-    """Return a slice under a name that stands for the files and for what describes them."""
+    """Return a slice whose key is a digest of the files, the decoders and the weights."""
     about = [weights.name, decoders(), [(os.fsencode(f.path).hex(), f.size, f.mtime_ns) for f in some]]
     return Slice(digest_of(about), tuple(some))
 
@@ -132,14 +132,14 @@ def digest_of(about: Any) -> str:
 
 
 def run_key(job: Job, shards: Sequence[str], weights: WeightsSpec, sizes: Sizes) -> str:
-    """Return a name that stands for all that decides the result."""
+    """Return a digest of everything that decides the result."""
     decisions = [sorted(job.decisions.apart), sorted(job.decisions.kept)]
     return digest_of([shards, weights.name, asdict(job.settings), decisions, asdict(sizes)])
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Runs the tasks of one stage after the other, and tells how far it is."""
+    """Runs the tasks of one stage after the other, and reports progress."""
 
     run: Runner[Any]
     runtime: Runtime
@@ -150,18 +150,20 @@ class Stages:
             self.runtime.progress(name, done, len(items))
 
     def all(self, name: str, fn: Callable[[Item], Any], items: Sequence[Item]) -> list[Any]:
-        """Return all results, in the order of the items. Raises DedupError if one cannot be had."""
+        """Return all results, in the order of the items. Raises DedupError if one fails each time."""
         found = {}
         for item, result in self.results(name, fn, items):
             if isinstance(result, Failure):
                 which = item.number if isinstance(item, Bundle) else item
-                raise DedupError(f"{name}: part {which} failed each time ({result.reason}); scan again to go on there")
+                raise DedupError(
+                    f"{name}: part {which} failed each time ({result.reason}); scan again to continue there"
+                )
             found[item] = result
         return [found[item] for item in items]
 
 
 def describe(job: Job, slices: Sequence[Slice], stage: Stages) -> tuple[list[str], list[Skipped]]:
-    """Return the names of the shards, in order, and the files of slices that could not be done."""
+    """Return the names of the shards, in order, and the files of slices that failed."""
     there = object_store.names(f"{job.at}/photos")
     todo = [s for s in slices if f"{s.key}.parquet" not in there]
     failed = {}
@@ -174,23 +176,23 @@ def describe(job: Job, slices: Sequence[Slice], stage: Stages) -> tuple[list[str
 
 
 def bundles_of(names: Sequence[str], sizes: Sizes) -> list[Bundle]:
-    """Return bundles of so many tables."""
+    """Return the tables in bundles."""
     every = list(enumerate(names))
     starts = range(0, len(every), sizes.bundle)
     return [Bundle(n, tuple(every[start : start + sizes.bundle])) for n, start in enumerate(starts)]
 
 
-def send(stage: Stages, job: Job, fn: Callable[..., None], to: str, kind: str, bundles: Sequence[Bundle]) -> None:
-    """Write the rows of all bundles for the parts they belong to, as far as that is not done."""
+def shuffle(stage: Stages, job: Job, fn: Callable[..., None], to: str, kind: str, bundles: Sequence[Bundle]) -> None:
+    """Write the rows of all bundles for the parts that they belong to, unless that is done."""
     there = tables.written_parts(f"{job.run}/{to}-{kind}")
     todo = [bundle for bundle in bundles if str(bundle.number) not in there]
-    stage.all("sorting", fn, todo)
+    stage.all("shuffling", fn, todo)
 
 
 def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: Stages) -> list[int]:
-    """Find the pairs of near photos and ask the head about them; return the cells they were judged in.
+    """Search for pairs and score them; return the cells in which they were scored.
 
-    Vectors go to all cells that a photo is near, and maps, a dozen times as large, only where a pair needs them.
+    Vectors are copied to all cells that a photo is near; maps, a dozen times as large, only where a pair needs them.
     """
     count = max(1, ceil(photos / sizes.cell))
     if "cells.npy" not in object_store.names(job.run):
@@ -201,12 +203,12 @@ def compare(job: Job, shards: Sequence[str], photos: int, sizes: Sizes, stage: S
         tasks.save_array(f"{job.run}/cells.npy", index.cells(vectors, count=count) if len(vectors) else vectors)
     cells = range(len(tasks.load_array(f"{job.run}/cells.npy")))
     bundles = bundles_of(shards, sizes)
-    send(stage, job, partial(tasks.spread, job, sizes.overlap), "cell", "vectors", bundles)
+    shuffle(stage, job, partial(tasks.assign, job, sizes.overlap), "cell", "vectors", bundles)
     there = tables.written_parts(f"{job.run}/candidates")
-    stage.all("searching", partial(tasks.find, job, sizes.bundle), [c for c in cells if str(c) not in there])
-    send(stage, job, partial(tasks.send_maps, job), "cell", "maps", bundles)
+    stage.all("searching", partial(tasks.search, job, sizes.bundle), [c for c in cells if str(c) not in there])
+    shuffle(stage, job, partial(tasks.shuffle_maps, job), "cell", "maps", bundles)
     there = object_store.names(f"{job.run}/pairs")
-    stage.all("comparing", partial(tasks.judge, job), [c for c in cells if f"{c}.parquet" not in there])
+    stage.all("comparing", partial(tasks.score, job), [c for c in cells if f"{c}.parquet" not in there])
     return list(cells)
 
 
@@ -223,11 +225,11 @@ def recall_of(job: Job, shards: Sequence[str], photos: int, cells: Sequence[int]
         digests, vectors = (np.concatenate(column) for column in list(zip(*sampled, strict=True))[1:])
         digests, first = np.unique(digests, return_index=True)
         tasks.save_array(f"{job.run}/asked.npy", vectors[first])
-        near = stage.all("measuring", partial(tasks.neighbours, job), bundles)
+        near = stage.all("measuring", partial(tasks.nearest_of_asked, job), bundles)
         query, number, names, cosine = (np.concatenate(column) for column in zip(*near, strict=True))
         true = neighbours_among(query, number, names, cosine, digests, job.settings)
         tasks.save_array(f"{job.run}/true.npy", true)
-        seen = np.any(stage.all("measuring", partial(tasks.pairs_found, job), cells), axis=0)
+        seen = np.any(stage.all("measuring", partial(tasks.found_in_cell, job), cells), axis=0)
         tasks.save_array(f"{job.run}/recall.npy", np.array(seen.mean() if len(seen) else 1.0))
     return float(tasks.load_array(f"{job.run}/recall.npy"))
 
@@ -258,12 +260,12 @@ def neighbours_among(
     return np.sort(np.stack([first[mine[query[rows]]], first[theirs[rows]]]), axis=0)
 
 
-def near_pairs(job: Job, cells: Sequence[int], line: Gate, stage: Stages) -> tuple[Columns, Indices]:
-    """Return the pairs that may become matches, in columns, each once; and the rows that relations.py must see.
+def possible_matches(job: Job, cells: Sequence[int], gate: Gate, stage: Stages) -> tuple[Columns, Indices]:
+    """Return the pairs that may become matches, as columns, each once; and the rows whose files must be read.
 
-    Here and in connect() one process holds numbers of all such pairs, 41 bytes each, and no descriptor.
+    Here and in connect() one process holds the numbers of all such pairs, 41 bytes each, and no descriptor.
     """
-    found = stage.all("connecting", partial(tasks.near, job), cells)
+    found = stage.all("connecting", partial(tasks.possible_matches, job), cells)
     pairs = {name: np.concatenate([some[name] for some in found]) for name in (found[0] if found else ())}
     if not pairs:
         return pairs, np.empty(0, np.int64)
@@ -273,45 +275,46 @@ def near_pairs(job: Job, cells: Sequence[int], line: Gate, stage: Stages) -> tup
     pairs = {name: column[once] for name, column in pairs.items()}
     scores = Scores(*ends[:, once], *(pairs[name] for name in ("similarity", "copy", "similar")))
     scores = scores.rows(~pairs["same"])
-    chosen = relations.selected_for_verification(scores, line)
+    chosen = relations.selected_for_verification(scores, gate)
     rows = np.flatnonzero(~pairs["same"])
-    pairs["look"] = np.zeros(len(once), bool)
-    pairs["look"][rows[chosen]] = True
-    order = rows[depth_first_order(scores)]  # pairs with a file in common are looked at together: it is read once
-    return pairs, order[pairs["look"][order] | (pairs["similarity"][order] >= tasks.NEARLY_EQUAL)]
+    pairs["verify"] = np.zeros(len(once), bool)
+    pairs["verify"][rows[chosen]] = True
+    order = rows[depth_first_order(scores)]  # pairs with a file in common are verified together: it is read once
+    return pairs, order[pairs["verify"][order] | (pairs["similarity"][order] >= tasks.NEARLY_EQUAL)]
 
 
-def look(job: Job, shards: Sequence[str], pairs: Columns, worth: Indices, sizes: Sizes, stage: Stages) -> int:
-    """Look at the files of the pairs that are worth it, lot by lot; return how many lots."""
-    lots = ceil(len(worth) / sizes.lot)
-    if lots and "lot.npy" not in object_store.names(job.run):
-        for lot in range(lots):
-            rows = worth[lot * sizes.lot : (lot + 1) * sizes.lot]
-            tables.write(f"{job.run}/lots/{lot}.parquet", tables.columns_table({n: c[rows] for n, c in pairs.items()}))
-        lot_of = np.arange(len(worth)) // sizes.lot
-        ends = np.concatenate([pairs["left"][worth], pairs["right"][worth]])
-        tasks.save_array(f"{job.run}/lot.npy", np.unique(np.stack([ends, np.tile(lot_of, 2)]), axis=1))
-    send(stage, job, partial(tasks.send_photos, job, "lot"), "lot", "photos", bundles_of(shards, sizes) if lots else [])
-    there = object_store.names(f"{job.run}/look")
-    stage.all("looking twice", partial(tasks.look, job), [n for n in range(lots) if f"{n}.parquet" not in there])
-    return lots
+def verify(job: Job, shards: Sequence[str], pairs: Columns, chosen: Indices, sizes: Sizes, stage: Stages) -> int:
+    """Verify the chosen pairs, block by block; return how many blocks."""
+    blocks = ceil(len(chosen) / sizes.block)
+    if blocks and "block.npy" not in object_store.names(job.run):
+        for block in range(blocks):
+            rows = chosen[block * sizes.block : (block + 1) * sizes.block]
+            some = tables.columns_table({name: column[rows] for name, column in pairs.items()})
+            tables.write(f"{job.run}/blocks/{block}.parquet", some)
+        block_of = np.arange(len(chosen)) // sizes.block
+        ends = np.concatenate([pairs["left"][chosen], pairs["right"][chosen]])
+        tasks.save_array(f"{job.run}/block.npy", np.unique(np.stack([ends, np.tile(block_of, 2)]), axis=1))
+    bundles = bundles_of(shards, sizes) if blocks else []
+    shuffle(stage, job, partial(tasks.shuffle_photos, job, "block"), "block", "photos", bundles)
+    there = object_store.names(f"{job.run}/verified")
+    stage.all("verifying", partial(tasks.verify, job), [n for n in range(blocks) if f"{n}.parquet" not in there])
+    return blocks
 
 
-def connect(job: Job, pairs: Columns, worth: Indices, lots: int, sizes: Sizes, stage: Stages) -> int:
-    """Write which photo is in which batch: photos that may come into one group are in one. Return how many batches."""
+def connect(job: Job, pairs: Columns, chosen: Indices, blocks: int, sizes: Sizes, stage: Stages) -> int:
+    """Write which photo is in which batch; photos that may share a group share a batch. Return how many batches."""
     if "batch.npy" not in object_store.names(job.run):
-        seen = np.zeros(len(next(iter(pairs.values()), ())), bool)
-        seen[worth] = True
-        least = ~seen & (pairs["copy"] >= 0.5) if pairs else seen
-        least |= ~seen & pairs["same"] if pairs else seen
+        in_block = np.zeros(len(next(iter(pairs.values()), ())), bool)
+        in_block[chosen] = True
+        sure = ~in_block & ((pairs["copy"] >= 0.5) | pairs["same"]) if pairs else in_block
         if job.settings.include_similar and pairs:
-            least |= pairs["similar"] >= 0.5
+            sure |= pairs["similar"] >= 0.5
         none = np.empty(0, np.int64)
-        found = stage.all("connecting", partial(tasks.matched, job), range(lots))
-        sure = (pairs["left"][least], pairs["right"][least]) if pairs else (none, none)
-        left, right = (np.concatenate(side) for side in zip(sure, *found, strict=True))
-        ids, ends = np.unique(np.stack([left, right]), return_inverse=True)
-        one, other = ends.reshape(2, -1)
+        found = stage.all("connecting", partial(tasks.matches, job), range(blocks))
+        ends = (pairs["left"][sure], pairs["right"][sure]) if pairs else (none, none)
+        left, right = (np.concatenate(side) for side in zip(ends, *found, strict=True))
+        ids, at = np.unique(np.stack([left, right]), return_inverse=True)
+        one, other = at.reshape(2, -1)
         label = labels(one, other, len(ids))
         component, count = np.unique(label, return_inverse=True, return_counts=True)[1:]
         batch = np.unique((np.cumsum(count) - count) // sizes.batch, return_inverse=True)[1]
@@ -320,29 +323,30 @@ def connect(job: Job, pairs: Columns, worth: Indices, lots: int, sizes: Sizes, s
 
 
 def labels(left: Indices, right: Indices, count: int) -> Indices:
-    """Return (count,), the least of the photos that each is connected with by pairs, itself among them."""
+    """Return (count,), the smallest number among the photos that each is connected with, itself included."""
     label = np.arange(count)
     while True:
         least = np.minimum(label[left], label[right])
         before = label.copy()
         for side in (left, right):
             np.minimum.at(label, before[side], least)
-        label = label[label]  # halves the way to the least
+        label = label[label]  # halves the distance to the smallest
         if (label == before).all():
             return label
 
 
-def settle(
-    job: Job, shards: Sequence[str], cells: Sequence[int], lots: int, batches: int, sizes: Sizes, stage: Stages
+def group(
+    job: Job, shards: Sequence[str], cells: Sequence[int], blocks: int, batches: int, sizes: Sizes, stage: Stages
 ) -> None:
     """Group the photos of each batch."""
     if batches:
-        send(stage, job, partial(tasks.send_photos, job, "batch"), "batch", "photos", bundles_of(shards, sizes))
-        for kind, numbers in (("pairs", cells), ("look", range(lots))):
+        photos = partial(tasks.shuffle_photos, job, "batch")
+        shuffle(stage, job, photos, "batch", "photos", bundles_of(shards, sizes))
+        for kind, numbers in (("pairs", cells), ("verified", range(blocks))):
             bundles = bundles_of([f"{n}.parquet" for n in numbers], sizes)
-            send(stage, job, partial(tasks.send_pairs, job, kind), "batch", kind, bundles)
-    there = object_store.names(f"{job.run}/grouped")
-    stage.all("settling", partial(tasks.settle, job), [n for n in range(batches) if f"{n}.parquet" not in there])
+            shuffle(stage, job, partial(tasks.shuffle_pairs, job, kind), "batch", kind, bundles)
+    there = object_store.names(f"{job.run}/grouped-photos")
+    stage.all("grouping", partial(tasks.group_batch, job), [n for n in range(batches) if f"{n}.parquet" not in there])
 
 
 def collect(
@@ -356,31 +360,41 @@ def collect(
     weights: WeightsSpec,
     runtime: Runtime,
 ) -> Report:
-    """Bring the photos of all groups and what was seen of them to the store, and return what it says then."""
-    grouped = [tables.read(f"{job.run}/grouped/{n}.parquet") for n in range(batches)]
-    files_of = chain.from_iterable(tables.files_in(table) for table in grouped)
-    store.begin(chain(files_of, skipped), weights=weights.name, reader=decoders())
-    for table in grouped:
-        vectors, maps = tables.vectors_in(table), tables.maps_in(table)
-        store.add(tables.readings_in(table), vectors, maps, started_ns=int(started * 1e9))
-    photos = store.photos()
-    digests = np.array([bytes.fromhex(p.sha256) for p in photos.photos], "V32")
-    verdicts = []
-    for n in range(batches if len(digests) else 0):
-        scores, verified, seen = (
-            tables.read(f"{job.run}/{kind}/{n}.parquet") for kind in ("scores", "looks", "verdicts")
+    """Write the photos of all groups and their pairs to the store, and return the report."""
+    grouped = [tables.read(f"{job.run}/grouped-photos/{n}.parquet") for n in range(batches)]
+    photo_files = chain.from_iterable(tables.files_in(table) for table in grouped)
+    files: Iterable[File | Skipped] = chain[File | Skipped](photo_files, skipped)
+    with store.listing(files, weights_name=weights.name, reader=decoders()) as found:
+        for table in grouped:
+            vectors, maps = tables.vectors_in(table), tables.maps_in(table)
+            found.add(tables.readings_in(table), vectors, maps, started_ns=int(started * 1e9))
+        photos = found.photos()
+        digests = np.array([bytes.fromhex(p.sha256) for p in photos.photos], "V32")
+        verdicts = [
+            add_batch(job, n, photos, digests, store, weights.name) for n in range(batches if len(digests) else 0)
+        ]
+        left, right = (
+            np.concatenate([getattr(v, side) for v in verdicts] or [np.empty(0, np.int64)])
+            for side in ("left", "right")
         )
-        store.add_scores(tables.pairs_in(Scores, scores, digests), photos.ids, weights=weights.name, prefiltered=False)
-        store.add_verified(tables.pairs_in(Verified, verified, digests), photos.ids, weights=weights.name)
-        verdicts.append(tables.pairs_in(Verdicts, seen, digests))
-        for row in tables.read(f"{job.run}/pixels/{n}.parquet").to_pylist():
-            at = int(np.searchsorted(digests, np.void(row["sha256"])))
-            if at < len(digests) and digests[at].tobytes() == row["sha256"]:
-                store.add_pixels(int(photos.ids[at]), row["pixels"])
-    left, right = (
-        np.concatenate([getattr(v, side) for v in verdicts] or [np.empty(0, np.int64)]) for side in ("left", "right")
+        every = Candidates(left, right, np.zeros(len(left), np.float32))
+        done = Run(started, runtime.clock(), tuple(roots), job.settings, weights.name, recall, photos.photos.contents())
+        store.runs.add(done, found, every, photos.ids)
+    return load_results(store)
+
+
+def add_batch(
+    job: Job, batch: int, photos: Photos, digests: NDArray[np.void], store: Store, weights_name: str
+) -> Verdicts:
+    """Write the pairs of a batch to the store; return their verdicts. digests: (N,), the SHA-256 of the photos."""
+    scores, verified, verdicts = (
+        tables.read(f"{job.run}/grouped-{kind}/{batch}.parquet") for kind in ("scores", "verified", "verdicts")
     )
-    every = Candidates(left, right, np.zeros(len(left), np.float32))
-    done = Run(started, runtime.clock(), tuple(roots), job.settings, weights.name, recall, photos.photos.contents())
-    store.finish(done, every, photos.ids)
-    return last_report(store)
+    pairs = store.pairs
+    pairs.add_scores(tables.pairs_in(Scores, scores, digests), photos.ids, weights_name=weights_name, prefiltered=False)
+    pairs.add_verified(tables.pairs_in(Verified, verified, digests), photos.ids, weights_name=weights_name)
+    for row in tables.read(f"{job.run}/grouped-pixels/{batch}.parquet").to_pylist():
+        at = int(np.searchsorted(digests, np.void(row["sha256"])))
+        if at < len(digests) and digests[at].tobytes() == row["sha256"]:
+            store.features.add_pixels(int(photos.ids[at]), row["pixels"])
+    return tables.pairs_in(Verdicts, verdicts, digests)

@@ -1,7 +1,6 @@
-"""Photos and pairs <-> Parquet in the store of a cluster: what goes from one stage to the next lies there.
+"""Photos and pairs <-> Parquet files in the work directory of a cluster, which pass from one stage to the next.
 
-A file is written whole or not at all, under a name that says what went into it; one that is there need not be made
-again.
+A file is written whole or not at all, under a name derived from its input; one that exists need not be made again.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _NEAR = 64  # parts whose rows lie in one file
 
 
 def write(path: str, table: Table, *, about: dict[str, Any] | None = None) -> None:
-    """Write a table. about: what else is to be known of it, in its metadata."""
+    """Write a table. about: more about it, for its metadata."""
     if about:
         table = table.replace_schema_metadata({"dedup": json.dumps(about)})
     sink = pa.BufferOutputStream()
@@ -65,7 +64,7 @@ def rows(path: str) -> int:
 
 def write_parts(folder: str, number: int, found: Sequence[Table]) -> None:
     """Write the rows of all tables where read_part() finds them by their column `part`. number: of their source."""
-    table = depth_first_order(found or [pa.table({"part": pa.array([], pa.int32())})]).sort_by("part")
+    table = joined(found or [pa.table({"part": pa.array([], pa.int32())})]).sort_by("part")
     part = numbers(table, "part")
     for near in np.unique(part // _NEAR).tolist():
         some = table.slice(*_run_of(part // _NEAR, near))
@@ -73,7 +72,7 @@ def write_parts(folder: str, number: int, found: Sequence[Table]) -> None:
         sink = pa.BufferOutputStream()
         with pq.ParquetWriter(
             sink, some.schema, compression="zstd", use_dictionary=False, write_statistics=["part"]
-        ) as writer:  # vectors and maps hardly come twice
+        ) as writer:  # vectors and maps hardly repeat
             for one in np.unique(parts).tolist():
                 writer.write_table(some.slice(*_run_of(parts, one)))  # a row group each: only these bytes are read
         object_store.put(f"{folder}/{near}/{number}.parquet", sink.getvalue())
@@ -81,7 +80,7 @@ def write_parts(folder: str, number: int, found: Sequence[Table]) -> None:
 
 
 def written_parts(folder: str) -> set[str]:
-    """Return the numbers, as text, that write_parts() is done with."""
+    """Return the numbers, as text, of the sources that write_parts() has finished."""
     return object_store.names(f"{folder}/done")
 
 
@@ -140,7 +139,7 @@ def fixed(values: NDArray[Any]) -> pa.Array:
 
 
 def files_table(photos: Sequence[Photo], vectors: NDArray[np.float16], maps: NDArray[np.int8]) -> Table:
-    """Return the files of photos, with what the encoder keeps of each photo: (N, D) and (N, S * C)."""
+    """Return the files of photos, with the vectors (N, D) and maps (N, S * C) of the photos."""
     number, files = zip(*((i, f) for i, p in enumerate(photos) for f in p.files), strict=True) if photos else ((), ())
     mine = [photos[i] for i in number]
     columns: dict[str, Any] = {
@@ -202,7 +201,7 @@ def columns_table(columns: Columns) -> Table:
 
 
 def pairs_table(pairs: Candidates, names: NDArray[Any]) -> Table:
-    """Return pairs, of whatever kind, with the names of both photos; names: (N,) of the photos, SHA-256 or numbers."""
+    """Return pairs of any kind with the names of both photos. names: (N,) of the photos, SHA-256 or numbers."""
     columns = {field.name: getattr(pairs, field.name) for field in fields(pairs)}
     return columns_table(columns | {"left": names[pairs.left], "right": names[pairs.right]})
 
@@ -221,8 +220,8 @@ def columns_in(table: Table) -> Columns:
     return {name: _values(table[name]) for name in table.column_names}
 
 
-def looks_in(table: Table, left: Indices, right: Indices) -> Verified:
-    """Return looks at these photos."""
+def verified_in(table: Table, left: Indices, right: Indices) -> Verified:
+    """Return results of verification as those of these photos."""
     columns = columns_in(table)
     return Verified(left, right, **{field.name: columns[field.name] for field in fields(Verified)[2:]})
 
@@ -241,7 +240,7 @@ def with_columns(table: Table, **columns: NDArray[Any]) -> Table:
     return table
 
 
-def depth_first_order(tables: Sequence[Table]) -> Table:
+def joined(tables: Sequence[Table]) -> Table:
     return pa.concat_tables(tables).combine_chunks()
 
 

@@ -1,18 +1,18 @@
-"""What one process of a cluster does at a time.
+"""The tasks of a cluster scan. Each does one part of one stage and can be repeated anywhere.
 
-Each function does one part of one stage: it reads what it needs from the store, writes what comes of it to the store,
-and may be done again, anywhere.
+A task reads its input from the work directory and writes its result there.
 
-    describe   a slice of the listing -> its photos, as a scan of these files alone would know them
-    spread     vectors -> a copy for each of the cells that a photo is near
-    find       a cell -> the pairs within it, for the cells that judge them, and whose maps these want
-    send_maps  maps -> the cells that want them
-    judge      a cell -> what the head says of its pairs
-    near       the pairs of a cell -> those that may become matches
-    send_*     photos and pairs -> the lot of pairs, then the batch of connected photos, that they belong to
-    look       a lot of pairs -> what a second look says of them
-    matched    the pairs of a lot -> those that match
-    settle     a batch -> grouped as a scan would do it
+    describe          files -> their photos, as a scan of these files alone would store them
+    assign            vectors -> a copy for each of the cells that a photo is near
+    search            a cell -> the pairs within it, for the cells that score them, and which maps these need
+    shuffle_maps      maps -> the cells that need them
+    score             a cell -> the scores of its pairs
+    possible_matches  the pairs of a cell -> those that may become matches
+    shuffle_photos    photos -> the block of pairs, later the batch of connected photos, that they belong to
+    shuffle_pairs     pairs -> the batch of connected photos that they belong to
+    verify            a block of pairs -> the results of verification
+    matches           the pairs of a block -> those that match
+    group_batch       a batch -> grouped as a scan would do it
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from dedup import index
 from dedup.cluster import tables
 from dedup.files import object_store
 from dedup.grouping import relations
-from dedup.grouping.groups import group
 from dedup.models import encoder, pair_head
 from dedup.models.weights import Weights, weights_spec
-from dedup.pipeline import match
-from dedup.pipeline.extract import describe_files
-from dedup.pipeline.results import kept_pixels, known_verified
+from dedup.pipeline import extract, judge, match
+from dedup.pipeline.context import Context
+from dedup.pipeline.results import stored_pixels
+from dedup.pipeline.scan import verify_and_group
+from dedup.store.listing import ScanListing
 from dedup.store.store import Store
 from dedup.types.arrays import Floats, Indices, Maps, Vectors
 from dedup.types.groups import Decisions
@@ -49,16 +50,16 @@ from dedup.types.settings import Settings
 from dedup.version import decoders
 from dedup.workers import Runtime
 
-_MACHINE = Runtime(1, lambda stage, done, of: None, time.time)  # what a task has of its node
+_RUNTIME = Runtime(1, lambda stage, done, of: None, time.time)  # the share of its node that a task uses
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
-_ALL_SETTLED_NS = 1 << 62  # no file is too young: a shard is named after the times of its files
-_PAIRS = 64 * pair_head.BATCH  # pairs judged at once
-NEARLY_EQUAL = 0.98  # cosine; relations.py may find such photos to be identical
+_ALL_SETTLED_NS = 1 << 62  # no file is too recent: a shard is named after the times of its files
+_PAIRS = 64 * pair_head.BATCH  # pairs scored at once
+NEARLY_EQUAL = 0.98  # cosine from which relations.py may find photos to be identical
 
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a scan know. at: folder or URI of the store. run: what this scan writes, below it."""
+    """What all tasks of a scan know. at: work directory, a folder or URI. run: folder of this scan below it."""
 
     at: str
     run: str
@@ -69,7 +70,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Slice:
-    """Files to describe together. key: stands for their names, sizes and times, and for what reads them."""
+    """Files to describe together. key: digest of their names, sizes and times, and of the decoders and weights."""
 
     key: str
     files: tuple[File, ...]
@@ -77,7 +78,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Tables to pass on together, each with its number."""
+    """Tables to shuffle together, each with its number."""
 
     number: int
     tables: tuple[tuple[int, str], ...]
@@ -89,33 +90,41 @@ def weights_on(device: str) -> Weights:
 
 
 @contextmanager
-def empty_store(files: Sequence[File], weights: str) -> Iterator[Store]:
-    """Give a store of one task's own, at the beginning of a scan of these files."""
-    with TemporaryDirectory(prefix="dedup-") as folder, Store(f"{folder}/task.db", scanning=True) as store:
-        store.begin(files, weights=weights, reader=decoders())
-        yield store
+def task_store(files: Sequence[File], weights_name: str) -> Iterator[tuple[Store, ScanListing]]:
+    """Give a database of the task's own, with these files listed."""
+    with (
+        TemporaryDirectory(prefix="dedup-") as folder,
+        Store(f"{folder}/task.db", scanning=True) as store,
+        store.listing(files, weights_name=weights_name, reader=decoders()) as found,
+    ):
+        yield store, found
+
+
+def context_of(store: Store, job: Job) -> Context:
+    return Context(store, weights_spec(device=job.device), job.settings, _RUNTIME)
 
 
 def describe(job: Job, some: Slice) -> None:
-    """Read, decode and encode files; write photos and skipped.
+    """Read, decode and encode files; write photos and skipped files.
 
-    Where a file may do better another time, the slice is not done: the next scan tries it again.
+    A slice with a file that could not be read this time is not finished: the next scan tries it again.
     """
-    weights = weights_spec(device=job.device)
-    with empty_store(some.files, weights.name) as store:
-        begun = time.monotonic()
-        describe_files(store.unknown(), store, weights, _MACHINE, started_ns=_ALL_SETTLED_NS)
-        photos = store.photos()
-        table = tables.files_table(photos.photos, store.vectors(photos.ids), store.maps(photos.ids))
-        skipped, again = store.skipped(), bool(store.unknown())
+    begun = time.monotonic()
+    with task_store(some.files, weights_spec(device=job.device).name) as (store, found):
+        context, unknown = context_of(store, job), found.unknown()
+        readings = extract.read(unknown, found, context)
+        extract.encode(readings, found, context, started_ns=_ALL_SETTLED_NS, count=len(unknown))
+        photos = found.photos()
+        table = tables.files_table(photos.photos, store.features.vectors(photos.ids), store.features.maps(photos.ids))
+        skipped, again = found.skipped(), bool(found.unknown())
     name = f"{some.key}{'.again' if again else ''}.parquet"
     about = {"photos": len(table), "skipped": len(skipped), "seconds": round(time.monotonic() - begun, 3)}
     tables.write(f"{job.at}/skipped/{name}", tables.skipped_table(skipped), about=about)
-    tables.write(f"{job.at}/photos/{name}", table, about=about)  # the last: what says that the slice is done
+    tables.write(f"{job.at}/photos/{name}", table, about=about)  # last: it marks the slice as done
 
 
 def sample(job: Job, share: float, bundle: Bundle) -> tuple[Indices, NDArray[np.void], Vectors]:
-    """Return numbers, SHA-256 and vectors of about this share of the photos of some shards, the same whoever asks."""
+    """Return numbers, SHA-256 and vectors of about this share of the photos of some shards; always the same ones."""
     ids, digests, vectors = [np.empty(0, np.int64)], [np.empty(0, "V32")], [np.empty((0, encoder.DIMS), np.float32)]
     for number, name in bundle.tables:
         table = tables.read(f"{job.at}/photos/{name}", ["sha256", "vector"])
@@ -128,10 +137,10 @@ def sample(job: Job, share: float, bundle: Bundle) -> tuple[Indices, NDArray[np.
     return np.concatenate(ids), np.concatenate(digests), np.concatenate(vectors)
 
 
-def neighbours(job: Job, bundle: Bundle) -> tuple[Indices, Indices, NDArray[np.void], Floats]:
-    """Return (query, number, SHA-256, cosine) columns: what is nearest in some shards to each vector of asked.npy.
+def nearest_of_asked(job: Job, bundle: Bundle) -> tuple[Indices, Indices, NDArray[np.void], Floats]:
+    """Return (query, number, SHA-256, cosine) columns: the photos of some shards nearest to each vector of asked.npy.
 
-    By exact search, one more than a scan asks for, since a photo finds itself; each content once.
+    Exact search for one more than a scan wants, since a photo finds itself; each content once.
     """
     ids, digests, vectors = sample(job, 1.0, bundle)
     first = np.unique(digests, return_index=True)[1]
@@ -143,8 +152,8 @@ def neighbours(job: Job, bundle: Bundle) -> tuple[Indices, Indices, NDArray[np.v
     return query, ids[row], digests[row], np.einsum("pd,pd->p", asked[query], vectors[row])
 
 
-def pairs_found(job: Job, cell: int) -> NDArray[np.bool_]:
-    """Return which of the pairs (2, M) of true.npy were found in a cell, whatever a glance at them says."""
+def found_in_cell(job: Job, cell: int) -> NDArray[np.bool_]:
+    """Return which of the pairs (2, M) of true.npy were found in a cell, before the prefilter."""
     found = [np.empty((2, 0), np.int64)]
     for pairs in tables.read_part(f"{job.run}/candidates", cell):
         found.append(np.stack([tables.numbers(pairs, side) for side in ("left", "right")]))
@@ -170,8 +179,8 @@ def load_array(path: str) -> NDArray[Any]:
     return array
 
 
-def spread(job: Job, overlap: int, bundle: Bundle) -> None:
-    """Write the vector of each photo of some shards for the cells it is nearest to, the nearest of them its home."""
+def assign(job: Job, overlap: int, bundle: Bundle) -> None:
+    """Write the vector of each photo of some shards for the cells it is nearest to; the nearest is its home."""
     centres = load_array(f"{job.run}/cells.npy")
     found = []
     for number, name in bundle.tables:
@@ -189,18 +198,18 @@ def spread(job: Job, overlap: int, bundle: Bundle) -> None:
     tables.write_parts(f"{job.run}/cell-vectors", bundle.number, found)
 
 
-def find(job: Job, bundle_size: int, cell: int) -> None:
+def search(job: Job, bundle_size: int, cell: int) -> None:
     """Write the pairs of the photos at home in a cell; left has the smaller SHA-256.
 
-    Each goes to the home of its left photo: the home of the right one may have found it too, and one judges it.
-    Two files of the same bytes are a pair too, with certainty: the first of them stands for both.
+    Each goes to the home of its left photo, where it is scored: the home of the right one may have found it too.
+    Two files of the same bytes are a certain pair; the first of them stands for both in all other pairs.
     bundle_size: shards in a bundle.
     """
     found = tables.read_part(f"{job.run}/cell-vectors", cell)
     if not found:
         tables.write_parts(f"{job.run}/candidates", cell, [])
         return
-    table = tables.depth_first_order(found)
+    table = tables.joined(found)
     table = tables.taken(table, tables.in_order(table, "sha256", "id"))
     ids, home, digests = tables.numbers(table, "id"), tables.numbers(table, "home"), tables.digests_in(table)
     first = np.ones(len(ids), bool)
@@ -213,7 +222,7 @@ def find(job: Job, bundle_size: int, cell: int) -> None:
         queries=np.flatnonzero(home[first] == cell),
     )
     own, to = ids[first], home[first][candidates.left]
-    send_wanted(job, cell, bundle_size, own, candidates, to)
+    write_wanted(job, cell, bundle_size, own, candidates, to)
     copies = np.flatnonzero((home == cell) & ~first)
     stands = own[np.cumsum(first) - 1]  # the first file of the same bytes
     pairs = {
@@ -226,10 +235,10 @@ def find(job: Job, bundle_size: int, cell: int) -> None:
     tables.write_parts(f"{job.run}/candidates", cell, [tables.columns_table(pairs)])
 
 
-def send_wanted(
+def write_wanted(
     job: Job, cell: int, bundle_size: int, ids: Indices, candidates: Candidates, to: NDArray[np.int32]
 ) -> None:
-    """Write for each bundle of shards which of its photos are wanted where. to: (P,), the cell of each candidate."""
+    """Write for each bundle of shards which cells need which of its maps. to: (P,), the cell of each candidate."""
     cells = int(to.max(initial=0)) + 1
     ends = np.concatenate([candidates.left, candidates.right])
     row, cell_of = np.divmod(np.unique(ends * cells + np.tile(to, 2)), cells)
@@ -238,8 +247,8 @@ def send_wanted(
     tables.write_parts(f"{job.run}/wanted", cell, [tables.columns_table(wanted)])
 
 
-def send_maps(job: Job, bundle: Bundle) -> None:
-    """Write the maps of some shards for the cells that want them."""
+def shuffle_maps(job: Job, bundle: Bundle) -> None:
+    """Write the maps of some shards for the cells that need them."""
     found = [np.empty((2, 0), np.int64)]
     for some in tables.read_part(f"{job.run}/wanted", bundle.number):
         found.append(np.stack([tables.numbers(some, "id"), tables.numbers(some, "to")]))
@@ -247,8 +256,8 @@ def send_maps(job: Job, bundle: Bundle) -> None:
     tables.write_parts(f"{job.run}/cell-maps", bundle.number, chosen(job, bundle, ids, cells, columns=["map"]))
 
 
-def judge(job: Job, cell: int) -> None:
-    """Write the pairs of a cell, each once, with what the head says of them."""
+def score(job: Job, cell: int) -> None:
+    """Write the pairs of a cell that pass the prefilter, each once, with their scores."""
     found = tables.read_part(f"{job.run}/candidates", cell)
     names = {"left": np.int64, "right": np.int64, "similarity": np.float32, "same": np.bool_}
     pairs = {
@@ -265,35 +274,25 @@ def judge(job: Job, cell: int) -> None:
     once = np.unique(left * len(ids) + right, return_index=True)[1]  # both homes of a pair may have found it
     rows, left, right = rows[once], left[once], right[once]
     candidates = Candidates(left, right, pairs["similarity"][rows])
-    scores = judged(candidates, maps, weights_on(job.device))
-    stood = np.isin(candidates.keys(len(ids)), scores.keys(len(ids)))
-    rows = np.concatenate([rows[stood], np.flatnonzero(pairs["same"])])
+    scores = scored(candidates, maps, weights_on(job.device))
+    passed = np.isin(candidates.keys(len(ids)), scores.keys(len(ids)))
+    rows = np.concatenate([rows[passed], np.flatnonzero(pairs["same"])])
     sure = np.ones(len(rows) - len(scores), np.float32)
     about = {"copy": np.concatenate([scores.copy, sure]), "similar": np.concatenate([scores.similar, 0 * sure])}
     columns = {name: column[rows] for name, column in pairs.items()}
     tables.write(f"{job.run}/pairs/{cell}.parquet", tables.columns_table(columns | about))
 
 
-def judged(candidates: Candidates, maps: Maps, weights: Weights) -> Scores:
-    """Return what the head says of the candidates that stand a glance, in their order.
-
-    The maps of _PAIRS at a time are copied for it.
-    """
+def scored(candidates: Candidates, maps: Maps, weights: Weights) -> Scores:
+    """Return the scores of the candidates that pass the prefilter, in their order."""
     parts = (
-        pair_head.score_pairs(
-            candidates.rows(slice(start, start + _PAIRS)),
-            lambda some: maps[some],
-            weights.head,
-            weights.calibration,
-            prefilter=weights.prefilter,
-            device=weights.device,
-        )
-        for start in range(0, len(candidates), _PAIRS)
+        judge.score(candidates.rows(slice(start, start + _PAIRS)), lambda some: maps[some], weights, prefilter=True)
+        for start in range(0, len(candidates), _PAIRS)  # the maps of so many are copied at once
     )
     return NOTHING_SCORED.followed_by(*parts)
 
 
-def near(job: Job, cell: int) -> tables.Columns:
+def possible_matches(job: Job, cell: int) -> tables.Columns:
     """Return the columns of those pairs of a cell that may become matches."""
     pairs = tables.columns_in(tables.read(f"{job.run}/pairs/{cell}.parquet"))
     may = relations.needs_verification(pairs["copy"], pairs["similar"], pairs["similarity"], weights_spec().gate)
@@ -302,10 +301,10 @@ def near(job: Job, cell: int) -> tables.Columns:
     return {name: column[may] for name, column in pairs.items()}
 
 
-def send_photos(job: Job, to: str, bundle: Bundle) -> None:
-    """Write the photos of some shards for the parts that <to>.npy, (2, M) of photo and part, sends them to."""
-    sent = chosen(job, bundle, *load_array(f"{job.run}/{to}.npy"))
-    tables.write_parts(f"{job.run}/{to}-photos", bundle.number, sent)
+def shuffle_photos(job: Job, to: str, bundle: Bundle) -> None:
+    """Write the photos of some shards for the parts that <to>.npy, (2, M) of photo and part, assigns them to."""
+    assigned = chosen(job, bundle, *load_array(f"{job.run}/{to}.npy"))
+    tables.write_parts(f"{job.run}/{to}-photos", bundle.number, assigned)
 
 
 def chosen(
@@ -322,8 +321,8 @@ def chosen(
     return found
 
 
-def send_pairs(job: Job, kind: str, bundle: Bundle) -> None:
-    """Write the pairs of some tables for the batches that both their photos are in; the others are done with."""
+def shuffle_pairs(job: Job, kind: str, bundle: Bundle) -> None:
+    """Write the pairs of some tables for the batches that both their photos are in, and no others."""
     ids, batches = load_array(f"{job.run}/batch.npy")
     found = []
     for _, name in bundle.tables:
@@ -337,66 +336,61 @@ def send_pairs(job: Job, kind: str, bundle: Bundle) -> None:
 
 
 @contextmanager
-def store_of(job: Job, folder: str, part: int) -> Iterator[tuple[Store, Photos, tables.Table]]:
-    """Give a store that knows the photos of a part, and their table."""
-    table = tables.depth_first_order(tables.read_part(f"{job.run}/{folder}-photos", part))
-    with empty_store(tables.files_in(table), weights_on(job.device).name) as store:
+def part_store(job: Job, folder: str, part: int) -> Iterator[tuple[Store, Photos, tables.Table]]:
+    """Give a database that knows the photos of a part, with these photos and their table."""
+    table = tables.joined(tables.read_part(f"{job.run}/{folder}-photos", part))
+    with task_store(tables.files_in(table), weights_spec(device=job.device).name) as (store, found):
         vectors, maps = tables.vectors_in(table), tables.maps_in(table)
-        store.add(tables.readings_in(table), vectors, maps, started_ns=_ALL_SETTLED_NS)
-        store.decide(job.decisions)
-        yield store, store.photos(), table
+        found.add(tables.readings_in(table), vectors, maps, started_ns=_ALL_SETTLED_NS)
+        store.decisions.add(job.decisions)
+        yield store, found.photos(), table
 
 
-def look(job: Job, lot: int) -> None:
-    """Look at the files of a lot of pairs, and write what is seen and what is made of it."""
-    weights, runtime = weights_on(job.device), _MACHINE
-    with store_of(job, "lot", lot) as (store, photos, table):
-        pairs = tables.read(f"{job.run}/lots/{lot}.parquet")
+def verify(job: Job, block: int) -> None:
+    """Verify a block of pairs; write the results and the verdicts."""
+    with part_store(job, "block", block) as (store, photos, table):
+        context = context_of(store, job)
+        pairs = tables.read(f"{job.run}/blocks/{block}.parquet")
         scores, rows = scores_among(pairs, table)
-        chosen = tables.numbers(pairs, "look")[rows]
-        if job.settings.verify:
-            match.verify_pairs(scores.rows(chosen), photos, store, weights, runtime)
-        verified = store.verified(photos.ids, weights=weights.name)
-        pixels = match.known_pixels(scores, photos, store, runtime)
+        verified = match.verify(scores.rows(tables.numbers(pairs, "verify")[rows]), photos, context)
+        pixels = match.known_pixels(scores, photos, context)
         verdicts = relations.relate(photos.photos, scores, verified, pixels)
     ids = np.empty(len(photos.photos), np.int64)
     ids[number_of(table)] = tables.numbers(table, "id")
-    tables.write(f"{job.run}/verdict/{lot}.parquet", tables.pairs_table(verdicts, ids))
-    tables.write(f"{job.run}/look/{lot}.parquet", tables.pairs_table(verified, ids))
+    tables.write(f"{job.run}/block-verdicts/{block}.parquet", tables.pairs_table(verdicts, ids))
+    tables.write(f"{job.run}/verified/{block}.parquet", tables.pairs_table(verified, ids))
 
 
-def matched(job: Job, lot: int) -> tuple[Indices, Indices]:
-    """Return the pairs of a lot that match, as the numbers of both photos."""
-    verdicts = tables.columns_in(tables.read(f"{job.run}/verdict/{lot}.parquet"))
+def matches(job: Job, block: int) -> tuple[Indices, Indices]:
+    """Return the pairs of a block that match, as the numbers of both photos."""
+    verdicts = tables.columns_in(tables.read(f"{job.run}/block-verdicts/{block}.parquet"))
     least = Relation.SIMILAR if job.settings.include_similar else Relation.COPY
     rows = verdicts["relation"] <= least
     return verdicts["left"][rows], verdicts["right"][rows]
 
 
-def settle(job: Job, batch: int) -> None:
-    """Write what a scan of the photos of a batch finds, given their pairs: the photos in groups, and what was seen."""
-    weights, runtime = weights_on(job.device), _MACHINE
-    with store_of(job, "batch", batch) as (store, photos, table):
-        scores, _ = scores_among(tables.depth_first_order(tables.read_part(f"{job.run}/batch-pairs", batch)), table)
-        store.add_scores(scores, photos.ids, weights=weights.name, prefiltered=True)
-        for seen in tables.read_part(f"{job.run}/batch-look", batch):
-            store.add_verified(tables.looks_in(seen, *places(seen, table)), photos.ids, weights=weights.name)
-        _, verdicts = match.settle(scores, photos, store, weights, job.settings, runtime)
-        groups = group(photos.photos, verdicts, job.settings, job.decisions)
-        verified = known_verified(photos, store, weights.name, job.settings)
-        judged = store.scores(photos.ids, weights=weights.name, prefiltered=False)
-        pixels = kept_pixels(judged, photos, store)
+def group_batch(job: Job, batch: int) -> None:
+    """Write what a scan of the photos of a batch finds, given their pairs: the photos in groups, and their pairs."""
+    with part_store(job, "batch", batch) as (store, photos, table):
+        context = context_of(store, job)
+        scores, _ = scores_among(tables.joined(tables.read_part(f"{job.run}/batch-pairs", batch)), table)
+        store.pairs.add_scores(scores, photos.ids, weights_name=context.weights.name, prefiltered=True)
+        for part in tables.read_part(f"{job.run}/batch-verified", batch):
+            verified = tables.verified_in(part, *places(part, table))
+            store.pairs.add_verified(verified, photos.ids, weights_name=context.weights.name)
+        compared = verify_and_group(scores, photos, context, recall=1.0)
+        scores = store.pairs.scores(photos.ids, weights_name=context.weights.name, prefiltered=False)
+        pixels = stored_pixels(scores, photos, store)
     digests = np.unique(tables.digests_in(table))
     grouped = np.zeros(len(digests), bool)
-    grouped[[i for g in groups for i in (g.keeper, *(d.photo for d in g.duplicates))]] = True
+    grouped[[i for g in compared.groups for i in (g.keeper, *(d.photo for d in g.duplicates))]] = True
     known = [number for number, digest in pixels.items() if digest is not None]
     same = {"sha256": digests[known], "pixels": np.array([pixels[number] for number in known], "V32")}
-    found = {"verdicts": verdicts, "scores": judged, "looks": verified}
-    for kind, some in found.items():
-        tables.write(f"{job.run}/{kind}/{batch}.parquet", tables.pairs_table(some, digests))
-    tables.write(f"{job.run}/pixels/{batch}.parquet", tables.columns_table(same))
+    for kind, some in {"verdicts": compared.verdicts, "scores": scores, "verified": compared.verified}.items():
+        tables.write(f"{job.run}/grouped-{kind}/{batch}.parquet", tables.pairs_table(some, digests))
+    tables.write(f"{job.run}/grouped-pixels/{batch}.parquet", tables.columns_table(same))
     kept = tables.taken(table, grouped[number_of(table)]).select(tables.FILES.names)
-    tables.write(f"{job.run}/grouped/{batch}.parquet", kept)  # the last: what says that the batch is done
+    tables.write(f"{job.run}/grouped-photos/{batch}.parquet", kept)  # last: it marks the batch as done
 
 
 def number_of(table: tables.Table) -> Indices:
@@ -416,7 +410,7 @@ def places(pairs: tables.Table, table: tables.Table) -> tuple[Indices, Indices]:
 
 
 def scores_among(pairs: tables.Table, table: tables.Table) -> tuple[Scores, Indices]:
-    """Return what the head said of pairs of the photos of a table, each pair once, and the rows it is in."""
+    """Return the scores of the pairs of a table's photos, each pair once, and the rows that they are in."""
     ends = places(pairs, table)
     left, right = np.minimum(*ends), np.maximum(*ends)
     columns = (tables.numbers(pairs, name) for name in ("similarity", "copy", "similar"))

@@ -1,4 +1,4 @@
-"""Pairs of files -> aligned pictures, in a worker."""
+"""Pairs of files -> aligned pictures: what a worker process does for verification and for explanations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from dedup.types.arrays import VERIFICATION_SIDE, Homography
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two files to look at together, each as (path, SHA-256 of the bytes).
+    """Two files to examine together, each as (path, SHA-256 of the bytes).
 
-    number: of the pair, for whoever asks.   guesses: how the left one may lie in the right one.   preview_folder: of
-    the preview cache, if there is one.
+    number: of the pair, for the caller. guesses: where the left picture may lie in the right one. preview_folder: the
+    preview cache, if there is one.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Pair:
 
 
 def read_aligned(pairs: tuple[Pair, ...]) -> list[Aligned | NotAligned | None]:
-    """Return each pair on one canvas, if it is alike at all; None where a file cannot be had any more."""
+    """Return each pair on one canvas, or NotAligned if no guess fits; None where a file is gone or changed."""
     found: list[Aligned | NotAligned | None] = []
     for pair in pairs:
         left, right = (_prepared(*file, pair.preview_folder) for file in (pair.left, pair.right))
@@ -42,22 +42,16 @@ def read_aligned(pairs: tuple[Pair, ...]) -> list[Aligned | NotAligned | None]:
     return found
 
 
-def read_image(file: tuple[str, str]) -> NDArray[np.uint8] | None:
-    """Return the picture (H, W, 3) of (path, SHA-256) as a second look sees it; None if it cannot be had any more."""
-    prepared = _prepared(*file, None)
-    return None if prepared is None else prepared.image
-
-
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Two pictures (H, W, 3) as a second look saw them, and both on its canvas if there was one."""
+class PairImages:
+    """Two pictures (H, W, 3) as verification reads them, and both on one canvas if a transformation was given."""
 
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     canvas: Canvas | None
 
 
-def read_seen(pair: Pair) -> Seen | str:
-    """Return what a second look saw of a pair, or why that cannot be had. Its one guess, if any, is how the two lie."""
+def read_images(pair: Pair) -> PairImages | str:
+    """Return the pictures of a pair, or why they cannot be had. Its only guess, if any, is the verified one."""
     images = []
     for path, expected in (pair.left, pair.right):
         data = bytes_of(path, expected)
@@ -70,10 +64,10 @@ def read_seen(pair: Pair) -> Seen | str:
         except MemoryError:
             return "not enough memory"
     left, right = images
-    return Seen((left, right), draw_canvas(left, right, pair.guesses[0]) if pair.guesses else None)
+    return PairImages((left, right), draw_canvas(left, right, pair.guesses[0]) if pair.guesses else None)
 
 
-@lru_cache(maxsize=64)  # about 65 MB; with twice as many, 43 of 1,112 pictures need not be prepared again
+@lru_cache(maxsize=64)  # about 65 MB; doubling it saves 43 of 1,112 preparations
 def _prepared(path: str, expected: str, folder: str | None) -> Prepared | None:
     preview = preview_cache.read(folder, expected) if folder else None
     try:

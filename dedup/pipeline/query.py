@@ -1,9 +1,8 @@
-"""Questions about files that no scan has to know: what matches them, and how two of them are related."""
+"""Queries about files that were not scanned: which scanned photos match them, and how two of them are related."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,46 +11,48 @@ from dedup import index
 from dedup.errors import UnreadablePhoto
 from dedup.files.walk import walk
 from dedup.geometry import edits
-from dedup.geometry.registration import Aligned, NotAligned
+from dedup.geometry.registration import Aligned
 from dedup.grouping import relations
 from dedup.images.read import Task, read_photo, read_pixels
-from dedup.models import encoder, pair_head, residual_head
+from dedup.models import encoder
 from dedup.models.weights import Weights
-from dedup.pipeline import match
-from dedup.pipeline.pairs import Pair, read_aligned, read_image
-from dedup.pipeline.results import file_of
-from dedup.store.store import Store
+from dedup.pipeline import judge
+from dedup.pipeline.context import Context
+from dedup.pipeline.explain import comparison
+from dedup.pipeline.match import maps_of
+from dedup.pipeline.pairs import Pair, PairImages, read_images
 from dedup.types.arrays import SIDE, Indices, Maps
-from dedup.types.pairs import Candidates, Comparison, Match, Relation, Scores, Verified
+from dedup.types.pairs import NOTHING_VERIFIED, Candidates, Comparison, Match, Relation
 from dedup.types.photo import File, Photo, Picture, Reading, Rejected, Skipped
-from dedup.types.settings import Settings
 from dedup.workers import Failure, Runtime
 
-Query = tuple[Photo, NDArray[np.uint8]]  # a file that somebody asks about, and its pixels for the encoder
+Query = tuple[Photo, NDArray[np.uint8]]  # a file to query, and its pixels for the encoder
 
 
-def find_matches(
-    images: Sequence[str], *, store: Store, weights: Weights, settings: Settings, runtime: Runtime
-) -> tuple[list[Match], list[Skipped]]:
-    """Return which files of the last scan match these files, the surest first, and which could not be read."""
-    store.recollect()
-    photos = store.photos()
-    queries, skipped = read_queries(images, runtime)
+def find_matches(images: Sequence[str], context: Context) -> tuple[list[Match], list[Skipped]]:
+    """Return which files of the last scan match these files, the likeliest first, and which could not be read."""
+    store, settings, weights = context.store, context.settings, context.weights.load()
+    with store.last_listing() as found:
+        photos = found.photos()
+    queries, skipped = read_queries(images, context.runtime)
     vectors, maps = encoder.encode(weights.encoder, [pixels for _, pixels in queries], device=weights.device)
     if not queries or not photos.photos:
         return [], skipped
-    theirs = encoder.unit(store.vectors(photos.ids))
+    theirs = encoder.unit(store.features.vectors(photos.ids))
     Q, everyone = len(queries), [*(photo for photo, _ in queries), *photos.photos]
     left, right = index.nearest(theirs, encoder.unit(vectors), k=settings.neighbours)
+    stored = maps_of(store, photos.ids)
 
-    def all_maps(numbers: Indices) -> Maps:
-        asked, found = numbers < Q, np.empty((len(numbers), *maps.shape[1:]), np.int8)
-        found[asked] = maps[numbers[asked]]
-        found[~asked] = match.maps_of(store, photos.ids[numbers[~asked] - Q])
-        return found
+    def all_maps(numbers: Indices) -> Maps:  # the queries come first
+        query, out = numbers < Q, np.empty((len(numbers), *maps.shape[1:]), np.int8)
+        out[query], out[~query] = maps[numbers[query]], stored(numbers[~query] - Q)
+        return out
 
     similarity = np.einsum("pd,pd->p", encoder.unit(vectors)[left], theirs[right])
-    scores, verified, _ = ask(Candidates(left, right + Q, similarity), everyone, all_maps, weights, runtime)
+    scores = judge.score(Candidates(left, right + Q, similarity), all_maps, weights, prefilter=False)
+    likely = scores.rows(judge.selected(scores, weights))
+    batches = judge.verify(likely, everyone, all_maps, weights, context.runtime)
+    verified = NOTHING_VERIFIED.followed_by(*(batch.verified for batch in batches))
     verdicts = relations.relate(everyone, scores, verified, {})
     matches = []
     for row, (q, i) in enumerate(zip(verdicts.left.tolist(), verdicts.right.tolist(), strict=True)):
@@ -59,82 +60,50 @@ def find_matches(
         relation = Relation.EXACT if same else Relation(int(verdicts.relation[row]))
         copy = 1.0 if same else float(verdicts.copy[row])
         if relation <= Relation.COPY and copy >= settings.min_probability:
-            query, found = everyone[q].files[0].path, everyone[i].files
-            matches += [Match(query, f.path, relation, copy, float(verdicts.similarity[row])) for f in found]
+            path, files = everyone[q].files[0].path, everyone[i].files
+            matches += [Match(path, f.path, relation, copy, float(verdicts.similarity[row])) for f in files]
     return sorted(matches, key=lambda m: (m.query, m.relation, -m.probability, m.path)), skipped
 
 
 def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) -> Comparison:
     """Return the verdict on two files, and what it rests on. Raises UnreadablePhoto."""
-    queries: list[Query] = []
-    for path in (left, right):
-        found, skipped = read_queries([path], runtime)
-        if not found:
-            raise UnreadablePhoto(f"{path}: {skipped[0].reason}" if skipped else f"{path}: nothing to read")
-        queries += found
+    queries = [_one_query(path, runtime) for path in (left, right)]
     photos = [photo for photo, _ in queries]
     vectors, maps = encoder.encode(weights.encoder, [pixels for _, pixels in queries], device=weights.device)
     pair = Candidates(np.array([0]), np.array([1]), encoder.unit(vectors).prod(0).sum(keepdims=True))
-    scores, verified, seen = ask(pair, photos, lambda rows: maps[rows], weights, runtime, every=True)
-    aligned = [one for one in seen if isinstance(one, Aligned)]
-    sources = [file_of(photo) for photo in photos]
+    scores = judge.score(pair, lambda rows: maps[rows], weights, prefilter=False)
+    (batch,) = judge.verify(scores, photos, lambda rows: maps[rows], weights, runtime)
+    sources = [photo.source for photo in photos]
     pixels = dict(runtime.run(read_pixels, set(sources)))
-    images = dict(runtime.run(read_image, set(sources)))
+    ((_, images),) = runtime.run(read_images, [Pair(0, sources[0], sources[1], ())])
+    if not isinstance(images, PairImages):
+        raise UnreadablePhoto(f"{left}, {right}: {images.reason if isinstance(images, Failure) else images}")
     digests = {n: d if isinstance(d := pixels[source], bytes) else None for n, source in enumerate(sources)}
-    verdicts = relations.relate(photos, scores, verified, digests)
+    verdicts = relations.relate(photos, scores, batch.verified, digests)
     exact = photos[0].sha256 == photos[1].sha256
-    sizes = [(p.width, p.height) for p in photos]
     relation = Relation.EXACT if exact else Relation(int(verdicts.relation[0]))
-    copied = relation <= Relation.COPY and len(verified) > 0
-    return Comparison(
-        relation=relation,
-        probability=1.0 if exact else float(verdicts.copy[0]),
-        similarity=float(verdicts.similarity[0]),
-        change=edits.edit_between(verified.transform[0], sizes[0], sizes[1]).words if copied else "",
-        images=[image for source in sources if isinstance(image := images[source], np.ndarray)],
+    change = ""
+    if relation <= Relation.COPY and len(batch.verified):
+        sizes = [(p.width, p.height) for p in photos]
+        change = edits.edit_between(batch.verified.transform[0], *sizes).words
+    return comparison(
+        relation,
+        1.0 if exact else float(verdicts.copy[0]),
+        float(verdicts.similarity[0]),
+        change,
+        images=[*images.images],
         maps=maps,
-        seen=pair_head.explain(weights.head, maps[0], maps[1]),
-        canvas=(aligned[0].first, aligned[0].second) if aligned else None,
-        residual=residual_head.explain(weights.residual_head, aligned[0]) if aligned else None,
+        canvas=next((pictures for pictures in batch.aligned if isinstance(pictures, Aligned)), None),
+        weights=weights,
     )
 
 
-def ask(
-    pairs: Candidates,
-    photos: Sequence[Photo],
-    maps: Callable[[Indices], Maps],
-    weights: Weights,
-    runtime: Runtime,
-    *,
-    every: bool = False,
-) -> tuple[Scores, Verified, list[Aligned | NotAligned]]:
-    """Return what head and second look say of pairs that no store knows. every: look at all of them twice.
-
-    As in a scan the photo of the smaller SHA-256 is laid upon the other, so that all three say the same of a pair.
-    """
-    scores = pair_head.score_pairs(pairs, maps, weights.head, weights.calibration, device=weights.device)
-    some = scores.rows(relations.selected_for_verification(scores, weights.gate) | every)
-    digests = [[photos[i].sha256 for i in side.tolist()] for side in (some.left, some.right)]
-    turned = np.array([a > b for a, b in zip(*digests, strict=True)], bool)
-    first, second = np.where(turned, some.right, some.left), np.where(turned, some.left, some.right)
-    one, other = maps(first), maps(second)
-    logits = pair_head.pair_logits(weights.head, one, other, some.similarity, device=weights.device)
-    found = pair_head.transforms(weights.head, one, other, device=weights.device)
-    columns = zip(first.tolist(), second.tolist(), found, strict=True)
-    tasks = [
-        (Pair(row, file_of(photos[a]), file_of(photos[b]), tuple(guesses)),)
-        for row, (a, b, guesses) in enumerate(columns)
-    ]
-    results = ((task[0].number, result) for task, result in runtime.run(read_aligned, tasks))
-    seen = {row: result[0] for row, result in results if not isinstance(result, Failure) and result[0] is not None}
-    rows = np.array(sorted(seen), np.int64)
-    aligned = [seen[row] for row in rows.tolist()]
-    verified = match.judge_aligned(aligned, some.rows(rows), logits[rows], weights)
-    back = turned[rows]
-    verified.transform[back] = np.linalg.inv(verified.transform[back])
-    left, right = verified.left_loss, verified.right_loss
-    losses = {"left_loss": np.where(back, right, left), "right_loss": np.where(back, left, right)}
-    return scores, replace(verified, **losses), aligned
+def _one_query(path: str, runtime: Runtime) -> Query:
+    """Return what a file holds. Raises UnreadablePhoto."""
+    found, skipped = read_queries([path], runtime)
+    if not found:
+        raise UnreadablePhoto(f"{path}: {skipped[0].reason}" if skipped else f"{path}: nothing to read")
+    return found[0]
 
 
 def read_queries(images: Sequence[str], runtime: Runtime) -> tuple[list[Query], list[Skipped]]:

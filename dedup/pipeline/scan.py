@@ -1,6 +1,6 @@
-"""The whole method, in the order it runs:
+"""The whole method, in the order it runs: list, read, encode, search, score, verify, relate, group.
 
-files -> read and decode -> encode -> index -> verify -> confirm -> decide -> group -> report
+What the store knows is not done again: files are known by their times, photos by content, pairs by both contents.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from dedup.files.walk import Listing, walk
-from dedup.images import preview_cache
-from dedup.pipeline.results import all_seen, compared_before, kept_pixels, report_of, totals_of
+import numpy as np
+
+from dedup.files.walk import walk
+from dedup.grouping import relations
+from dedup.grouping.groups import group, missing_pairs
+from dedup.pipeline import results
+from dedup.pipeline.context import Context
+from dedup.store.listing import ScanListing
 from dedup.store.store import Store
-from dedup.types.report import Compared, Report, Run, Totals
+from dedup.types.pairs import Scores
+from dedup.types.photo_table import Links
+from dedup.types.report import Compared, Photos, Report, Run, Totals
 from dedup.types.settings import Settings
 from dedup.version import decoders
 
-if TYPE_CHECKING:  # what starts processes is not asked for where nothing is new
+if TYPE_CHECKING:
     from dedup.models.weights import WeightsSpec
     from dedup.workers import Runtime
 
@@ -34,12 +41,12 @@ def find_duplicates(
     runtime: Runtime,
 ) -> Report:
     """Return the groups of near-duplicate photos under `roots`. Changes no file but the store."""
-    started = runtime.clock()
-    listing = walk(roots, exclude=exclude)
-    terms = _terms(listing, roots, weights, settings)
-    store.begin(listing, weights=weights.name, reader=decoders())
-    del listing  # a tenth of a kilobyte a file
-    return _find(terms, roots, started, store, weights, settings, runtime)
+    context, started = Context(store, weights, settings, runtime), runtime.clock()
+    files = walk(roots, exclude=exclude)  # list
+    terms = _terms(files.digest(), roots, context)
+    with store.listing(files, weights_name=weights.name, reader=decoders()) as found:
+        del files  # 100 bytes a file
+        return _report(found, context, roots, started, terms)
 
 
 def count_duplicates(
@@ -51,70 +58,97 @@ def count_duplicates(
     settings: Settings,
     runtime: Runtime,
 ) -> tuple[Run, Totals]:
-    """Return what find_duplicates() would find, counted; where nothing changed, as the last scan wrote it down."""
-    started = runtime.clock()
-    listing = walk(roots, exclude=exclude)
-    terms = _terms(listing, roots, weights, settings)
-    known = store.rerun(terms, started_at=started, ended_at=runtime.clock())
+    """Return the totals of find_duplicates(); taken from the last scan if nothing changed."""
+    context, started = Context(store, weights, settings, runtime), runtime.clock()
+    files = walk(roots, exclude=exclude)  # list
+    terms = _terms(files.digest(), roots, context)
+    known = store.runs.repeat(terms, started_at=started, ended_at=runtime.clock())
     if known:
         return known
-    store.begin(listing, weights=weights.name, reader=decoders())
-    del listing
-    report = _find(terms, roots, started, store, weights, settings, runtime)
-    return report.run, totals_of(report)
+    with store.listing(files, weights_name=weights.name, reader=decoders()) as found:
+        del files
+        report = _report(found, context, roots, started, terms)
+    return report.run, results.totals_of(report)
 
 
-def _find(
-    terms: bytes,
-    roots: Sequence[str],
-    started: float,
-    store: Store,
-    weights: WeightsSpec,
-    settings: Settings,
-    runtime: Runtime,
-) -> Report:
-    """Return what find_duplicates() does, of files that are listed in the store.
-
-    What the store knows already is not done again: files by their times, photos by content, pairs by both contents.
-    Where all is known, neither the networks nor the search are even loaded.
-    """
-    unknown = store.unknown()
-    before = None if unknown else compared_before(store, weights.name, weights.gate, settings)
-    if before:
-        found = before
-    else:
-        from dedup.pipeline.extract import describe_files
-        from dedup.workers import worker_pool
-
-        with (
-            preview_cache.folder_of(store.path) as folder,
-            worker_pool(replace(runtime, preview_folder=folder)) as runtime,
-        ):
-            # read and decode -> encode
-            describe_files(unknown, store, weights, runtime, started_ns=int(started * 1e9))
-            del unknown  # as much memory as a listing
-
-            from dedup.pipeline.match import compare
-
-            # index -> verify -> confirm -> decide -> group
-            found = compare(store, weights.load(), settings, runtime)
-    contents = found.photos.photos.contents()
-    done = Run(started, runtime.clock(), tuple(roots), settings, weights.name, found.recall, contents)
-    store.finish(done, found.verdicts if found.fresh else None, found.photos.ids)
-    report = report_of(done, found, store)
-    if before or _is_settled(found, store, weights, settings):
-        store.remember(terms, totals_of(report))
+def _report(found: ScanListing, context: Context, roots: Sequence[str], started: float, terms: bytes) -> Report:
+    """Return the report of a scan of the listed files, after it is stored."""
+    store, unknown = context.store, found.unknown()
+    unchanged = None if unknown else results.unchanged(found, context)
+    compared = unchanged or _compared(found, unknown, context, started_ns=int(started * 1e9))
+    del unknown
+    photos = compared.photos
+    run = Run(
+        started, context.runtime.clock(), tuple(roots), context.settings, context.weights.name, compared.recall,
+        photos.photos.contents(),
+    )  # fmt: skip
+    store.runs.add(run, found, compared.verdicts if compared.fresh else None, photos.ids)
+    report = results.report_of(run, compared, found, store)
+    if unchanged or _is_settled(found, compared, context):
+        store.runs.save_totals(terms, results.totals_of(report))
     return report
 
 
-def _is_settled(found: Compared, store: Store, weights: WeightsSpec, settings: Settings) -> bool:
-    """Return whether the next scan of these files would open none; one that is too young may change unseen."""
-    if store.unknown():
+def _compared(found: ScanListing, unknown: Links, context: Context, *, started_ns: int) -> Compared:
+    """Return the groups of the listed files, of which the unknown ones are read."""
+    from dedup.pipeline import extract, match  # torch and faiss, only where something is new
+
+    with context.at_work() as context:
+        readings = extract.read(unknown, found, context)  # read
+        extract.encode(readings, found, context, started_ns=started_ns, count=len(unknown))  # encode
+        del readings, unknown  # as much memory as the files
+        ids, contents = found.contents()
+        last = results.last_alike(contents, context)
+        if last is not None:
+            photos = found.photos()
+            scores = context.store.pairs.candidates(photos.ids)
+            compared = verify_and_group(scores, photos, context, recall=last.recall)
+            if len(compared.scores) == len(scores):
+                return replace(compared, fresh=False)
+        # photos are loaded after the search: its vectors and neighbours take as much memory as they do
+        scores, recall = match.score(match.search(ids, context), context)  # search, score
+        return verify_and_group(scores, found.photos(), context, recall=recall)
+
+
+def verify_and_group(scores: Scores, photos: Photos, context: Context, *, recall: float) -> Compared:
+    """Return the groups that scored pairs make, after verification; pairs that grouping needs besides are scored too.
+
+    Verification begins with the pairs that relations.py selects, and goes on until every pair of a keeper and its
+    duplicate was verified. recall: of the search that proposed the pairs.
+    """
+    from dedup.pipeline import match
+
+    settings, decisions, N = context.settings, context.store.decisions.load(), len(photos.ids)
+    while True:
+        pixels = match.known_pixels(scores, photos, context)
+        wanted = relations.selected_for_verification(scores, context.weights.gate)
+        tried = np.zeros(len(scores), bool)
+        while True:
+            verified = match.verify(scores.rows(wanted & ~tried), photos, context)  # verify
+            verdicts = relations.relate(photos.photos, scores, verified, pixels)  # relate
+            groups = group(photos.photos, verdicts, settings, decisions)  # group
+            tried |= wanted
+            wanted = relations.keeper_pairs(scores, groups, N)
+            if not settings.verify or not (wanted & ~tried).any():
+                break
+        missing = missing_pairs(photos.photos, verdicts, settings, decisions)
+        if not len(missing):
+            return Compared(photos, scores, verdicts, groups, verified, recall, fresh=True)
+        scores = match.with_missing(scores, missing, photos, context)
+
+
+def _is_settled(found: ScanListing, compared: Compared, context: Context) -> bool:
+    """Return whether a rescan would open no file.
+
+    Recently modified files do not count as known: they may change without a new timestamp.
+    """
+    if found.unknown():
         return False
-    return all_seen(found, kept_pixels(found.scores, found.photos, store), weights.gate, settings)
+    pixels = results.stored_pixels(compared.scores, compared.photos, context.store)
+    return results.is_complete(compared, pixels, context)
 
 
-def _terms(listing: Listing, roots: Sequence[str], weights: WeightsSpec, settings: Settings) -> bytes:
+def _terms(files: bytes, roots: Sequence[str], context: Context) -> bytes:
     """Return 32 bytes that stand for all that decides what a scan finds, besides what is stored."""
-    terms = json.dumps([roots, asdict(settings), weights.name, decoders()])
-    return sha256(listing.digest() + terms.encode()).digest()
+    terms = json.dumps([roots, asdict(context.settings), context.weights.name, decoders()])
+    return sha256(files + terms.encode()).digest()

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from threading import Lock
 
 from dedup.models.weights import weights_spec
-from dedup.pipeline.pairs import read_seen
+from dedup.pipeline.pairs import read_images
 from dedup.report.figure import PanelImage, panel_images
 from dedup.review.session import Review
 from dedup.store.store import Store
@@ -22,7 +22,7 @@ class Figures:
 
     def __init__(self, review: Review) -> None:
         self._review = review
-        self._helpers = Helpers(read_seen, workers=1)
+        self._helpers = Helpers(read_images, workers=1)
         self._cache: OrderedDict[tuple[str, str], Rows] = OrderedDict()
         self._lock = Lock()
 
@@ -46,9 +46,9 @@ class Figures:
         report, pair = self._review.pair(left, right)
         if pair is None:
             return "these two photos are not in one group"
-        from dedup.pipeline.explain import to_read, told  # loads torch
+        from dedup.pipeline.explain import explain_pair, to_read  # loads torch
 
         seen = self._helpers.call(to_read(report, pair))
         with Store(self._review.db) as store:
-            comparison = told(pair, seen, report, store, weights_spec().load())
+            comparison = explain_pair(pair, seen, report, store, weights_spec().load())
         return comparison if isinstance(comparison, str) else panel_images(comparison)

@@ -14,7 +14,7 @@ from dedup.actions.apply import LINKS, apply
 from dedup.actions.plan import quarantine
 from dedup.actions.undo import undo
 from dedup.errors import BadUsage, DedupError
-from dedup.pipeline.results import last_report
+from dedup.pipeline.results import load_results
 from dedup.review.session import planned
 from dedup.store.store import Store
 from dedup.types.plan import Outcome, Plan
@@ -87,7 +87,7 @@ class JobRunner:
     def _apply(self, to: str, everything: bool, shown: str) -> Iterator[Outcome]:
         job = self.job
         with Store(self.db, changing=True) as store:
-            report = last_report(store)
+            report = load_results(store)
             destination = to if to in REVIEW_DESTINATIONS else quarantine(to, report.run.roots)
             plan = planned(report, everything=everything, linking=to in LINKS)
             if fingerprint(plan) != shown:

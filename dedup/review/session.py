@@ -22,7 +22,7 @@ from dedup.files.stacks import Folders
 from dedup.files.walk import files_in
 from dedup.geometry.edits import describe_edits
 from dedup.grouping.groups import components, group, matches
-from dedup.pipeline.results import last_report
+from dedup.pipeline.results import load_results
 from dedup.report.cards import Card, Shot, cards, compared, shot
 from dedup.store.store import Store
 from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
@@ -66,7 +66,7 @@ class Review:
         self.lock = RLock()
         self._history: list[tuple[Decisions, Decisions, int]] = []  # added, removed, group number
         with Store(db) as store:
-            self._load(last_report(store))
+            self._load(load_results(store))
 
     def _load(self, report: Report) -> None:
         self.report, self.decisions = report, report.decisions
@@ -110,11 +110,11 @@ class Review:
     def refresh(self) -> None:
         """Load what another program has changed since: a new scan, or new decisions."""
         with self.lock, Store(self.db) as store:
-            run = store.last_run()
+            run = store.runs.last()
             if run is not None and (run.started_at, run.ended_at) != self._scanned_at():
-                self._load(last_report(store))
-            elif store.decisions() != self.decisions:
-                self._regroup(store.decisions(), self._card_of)
+                self._load(load_results(store))
+            elif store.decisions.load() != self.decisions:
+                self._regroup(store.decisions.load(), self._card_of)
 
     def _scanned_at(self) -> tuple[float, float]:
         return self.report.run.started_at, self.report.run.ended_at
@@ -280,9 +280,9 @@ class Review:
     def _store(self, add: Decisions, remove: Decisions) -> tuple[tuple[Decisions, Decisions], list[int]]:
         """Return the decisions that were really added and removed, and the groups that this changes."""
         with Store(self.db, changing=True) as store:
-            before = store.decisions()
-            store.decide(add, instead=remove)
-            after = store.decisions()
+            before = store.decisions.load()
+            store.decisions.add(add, instead=remove)
+            after = store.decisions.load()
         added = Decisions(after.apart - before.apart, after.kept - before.kept)
         removed = Decisions(before.apart - after.apart, before.kept - after.kept)
         shas = {sha for d in (added, removed) for sha in (*d.kept, *(s for pair in d.apart for s in pair))}
@@ -319,7 +319,7 @@ class Review:
     def plan(self, *, everything: bool, linking: bool = False) -> Plan:
         """Return what apply would do now: with the decided groups, or with all of them."""
         with Store(self.db) as store:
-            return planned(last_report(store), everything=everything, linking=linking)
+            return planned(load_results(store), everything=everything, linking=linking)
 
 
 def state_of(shot: Shot) -> str:

@@ -141,6 +141,11 @@ class Photo:
     screenshot: bool = False
     facts: Facts | None = Facts()  # None: read by a version that did not look for them
 
+    @property
+    def source(self) -> tuple[str, str]:
+        """The path of the first file, and the SHA-256 that its bytes must have."""
+        return self.files[0].path, self.sha256
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

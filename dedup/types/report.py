@@ -68,7 +68,7 @@ class Run:
     ended_at: float
     roots: tuple[str, ...]
     settings: Settings
-    weights: str
+    weights_name: str
     recall: float
     contents: bytes  # stands for the set of photos found
 

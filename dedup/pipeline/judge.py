@@ -1,0 +1,148 @@
+"""Pairs of photos -> what the networks say of them: prefilter, pair head, alignment, residual head.
+
+The one judge of the local scan, of queries and of cluster tasks. It knows no store: maps are asked for by photo
+number, files are read by workers, and whoever calls it stores what it yields.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.geometry.registration import NOT_ALIGNED_COPY, Aligned, NotAligned
+from dedup.grouping import relations
+from dedup.models import encoder, pair_head, residual_head
+from dedup.models.weights import Weights
+from dedup.pipeline.pairs import Pair, read_aligned
+from dedup.types.arrays import Floats, Indices, Maps
+from dedup.types.pairs import Candidates, Scores, Verified
+from dedup.types.photo import Photo
+from dedup.workers import Failure, Runtime, in_threads
+
+MapsOf = Callable[[Indices], Maps]  # photo numbers (M,) -> their maps (M, S, C)
+
+_IN_MEMORY = 64 * pair_head.BATCH  # pairs whose maps are in memory at once
+_ALIGN_BATCH = 24  # pairs aligned by one worker at a time, and yielded together
+_ALIGN_LIMIT_S = 600.0  # for so many
+
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The results of some pairs. tried: how many there were. aligned: the pictures of each row of `verified`."""
+
+    tried: int
+    verified: Verified
+    aligned: list[Aligned | NotAligned]
+
+
+def score(pairs: Candidates, maps: MapsOf, weights: Weights, *, prefilter: bool) -> Scores:
+    """Return the scores of the pair head, in the order of the pairs; with `prefilter`, of the pairs that pass it."""
+    gate = weights.prefilter if prefilter else None
+    return pair_head.score_pairs(pairs, maps, weights.head, weights.calibration, prefilter=gate, device=weights.device)
+
+
+def selected(scores: Scores, weights: Weights) -> NDArray[np.bool_]:
+    """Return which pairs (P,) are to be verified."""
+    return relations.selected_for_verification(scores, weights.gate)
+
+
+def verify(
+    scores: Scores, photos: Sequence[Photo], maps: MapsOf, weights: Weights, runtime: Runtime
+) -> Iterator[Batch]:
+    """Yield the results of the pairs whose files could be read, batch by batch.
+
+    The photo with the smaller SHA-256 is drawn onto the other, whichever of them is the left one: the result is the
+    same in a scan, where that is always the left one, and in a query.
+    """
+    logits = np.zeros((len(scores), 3), np.float32)
+    flipped = np.zeros(len(scores), bool)
+
+    def tasks() -> Iterator[tuple[Pair, ...]]:
+        order = depth_first_order(scores)
+        for start in range(0, len(order), _IN_MEMORY):
+            rows = order[start : start + _IN_MEMORY]
+            some = scores.rows(rows)
+            digests = ((photos[i].sha256 for i in side.tolist()) for side in (some.left, some.right))
+            flip = np.array([a > b for a, b in zip(*digests, strict=True)], bool)
+            first, second = np.where(flip, some.right, some.left), np.where(flip, some.left, some.right)
+            one, other = maps(first), maps(second)
+            flipped[rows] = flip
+            logits[rows] = pair_head.pair_logits(weights.head, one, other, some.similarity, device=weights.device)
+            guesses = pair_head.transforms(weights.head, one, other, device=weights.device)
+            columns = zip(rows.tolist(), first.tolist(), second.tolist(), guesses, strict=True)
+            pairs = [
+                Pair(row, photos[a].source, photos[b].source, tuple(guess), runtime.preview_folder)
+                for row, a, b, guess in columns
+            ]
+            parts = [tuple(pairs[n : n + _ALIGN_BATCH]) for n in range(0, len(pairs), _ALIGN_BATCH)]
+            yield from deal_round_robin(parts, runtime.workers)
+
+    def judged(answer: tuple[tuple[Pair, ...], list[Aligned | NotAligned | None] | Failure]) -> Batch:
+        task, result = answer
+        found = [None] * len(task) if isinstance(result, Failure) else result  # then the head's verdict stands
+        read = [(pair.number, pictures) for pair, pictures in zip(task, found, strict=True) if pictures is not None]
+        rows, aligned = np.array([row for row, _ in read], np.int64), [pictures for _, pictures in read]
+        verified = judge_aligned(aligned, scores.rows(rows), logits[rows], weights)
+        return Batch(len(task), _flipped(verified, flipped[rows]), aligned)
+
+    answers = runtime.run(read_aligned, tasks(), limit_s=_ALIGN_LIMIT_S)
+    yield from in_threads(judged, answers, begin=encoder.one_thread, threads=1)
+
+
+def _flipped(verified: Verified, back: NDArray[np.bool_]) -> Verified:
+    """Return the results with left and right exchanged in these rows (P,) of all that has a direction."""
+    transform = verified.transform.copy()
+    transform[back] = np.linalg.inv(transform[back])
+    left, right = verified.left_loss, verified.right_loss
+    losses = {"left_loss": np.where(back, right, left), "right_loss": np.where(back, left, right)}
+    return replace(verified, transform=transform, **losses)
+
+
+def judge_aligned(pairs: Sequence[Aligned | NotAligned], scores: Scores, logits: Floats, weights: Weights) -> Verified:
+    """Return the results of P pairs that were read, given the pair head's scores and logits (P, 3).
+
+    The residual head judges those that could be aligned. The others are hardly ever copies, and as similar as before.
+    """
+    laid = [(row, one) for row, one in enumerate(pairs) if isinstance(one, Aligned)]
+    rows, aligned = np.array([row for row, _ in laid], np.int64), [one for _, one in laid]
+    judged = residual_head.residual_logits(
+        weights.residual_head, aligned, logits[rows], scores.similarity[rows], device=weights.device
+    )
+    copy, similar = np.minimum(scores.copy, np.float32(NOT_ALIGNED_COPY)), scores.similar.copy()
+    copy[rows], similar[rows] = weights.residual_calibration.probabilities(judged)
+    plain = np.zeros(len(pairs), bool)
+    plain[rows] = [one.plain for one in aligned]
+    transform = np.array([one.transform for one in pairs], np.float64).reshape(-1, 3, 3)
+    nothing = np.zeros(len(pairs), np.int64)
+    return Verified(scores.left, scores.right, scores.similarity, copy, similar, plain, transform, nothing, nothing)
+
+
+def depth_first_order(scores: Scores) -> Indices:
+    """Return the rows of pairs in an order in which the pairs of one photo are near each other (depth first)."""
+    beside: dict[int, list[int]] = defaultdict(list)
+    likeliest = np.argsort(scores.copy, kind="stable")  # last: what is pushed last is visited first
+    for a, b in zip(scores.left[likeliest].tolist(), scores.right[likeliest].tolist(), strict=True):
+        beside[a].append(b)
+        beside[b].append(a)
+    place: dict[int, int] = {}
+    stack = sorted(beside, reverse=True)
+    while stack:
+        photo = stack.pop()
+        if photo not in place:
+            place[photo] = len(place)
+            stack.extend(beside[photo])
+    left, right = (np.array([place[i] for i in side.tolist()], np.int64) for side in (scores.left, scores.right))
+    return np.lexsort((np.maximum(left, right), np.minimum(left, right)))
+
+
+def deal_round_robin(tasks: Sequence[Thing], workers: int) -> list[Thing]:
+    """Return the tasks in an order that, dealt out in turn, gives each worker neighbours, which share pictures."""
+    share = -(-len(tasks) // workers)
+    return [tasks[n] for row in range(share) for n in range(row, len(tasks), share)]
