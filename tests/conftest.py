@@ -56,7 +56,7 @@ def album(tmp_path: Path) -> Path:
 @pytest.fixture
 def dedup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run the command line in this process, with a database of the test's own, and check its exit code."""
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("DEDUP_DB", str(tmp_path / "test.db"))
 

@@ -73,25 +73,41 @@ def test_plan_ends_with_where_the_files_would_go(
     assert dedup("apply", "--to", to).stdout == "0 files to remove, 0 bytes to reclaim\n"
 
 
-def test_ctrl_c_says_what_was_done_and_how_it_is_taken_back(
+def test_ctrl_c_says_what_was_done_and_how_it_is_undone(
     dedup: Dedup, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dedup("scan", photos, "-q")
-    before, makedirs = tree(photos), os.makedirs
+    before, fsync = tree(photos), os.fsync
     away = str(tmp_path / "Away")
 
-    def pressed(folder: str, *, exist_ok: bool = False) -> None:
-        makedirs(folder, exist_ok=exist_ok)
-        if len(tree(photos)) == 3 and folder == away:
+    def pressed(descriptor: int) -> None:
+        fsync(descriptor)
+        if len(tree(photos)) == 3:  # the first file is removed, and the second step begins
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "makedirs", pressed)
+    monkeypatch.setattr(os, "fsync", pressed)
     done = dedup("apply", "--to", away, "--yes", code=3)
     assert len(tree(photos)) == 3
     (run,) = (path.stem for path in tmp_path.glob("test.db.journal/*"))
     assert done.stderr == f"stopped by Ctrl-C; what was done until then: 'dedup undo --run {run}' undoes it\n"
     monkeypatch.undo()
     dedup("undo", "--db", tmp_path / "test.db")
+    assert tree(photos) == before
+
+
+def test_ctrl_c_in_the_middle_of_a_step_gives_the_file_its_name_back(
+    dedup: Dedup, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dedup("scan", photos, "-q")
+    before, mkdir = tree(photos), os.mkdir
+
+    def pressed(path: str, mode: int = 0o777) -> None:
+        mkdir(path, mode)
+        if path == str(tmp_path / "Away"):  # the file has its temporary name by then
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "mkdir", pressed)
+    dedup("apply", "--to", tmp_path / "Away", "--yes", code=3)
     assert tree(photos) == before
 
 
@@ -161,6 +177,15 @@ def test_row_that_no_verdict_stands_behind_is_refused(
     result = dedup("apply", tmp_path / "plan.csv", "--yes", "--to", "delete", "--really-delete", code=3)
     assert says.format(p=photos) in result.stderr
     assert tree(photos) == before
+
+
+def test_plan_whose_files_are_not_there_is_not_done(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    dedup("scan", photos, "-q")
+    dedup("apply", "-o", tmp_path / "plan.csv")
+    photos.rename(tmp_path / "unplugged")
+    for words in (["apply", tmp_path / "plan.csv"], ["apply", tmp_path / "plan.csv", "--yes"]):
+        done = dedup(*words, code=3)
+        assert done.stderr.count("gone since the scan, and its keeper too; is the disk mounted?") == 2
 
 
 def test_quarantine_inside_the_scanned_folder_and_deletion_by_accident_are_refused(dedup: Dedup, photos: Path) -> None:

@@ -17,10 +17,11 @@ from typing import BinaryIO
 import pytest
 
 from dedup.actions import file_ops, trash
-from dedup.actions.apply import apply
+from dedup.actions.apply import Apply, apply
 from dedup.actions.journal import Journal, last_run, new_run, read
 from dedup.actions.undo import undo
 from dedup.errors import ActionFailed, BadUsage, DedupError
+from dedup.files.user_dirs import ActionDirs
 from dedup.types.pairs import Relation
 from dedup.types.photo import File
 from dedup.types.plan import Outcome, Removal, RemovalStep
@@ -71,12 +72,17 @@ def steps_of(p: Path) -> list[RemovalStep]:
     ]
 
 
+def dirs(runs: Path, home: Path | None = None) -> ActionDirs:
+    return ActionDirs(str(home or runs.parent / "xdg/Trash"), str(runs.parent / "locks"))
+
+
 def act(
     steps: list[RemovalStep], to: object, runs: Path, *, scanned_ns: int = LATER, protect: tuple[str, ...] = ()
 ) -> list[Outcome]:
     run = new_run(str(runs), 0)
+    how = Apply(str(to), scanned_ns, [str(runs.parent)], dirs(runs), protect)
     with Journal(str(runs / f"{run}.jsonl")) as lines:
-        return list(apply(steps, to=str(to), journal=lines, scanned_ns=scanned_ns, protect=protect))
+        return list(apply(steps, how, journal=lines))
 
 
 def undo_run(runs: Path, home: Path, run: str | None = None) -> list[Outcome]:
@@ -84,7 +90,7 @@ def undo_run(runs: Path, home: Path, run: str | None = None) -> list[Outcome]:
     assert run is not None
     entries = read(str(runs), run)
     with Journal(str(runs / f"{run}.jsonl")) as lines:
-        return list(undo(entries, journal=lines, home_trash=str(home)))
+        return list(undo(entries, journal=lines, dirs=dirs(runs, home)))
 
 
 def failures(outcomes: list[Outcome]) -> list[str]:
@@ -280,7 +286,7 @@ def test_move_to_another_filesystem_and_back(photos: Path, runs: Path, home: Pat
 
 
 def test_copy_of_other_bytes_than_were_scanned_is_not_left_behind(photos: Path) -> None:
-    with pytest.raises(ActionFailed, match=r"the copy of .* differs from what was scanned"):
+    with pytest.raises(ActionFailed, match="its copy differs from what was scanned"):
         file_ops.copy(str(photos / "a.jpg"), str(photos / "copy.jpg"), sha256=digest(photos / "b.jpg"))
     assert not (photos / "copy.jpg").exists()
 
@@ -288,15 +294,18 @@ def test_copy_of_other_bytes_than_were_scanned_is_not_left_behind(photos: Path) 
 def test_file_that_somebody_writes_to_while_it_moves_to_another_filesystem_stays(
     photos: Path, runs: Path, home: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def copied(reader: BinaryIO, writer: BinaryIO, length: int) -> None:
-        writer.write(reader.read())
-        (photos / "a2.jpg").write_bytes(b"A" * 999 + b"and more")
+    with (photos / "a2.jpg").open("ab", buffering=0) as opened:  # by a program that does not care for names
 
-    monkeypatch.setattr(file_ops.shutil, "copyfileobj", copied)
-    (words,) = failures(act(steps_of(photos)[1:2], small_disk / "Away", runs))
-    assert "changed while it was copied" in words
+        def copied(reader: BinaryIO, writer: BinaryIO, length: int) -> None:
+            writer.write(reader.read())
+            opened.write(b"and more")
+
+        monkeypatch.setattr(file_ops.shutil, "copyfileobj", copied)
+        (message,) = failures(act([steps_of(photos)[1]], small_disk / "Away", runs))
+    assert "changed while it was copied" in message
     assert (photos / "a2.jpg").read_bytes().endswith(b"and more")
-    assert last_run(str(runs)) is not None  # the copy is there: undo says what it finds
+    assert tree(small_disk) == {}
+    assert last_run(str(runs)) is None
 
 
 def test_trash_of_another_volume_gives_back_what_lay_there(
@@ -402,9 +411,9 @@ def test_trash_that_undo_does_not_know_is_refused(
 
 CHILD = """
 import os, pickle, signal, sys
-from dedup.actions.apply import apply
+from dedup.actions.apply import Apply, apply
 from dedup.actions.journal import Journal
-steps, to, journal, after = pickle.load(sys.stdin.buffer)
+steps, how, journal, after = pickle.load(sys.stdin.buffer)
 left = after
 def count(frame, event, arg):
     global left
@@ -416,7 +425,7 @@ def count(frame, event, arg):
     return count
 sys.settrace(count)
 with Journal(journal) as lines:
-    list(apply(steps, to=to, journal=lines, scanned_ns=4 * 10**18))
+    list(apply(steps, how, journal=lines))
 sys.settrace(None)
 print(after - left)
 """
@@ -425,7 +434,8 @@ print(after - left)
 def killed(
     steps: list[RemovalStep], to: str, journal: Path, after: int, data_home: Path
 ) -> subprocess.CompletedProcess[bytes]:
-    data = pickle.dumps((steps, to, str(journal), after))
+    how = Apply(to, LATER, [], ActionDirs(str(data_home / "Trash"), str(data_home / "locks")))
+    data = pickle.dumps((steps, how, str(journal), after))
     about = os.environ | {"XDG_DATA_HOME": str(data_home)}
     return subprocess.run([sys.executable, "-c", CHILD], input=data, env=about, capture_output=True, check=False)
 

@@ -29,7 +29,7 @@ HOMES = {  # each outside library has one home
     "click": {"cli"},
     "platformdirs": {"files.user_dirs"},
     "tqdm": {"cli.progress"},
-    "filelock": {"store"},
+    "filelock": {"actions.locks", "store"},
     "send2trash": {"actions.trash"},
     "safetensors": {"models.weights"},
     "pillow_heif": {"images.opening"},

@@ -4,97 +4,263 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from dedup.actions import file_ops, trash
-from dedup.actions.journal import Journal
+from dedup.actions.journal import Entry, Journal
+from dedup.actions.keeper import KeeperCheck
+from dedup.actions.locks import locked
+from dedup.actions.undo import restored
 from dedup.errors import ActionFailed, BadUsage
+from dedup.files.user_dirs import ActionDirs
 from dedup.types.pairs import Relation
 from dedup.types.photo import AGE_MARGIN_NS, File
 from dedup.types.plan import Outcome, Removal, RemovalStep
+from dedup.types.report import Report
 
 LINKS = ("hardlink", "reflink")
 DESTINATIONS = ("trash", *LINKS, "delete")
 
 
-def apply(
-    steps: Sequence[RemovalStep], *, to: str, journal: Journal, scanned_ns: int, protect: Sequence[str] = ()
-) -> Iterator[Outcome]:
-    """Yield the outcome for each file as it happens. A file that fails is skipped, and the rest continues.
+@dataclass(frozen=True)
+class Apply:
+    """How to carry out a plan.
 
     to: one of DESTINATIONS, or a folder. scanned_ns: when the last scan began, in nanoseconds since the epoch.
-    Raises BadUsage, before anything is done, if undo could not restore files from this system's trash.
+    roots: the folders that were scanned. protect: folders whose files must not be removed.
     """
-    if to == "trash" and not trash.is_restorable():
+
+    to: str
+    scanned_ns: int
+    roots: Sequence[str]
+    dirs: ActionDirs
+    protect: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, report: Report, to: str, dirs: ActionDirs) -> Self:
+        """Return how to carry out a plan of this report."""
+        run = report.run
+        return cls(to, int(run.started_at * 1e9), run.roots, dirs, run.settings.protect)
+
+
+def apply(steps: Sequence[RemovalStep], how: Apply, *, journal: Journal) -> Iterator[Outcome]:
+    """Yield the outcome for each file as it happens. A file that fails is skipped, and the rest continues.
+
+    Raises BadUsage, before anything is done, if undo could not restore files from this system's trash; StoreBusy if
+    another apply or undo is changing these folders.
+    """
+    if how.to == "trash" and not trash.is_restorable():
         raise BadUsage("undo does not know the trash of this system; name a folder to move the files to: --to DIR")
-    number = 0
-    for step in steps:
-        parts = step.parts[:1] if to in LINKS else step.parts  # a link keeps the name, so its sidecars stay valid
-        path = parts[0].file.path
+    with locked(how.roots, how.dirs.locks):
+        journal.write(roots=[os.path.realpath(root) for root in how.roots])
+        run = _Run(how, journal)
+        for step in steps:
+            yield from run.carry_out(step)
+
+
+@dataclass
+class _Run:
+    """An apply that is under way."""
+
+    how: Apply
+    journal: Journal
+    keepers: KeeperCheck = field(default_factory=KeeperCheck)
+    number: int = 0  # of files so far
+
+    def carry_out(self, step: RemovalStep) -> Iterator[Outcome]:
+        """Yield the outcome for each file of a step: all of them are removed, or none."""
+        path = step.parts[0].file.path
+        parts = step.parts[:1] if self.how.to in LINKS else step.parts  # a link keeps the name, and its sidecars
         try:
-            reason = _nothing_to_do(parts[0])
-            if reason:
-                yield Outcome(path, True, reason)
-                continue
-            digests = [_check(part, to, step.relation, scanned_ns, protect) for part in parts]
-            targets = _free_names(parts, to, step.root) if to not in DESTINATIONS else [""] * len(parts)
-            for part, digest, target in zip(parts, digests, targets, strict=True):
-                path, number = part.file.path, number + 1
-                _remove(part, to, target, digest, journal, number)
-                yield Outcome(path, True, f"-> {target or to}")
+            outcome = self._nothing_to_do(parts[0])
+            if outcome:
+                yield outcome
+                return
+            digests = [self._check(part, step.relation) for part in parts]
+            targets = self._targets(parts, step.root)
+            entries = [self._entry(*each) for each in zip(parts, digests, targets, strict=True)]
+            self._remove(parts, entries)
         except ActionFailed as error:
             yield Outcome(path, False, str(error))
         except OSError as error:
             yield Outcome(path, False, f"skipped: {error.strerror or error}")
+        else:
+            yield from (
+                Outcome(part.file.path, True, f"-> {target or self.how.to}")
+                for part, target in zip(parts, targets, strict=True)
+            )
 
+    # Checks, before anything changes
 
-def _nothing_to_do(part: Removal) -> str:
-    """Return why a file needs no action, or an empty string."""
-    now = file_ops.stat_file(part.file.path)
-    if now is None:
-        return "already gone"
-    assert part.keeper_file is not None
-    keeper = file_ops.stat_file(part.keeper_file.path)
-    if keeper and (keeper.device, keeper.inode) == (now.device, now.inode):
-        return "a hard link of the file that is kept; nothing to reclaim"
-    return ""
+    def _nothing_to_do(self, part: Removal) -> Outcome | None:
+        """Return the outcome for a file that needs no action, or None."""
+        path = part.file.path
+        now = file_ops.stat_file(path)
+        assert part.keeper_file is not None
+        keeper = file_ops.stat_file(part.keeper_file.path)
+        if now is None and keeper is None:
+            return Outcome(path, False, "skipped: gone since the scan, and its keeper too; is the disk mounted?")
+        if now is None:
+            return Outcome(path, True, "already gone")
+        if keeper and (keeper.device, keeper.inode) == (now.device, now.inode):
+            return Outcome(path, True, "a hard link of the file that is kept; nothing to reclaim")
+        return None
 
+    def _check(self, part: Removal, relation: Relation) -> str:
+        """Return the SHA-256 of a file that may be removed. Raises ActionFailed if it may not."""
+        to = self.how.to
+        folder = Path(os.path.realpath(os.path.dirname(part.file.path)))
+        if any(folder.is_relative_to(os.path.realpath(p)) for p in self.how.protect):
+            raise ActionFailed("skipped: in a protected folder")
+        if to in LINKS and relation is not Relation.EXACT:
+            raise ActionFailed(f"skipped: not the same bytes as its keeper; a {to} would lose its own")
+        digest = self._unchanged(part.file, part.sha256, always_hash=to in (*LINKS, "delete"))
+        if part.keeper_file is not None:
+            self._keeper_unchanged(part.keeper_file)
+            if not part.sha256 and digest != self.keepers.digest(part.keeper_file.path):
+                raise ActionFailed(f"skipped: {part.file.path} has other bytes than {part.keeper_file.path}")
+        return digest
 
-def _check(part: Removal, to: str, relation: Relation, scanned_ns: int, protect: Sequence[str]) -> str:
-    """Return the SHA-256 of a file that may be removed. Raises ActionFailed if it may not."""
-    path = part.file.path
-    folder = Path(os.path.realpath(os.path.dirname(path)))
-    if any(folder.is_relative_to(os.path.realpath(p)) for p in protect):
-        raise ActionFailed("skipped: in a protected folder")
-    if to in LINKS and relation is not Relation.EXACT:
-        raise ActionFailed(f"skipped: not the same bytes as its keeper; a {to} would lose its own")
-    always_hash = to in (*LINKS, "delete")
-    digest = _check_unchanged(part.file, part.sha256, always_hash, scanned_ns, "")
-    if part.keeper_file is not None:
-        whose = f"its keeper {part.keeper_file.path} "
-        kept = _check_unchanged(part.keeper_file, part.keeper_sha256, always_hash, scanned_ns, whose)
-        if not part.sha256 and digest != kept:
-            raise ActionFailed(f"skipped, with its photo: not the same bytes as {part.keeper_file.path}")
-    return digest
+    def _unchanged(self, file: File, sha256: str, *, always_hash: bool) -> str:
+        """Return the SHA-256 of a file that is still the one that was scanned. Raises ActionFailed if it is not.
 
+        It is read again if always_hash is set, or if its times do not exclude a change.
+        """
+        now = file_ops.stat_file(file.path)
+        if now is None:
+            raise ActionFailed(f"skipped: {file.path} is gone since the scan")
+        if (now.size, now.mtime_ns) != (file.size, file.mtime_ns):
+            raise ActionFailed("skipped: changed after the scan; scan again")
+        newest = max(now.mtime_ns, now.ctime_ns)
+        uncertain = (
+            now != file or newest > self.how.scanned_ns - AGE_MARGIN_NS
+        )  # numbers change when a disk is remounted
+        if sha256 and not always_hash and not uncertain:
+            return sha256
+        found = file_ops.digest(file.path)
+        if sha256 and found != sha256:
+            raise ActionFailed("skipped: other bytes than at the scan; scan again")
+        return found
 
-def _check_unchanged(file: File, sha256: str, always_hash: bool, scanned_ns: int, whose: str) -> str:
-    """Return the SHA-256 of a file that is still the one that was scanned. Raises ActionFailed if it is not.
+    def _keeper_unchanged(self, file: File) -> None:
+        now = file_ops.stat_file(file.path)
+        if now is None:
+            raise ActionFailed(f"skipped: its keeper {file.path} is gone since the scan")
+        if now.size != file.size:
+            raise ActionFailed(f"skipped: its keeper {file.path} changed after the scan; scan again")
 
-    It is read again if always_hash is set, or if its times do not exclude a change.
-    """
-    now = file_ops.stat_file(file.path)
-    if now is None:
-        raise ActionFailed(f"skipped: {whose}is gone since the scan")
-    if (now.size, now.mtime_ns, now.device, now.inode) != (file.size, file.mtime_ns, file.device, file.inode):
-        raise ActionFailed(f"skipped: {whose}changed after the scan; scan again")
-    uncertain = now.ctime_ns != file.ctime_ns or max(now.mtime_ns, now.ctime_ns) > scanned_ns - AGE_MARGIN_NS
-    if sha256 and not always_hash and not uncertain:
-        return sha256
-    found = file_ops.digest(file.path)
-    if sha256 and found != sha256:
-        raise ActionFailed(f"skipped: {whose}has other bytes than at the scan; scan again")
-    return found
+    def _targets(self, parts: Sequence[Removal], root: str) -> list[str]:
+        """Return where each file is moved to; empty strings if it is not moved to a folder."""
+        if self.how.to in DESTINATIONS:
+            return [""] * len(parts)
+        return _free_names(parts, self.how.to, root)
+
+    def _entry(self, part: Removal, digest: str, target: str) -> Entry:
+        """Return the line of the journal for a file."""
+        self.number += 1
+        path, run = file_ops.real_path(part.file.path), os.path.splitext(os.path.basename(self.journal.path))[0]
+        return {
+            "do": self.number,
+            "to": self.how.to if self.how.to in DESTINATIONS else "folder",
+            "path": path,
+            "target": target,
+            "sha256": digest,
+            "inode": os.lstat(path).st_ino,
+            "aside": file_ops.aside_name(path, run, self.number),
+            "temporary": file_ops.temporary_beside(target or path, run, self.number),
+            "keeper": part.keeper_file.path if part.keeper_file else "",
+            "attributes": file_ops.Attributes.of(path).to_json(),
+        }
+
+    # Changes, each in the journal before it is made
+
+    def _remove(self, parts: Sequence[Removal], entries: Sequence[Entry]) -> None:
+        """Remove the files of a step. After a failure, and after Ctrl-C, all of them are restored.
+
+        Raises ActionFailed or OSError.
+        """
+        for entry in entries:
+            self.journal.write(**entry)
+        try:
+            for part, entry in zip(parts, entries, strict=True):
+                self._set_aside(part, entry)
+            for part, entry in zip(parts, entries, strict=True):
+                if part.keeper_file is not None:
+                    self.keepers.check_distinct(part, entry["path"], entry["aside"])
+            for part, entry in zip(parts, entries, strict=True):
+                self._finish(part, entry)
+        except BaseException as error:  # Ctrl-C too
+            unrestored = self._roll_back(entries)
+            if not unrestored or not isinstance(error, (ActionFailed, OSError)):
+                raise
+            raise ActionFailed(f"{getattr(error, 'strerror', None) or error}; {unrestored}") from error
+        for entry in entries:
+            self.journal.write(done=entry["do"])
+
+    def _roll_back(self, entries: Sequence[Entry]) -> str:
+        """Restore the files of a step that failed. Return why not, where that failed; otherwise an empty string."""
+        unrestored = ""
+        for entry in reversed(entries):
+            outcome = restored(entry, trash.Contents(self.how.dirs.trash))
+            if outcome.done:
+                self.journal.write(left=entry["do"])
+            else:
+                unrestored = outcome.line
+        return unrestored
+
+    def _set_aside(self, part: Removal, entry: Entry) -> None:
+        """Rename a file within its folder. Raises ActionFailed if it is no longer the one that was checked."""
+        file_ops.rename(entry["path"], entry["aside"])
+        now = os.lstat(entry["aside"])
+        if (now.st_size, now.st_mtime_ns) != (part.file.size, part.file.mtime_ns):
+            raise ActionFailed("skipped: changed while it was checked; scan again")
+
+    def _finish(self, part: Removal, entry: Entry) -> None:
+        """Remove a file that was set aside and checked."""
+        path, aside, target, to = entry["path"], entry["aside"], entry["target"], entry["to"]
+        if to == "delete":
+            os.unlink(aside)
+        elif to in LINKS:
+            self._link(part, entry)
+            os.unlink(aside)
+        elif to == "trash":
+            file_ops.rename(aside, path)  # the trash records the name that a file has
+            trash.send(path)
+            if part.keeper_file is not None and file_ops.stat_file(part.keeper_file.path) is None:
+                raise ActionFailed(f"skipped: its keeper {part.keeper_file.path} disappeared")
+        else:
+            self._make_folders(target, path)
+            file_ops.move(aside, target, sha256=entry["sha256"], temporary=entry["temporary"])
+
+    def _link(self, part: Removal, entry: Entry) -> None:
+        """Make a hard link or a reflink of the keeper, under the name of a file that was set aside."""
+        assert part.keeper_file is not None
+        path, keeper, temporary = entry["path"], part.keeper_file.path, entry["temporary"]
+        attributes = file_ops.Attributes.from_json(entry["attributes"])
+        if entry["to"] == "hardlink":
+            different = attributes.difference(file_ops.Attributes.of(keeper))
+            if different:
+                raise ActionFailed(f"skipped: other {different} than {keeper}; a hard link would share them")
+            os.link(keeper, temporary, follow_symlinks=os.link not in os.supports_follow_symlinks)
+        else:
+            file_ops.clone(keeper, temporary)
+            attributes.set_on(temporary)
+        if file_ops.digest(temporary) != entry["sha256"]:
+            raise ActionFailed(f"skipped: its keeper {keeper} has other bytes than at the scan; scan again")
+        file_ops.rename(temporary, path)
+
+    def _make_folders(self, target: str, path: str) -> None:
+        """Make the folders of a target, for their owner alone, and record them so that undo can remove them."""
+        source = os.stat(os.path.dirname(path))
+        folder = os.path.dirname(target)
+        try:
+            for missing in file_ops.missing_folders(folder):
+                self.journal.write(made=missing)
+                file_ops.make_folder(missing, owner=(source.st_uid, source.st_gid))
+        except OSError as error:
+            raise ActionFailed(f"skipped: the folder {folder} cannot be made ({error.strerror})") from error
 
 
 def _free_names(parts: Sequence[Removal], folder: str, root: str) -> list[str]:
@@ -110,57 +276,3 @@ def _free_names(parts: Sequence[Removal], folder: str, root: str) -> list[str]:
         if not any(map(os.path.lexists, names)):
             return names
         n += 1
-
-
-def _remove(part: Removal, to: str, target: str, digest: str, journal: Journal, number: int) -> None:
-    """Remove one file, with a line in the journal before and after. Raises ActionFailed or OSError."""
-    path = part.file.path
-    temporary = file_ops.temporary_beside(target or path, os.path.basename(journal.path), number)
-    before = os.lstat(path)
-    journal.write(
-        do=number, to=to if to in DESTINATIONS else "folder", path=path, target=target, sha256=digest,
-        inode=before.st_ino, mode=before.st_mode & 0o7777, mtime_ns=before.st_mtime_ns, temporary=temporary,
-        keeper=part.keeper_file.path if part.keeper_file else "",
-    )  # fmt: skip
-    try:
-        _act(part, to, target, digest, temporary)
-    except (ActionFailed, OSError):
-        in_place = os.path.lexists(path) and os.path.samestat(before, os.lstat(path))
-        if in_place and not os.path.lexists(target or temporary):
-            journal.write(left=number)
-        raise
-    journal.write(done=number)
-
-
-def _act(part: Removal, to: str, target: str, digest: str, temporary: str) -> None:
-    path = part.file.path
-    if to == "trash":
-        trash.send(path)
-    elif to == "delete":
-        os.unlink(path)
-    elif to in LINKS:
-        assert part.keeper_file is not None
-        _replace_by_link(path, part.keeper_file.path, to, temporary)
-    else:
-        folder = os.path.dirname(target)
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise ActionFailed(f"skipped: the folder {folder} cannot be made ({error.strerror})") from error
-        file_ops.move(path, target, sha256=digest, temporary=temporary)
-
-
-def _replace_by_link(path: str, keeper: str, to: str, temporary: str) -> None:
-    """Replace a file by a hard link or a reflink of its keeper, atomically: the name always exists."""
-    before = os.lstat(path)
-    try:
-        if to == "hardlink":
-            os.link(keeper, temporary, follow_symlinks=os.link not in os.supports_follow_symlinks)
-        else:
-            file_ops.clone(keeper, temporary)
-            os.chmod(temporary, before.st_mode & 0o7777)
-            os.utime(temporary, ns=(before.st_atime_ns, before.st_mtime_ns))
-        os.replace(temporary, path)
-    except OSError:
-        file_ops.discard(temporary)
-        raise

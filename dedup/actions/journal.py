@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from dedup.actions.file_ops import sync_folder
+from dedup.actions.file_ops import make_folder, missing_folders, sync_folder
 from dedup.errors import BadUsage, DedupError
 
 Entry = dict[str, Any]
+_STEP_KEYS = frozenset("do to path target sha256 inode aside temporary keeper attributes".split())
 
 
 class Journal:
@@ -22,8 +23,10 @@ class Journal:
         self.path = path
         folder = os.path.dirname(path)
         try:
-            os.makedirs(folder, exist_ok=True)
-            self._file = open(path, "ab")  # noqa: SIM115
+            for missing in missing_folders(folder):
+                make_folder(missing)
+            self._file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")  # noqa: SIM115
+            os.chmod(path, 0o600)
             self._file.write(b"\n")  # ends a line that a crash cut short
             self._sync()
             sync_folder(folder)
@@ -91,10 +94,23 @@ def read(folder: str, run: str) -> list[Entry]:
             lines = f.readlines()
     except OSError as error:
         raise DedupError(f"{path}: the journal cannot be read ({error.strerror})") from error
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         with suppress(ValueError):
-            entries.append(json.loads(line))
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or ("do" in entry and not entry.keys() >= _STEP_KEYS):
+                raise DedupError(f"{path}: line {number} was not written by this version of dedup; nothing was done")
+            entries.append(entry)
     return entries
+
+
+def roots_of(entries: Sequence[Entry]) -> list[str]:
+    """Return the real paths of the folders that a run could change."""
+    return next((entry["roots"] for entry in entries if "roots" in entry), [])
+
+
+def folders_made(entries: Sequence[Entry]) -> list[str]:
+    """Return the folders that a run made, in the order in which it made them."""
+    return [entry["made"] for entry in entries if "made" in entry]
 
 
 def started(entries: Sequence[Entry]) -> list[Entry]:

@@ -77,10 +77,21 @@ def _steps_of(rows: _Rows, path: str, report: Report, folders: Folders) -> tuple
             try:
                 candidates = [row["keeper"], *kept[row["keeper"]]]
                 step = _step_of(row, [k for k in candidates if k not in removed], known)
-                steps += [step] if folders.holds(row["path"]) else []
+                steps += [step] if _is_there(step, folders) else []
             except BadUsage as error:
                 refused.append(f"{path}: row {number}: {row['path']}: refused: {error}")
     return steps, refused
+
+
+def _is_there(step: RemovalStep, folders: Folders) -> bool:
+    """Return whether the file of a step is there. Raises BadUsage if neither it nor its keeper is."""
+    photo = step.parts[0]
+    assert photo.keeper_file is not None
+    if folders.holds(photo.file.path):
+        return True
+    if not folders.holds(photo.keeper_file.path):
+        raise BadUsage("gone since the scan, and its keeper too; is the disk mounted?")
+    return False
 
 
 def _stray_companions(rows: _Rows, path: str, plan: Plan, report: Report, folders: Folders) -> list[str]:

@@ -4,88 +4,123 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-from dedup.actions import file_ops, trash
-from dedup.actions.journal import Entry, Journal, started
+from dedup.actions import file_ops
+from dedup.actions.journal import Entry, Journal, folders_made, roots_of, started
+from dedup.actions.locks import locked
+from dedup.actions.trash import Contents
 from dedup.errors import ActionFailed
+from dedup.files.user_dirs import ActionDirs
 from dedup.types.plan import Outcome
 
 
-def undo(entries: Sequence[Entry], *, journal: Journal, home_trash: str) -> Iterator[Outcome]:
+def undo(entries: Sequence[Entry], *, journal: Journal, dirs: ActionDirs) -> Iterator[Outcome]:
     """Yield the outcome for each file of a run, the last one first. Overwrites nothing.
 
     It looks at the disk and not only at the journal, so it may run twice, and after a crash. The run counts as undone
-    when no file is left that a later undo could restore.
+    when no file is left that a later undo could restore. Folders that the run made are removed if they are empty.
+    Raises StoreBusy if another apply or undo is changing the same folders.
     """
-    complete = True
-    done = {entry["done"] for entry in entries if "done" in entry}
-    for entry in reversed(started(entries)):
-        try:
-            outcome = Outcome(entry["path"], *_undo_entry(entry, entry["do"] in done, home_trash))
-        except ActionFailed as error:
-            outcome = Outcome(entry["path"], False, str(error))
-        except OSError as error:
-            outcome = Outcome(entry["path"], False, f"not restored: {error.strerror or error}")
-        complete &= outcome.done or entry["to"] == "delete"
-        yield outcome
-    if complete:
-        journal.write(undone=True)
+    complete, trash = True, Contents(dirs.trash)
+    with locked(roots_of(entries), dirs.locks):
+        for entry in reversed(started(entries)):
+            outcome = restored(entry, trash)
+            complete &= outcome.done or entry["to"] == "delete"
+            yield outcome
+        for folder in reversed(folders_made(entries)):
+            with suppress(OSError):  # not empty, or gone
+                os.rmdir(folder)
+        if complete:
+            journal.write(undone=True)
 
 
-def _undo_entry(entry: Entry, done: bool, home_trash: str) -> tuple[bool, str]:
-    """Return whether a file is as it was before, and a message."""
-    path, sha256, to = entry["path"], entry["sha256"], entry["to"]
+def restored(entry: Entry, trash: Contents) -> Outcome:
+    """Return the outcome of restoring one file of a journal."""
+    try:
+        return Outcome(entry["path"], *_restore(entry, trash))
+    except ActionFailed as error:
+        return Outcome(entry["path"], False, str(error))
+    except OSError as error:
+        return Outcome(entry["path"], False, f"not restored: {error.strerror or error}")
+
+
+def _restore(entry: Entry, trash: Contents) -> tuple[bool, str]:
+    """Return whether a file is as it was before, and a message. Raises ActionFailed or OSError."""
+    path, aside, sha256, to = entry["path"], entry["aside"], entry["sha256"], entry["to"]
+    if os.path.lexists(aside):
+        return _return_from_aside(entry)
+    if to in ("hardlink", "reflink"):
+        return _separate(entry)
     if os.path.lexists(path):
-        _clear_unfinished(entry, done)
-    if to == "hardlink":
-        return _unlink_copy(entry)
-    if os.path.lexists(path):
-        same = file_ops.stat_file(path) is not None and file_ops.digest(path) == sha256
-        return same, "in place" if same else "another file has this name now; it was not overwritten"
-    if to == "delete":
-        return False, "deleted permanently"
-    if to == "reflink":
-        return False, "gone since the apply"
-    places = [(entry["target"], "")] if to == "folder" else list(trash.find(path, home_trash=home_trash))
-    for place, info in places:
+        if file_ops.stat_file(path) is None or file_ops.digest(path) != sha256:
+            return False, "another file has this name now; it was not overwritten"
+        _clear_copies(entry)
+        return True, "in place"
+    for place, info in _places(entry, trash):
         if file_ops.stat_file(place) is not None and file_ops.digest(place) == sha256:
             _move_back(entry, place)
             if info:
                 os.unlink(info)
             return True, f"restored from {place}"
-    return False, f"not found in {entry['target'] or 'the trash'}"
+    return False, "deleted permanently" if to == "delete" else f"not found in {entry['target'] or 'the trash'}"
 
 
-def _move_back(entry: Entry, place: str) -> None:
-    path = entry["path"]
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = file_ops.temporary_beside(path, "undo", entry["do"])
-    file_ops.discard(temporary)  # of an undo that was killed
-    file_ops.move(place, path, sha256=entry["sha256"], temporary=temporary)
+def _places(entry: Entry, trash: Contents) -> Iterator[tuple[str, str]]:
+    """Yield where a file may be now, and its .trashinfo file if that is in the trash."""
+    if entry["to"] == "trash":
+        yield from trash.find(entry["path"])
+    elif entry["target"]:
+        yield entry["target"], ""
 
 
-def _clear_unfinished(entry: Entry, done: bool) -> None:
-    """Remove what a crash left: an unfinished copy, or a finished one whose source was not removed yet."""
+def _return_from_aside(entry: Entry) -> tuple[bool, str]:
+    """Give a file its name back that was only renamed: its removal was not completed."""
+    path, aside = entry["path"], entry["aside"]
+    file_ops.discard(entry["temporary"])
+    is_link = entry["to"] in ("hardlink", "reflink") and file_ops.stat_file(path) is not None
+    if is_link and file_ops.digest(path) == entry["sha256"]:
+        os.unlink(path)  # it was to replace the original
+    if os.path.lexists(path):
+        return False, f"another file has this name now; the original is {aside}"
+    file_ops.rename(aside, path)
+    _clear_copies(entry)
+    return True, "in place"
+
+
+def _clear_copies(entry: Entry) -> None:
+    """Remove copies that a crash left while the file itself is in place: an unfinished one, or a complete one."""
     file_ops.discard(entry["temporary"])
     target = entry["target"]
-    if not done and target and file_ops.stat_file(target) is not None and file_ops.stat_file(entry["path"]) is not None:
+    if target and file_ops.stat_file(target) is not None:
         distinct = not os.path.samefile(target, entry["path"])
         if distinct and file_ops.digest(target) == entry["sha256"] == file_ops.digest(entry["path"]):
             os.unlink(target)
 
 
-def _unlink_copy(entry: Entry) -> tuple[bool, str]:
-    """Make a hard link a file of its own again, whether or not its keeper still exists."""
+def _move_back(entry: Entry, place: str) -> None:
+    """Move a file to where it was, with the attributes that it had."""
+    path = entry["path"]
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = file_ops.temporary_beside(path, "undo", entry["do"])
+    file_ops.discard(temporary)  # of an undo that was killed
+    file_ops.move(place, path, sha256=entry["sha256"], temporary=temporary)
+    file_ops.Attributes.from_json(entry["attributes"]).set_on(path)
+
+
+def _separate(entry: Entry) -> tuple[bool, str]:
+    """Make a link a file of its own again, whether or not its keeper still exists."""
     path, sha256, temporary = entry["path"], entry["sha256"], entry["temporary"]
     if file_ops.stat_file(path) is None:
         return False, "gone since the apply"
+    file_ops.discard(temporary)  # of a step that was killed
     if file_ops.digest(path) != sha256:
         return False, "not restored: changed since the apply, under this name or through another hard link"
     now = os.lstat(path)
-    if now.st_ino == entry["inode"] or (now.st_nlink == 1 and now.st_mtime_ns == entry["mtime_ns"]):
+    own = now.st_nlink == 1 and now.st_mtime_ns == entry["attributes"]["mtime_ns"]
+    if entry["to"] == "reflink" or now.st_ino == entry["inode"] or own:
         return True, "in place"
     file_ops.copy(path, temporary, sha256=sha256)
-    os.chmod(temporary, entry["mode"])
-    os.utime(temporary, ns=(entry["mtime_ns"], entry["mtime_ns"]))
+    file_ops.Attributes.from_json(entry["attributes"]).set_on(temporary)
     os.replace(temporary, path)
     return True, f"a file of its own again, no longer a hard link of {entry['keeper']}"

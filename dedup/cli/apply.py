@@ -106,15 +106,13 @@ def show(todo: Plan, to: str, *, each: bool) -> None:
 
 def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
     """Carry out a plan, with a journal; return how many files were skipped that should not have been."""
-    from dedup.actions import apply, journal
+    from dedup.actions import journal
+    from dedup.actions.apply import Apply, apply
 
     folder = journal.folder_of(db)
     run = journal.new_run(folder, time.time())
     with journal.Journal(journal.path_of(folder, run)) as lines:
-        outcomes = apply.apply(
-            todo.steps, to=to, journal=lines, scanned_ns=int(result.run.started_at * 1e9),
-            protect=result.run.settings.protect,
-        )  # fmt: skip
+        outcomes = apply(todo.steps, Apply.of(result, to, user_dirs.for_actions()), journal=lines)
         way_back = f"'dedup undo --run {run}' undoes it" if to != "delete" else "deleted permanently"
         failed = report_outcomes(outcomes, stopped=f"stopped by Ctrl-C; what was done until then: {way_back}")
     if journal.last_run(folder) == run:
@@ -155,7 +153,7 @@ def undo(run: str | None, db: str) -> None:
             return
         entries = journal.read(folder, run)
         with journal.Journal(journal.path_of(folder, run)) as lines:
-            outcomes = undo_run(entries, journal=lines, home_trash=user_dirs.trash())
+            outcomes = undo_run(entries, journal=lines, dirs=user_dirs.for_actions())
             failed = report_outcomes(outcomes, stopped="stopped by Ctrl-C; the next 'dedup undo' undoes the rest")
     sys.exit(SKIPPED if failed else 0)
 

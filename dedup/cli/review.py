@@ -49,7 +49,7 @@ def review(port: int, host: str | None, public_url: str | None, no_browser: bool
             port=port,
             password=network_password() if network else "",
             public_url=parse_public_url(public_url) if public_url else None,
-            home_trash=user_dirs.trash(),
+            dirs=user_dirs.for_actions(),
             workers=os.cpu_count() or 1,
             started=started,
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
-from platformdirs import user_config_dir, user_data_dir
+from platformdirs import user_config_dir, user_data_dir, user_state_dir
 
 
 def database() -> str:
@@ -20,3 +21,16 @@ def config() -> str:
 def trash() -> str:
     """Return the trash of the home file system, by the freedesktop.org Trash specification 1.0."""
     return os.path.join(user_data_dir(), "Trash")
+
+
+@dataclass(frozen=True, slots=True)
+class ActionDirs:
+    """The folders of a user that apply and undo need.   trash: of the home file system, as trash() returns it."""
+
+    trash: str
+    locks: str
+
+
+def for_actions() -> ActionDirs:
+    """Return the trash, and the folder for locks on the folders that apply and undo change."""
+    return ActionDirs(trash(), os.path.join(user_state_dir("dedup"), "locks"))

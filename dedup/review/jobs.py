@@ -10,10 +10,11 @@ from hashlib import sha256
 from threading import Lock, Thread
 
 from dedup.actions import journal
-from dedup.actions.apply import LINKS, apply
+from dedup.actions.apply import LINKS, Apply, apply
 from dedup.actions.plan import quarantine
 from dedup.actions.undo import undo
 from dedup.errors import BadUsage, DedupError
+from dedup.files.user_dirs import ActionDirs
 from dedup.pipeline.results import load_results
 from dedup.review.session import planned
 from dedup.store.store import Store
@@ -43,8 +44,8 @@ def fingerprint(plan: Plan) -> str:
 class JobRunner:
     """Runs one job at a time. When the server ends, it waits for a job in progress."""
 
-    def __init__(self, db: str, *, home_trash: str) -> None:
-        self.db, self.home_trash, self.folder = db, home_trash, journal.folder_of(db)
+    def __init__(self, db: str, *, dirs: ActionDirs) -> None:
+        self.db, self.dirs, self.folder = db, dirs, journal.folder_of(db)
         self.job = Job()
         self._lock = Lock()
 
@@ -94,10 +95,7 @@ class JobRunner:
                 raise BadUsage("the plan has changed since it was shown; nothing was done. Check the plan again")
             job.run, job.total = journal.new_run(self.folder, time.time()), sum(len(s.parts) for s in plan.steps)
             with journal.Journal(journal.path_of(self.folder, job.run)) as lines:
-                yield from apply(
-                    plan.steps, to=destination, journal=lines, scanned_ns=int(report.run.started_at * 1e9),
-                    protect=report.run.settings.protect,
-                )  # fmt: skip
+                yield from apply(plan.steps, Apply.of(report, destination, self.dirs), journal=lines)
 
     def _undo(self, run: str) -> Iterator[Outcome]:
         job = self.job
@@ -105,4 +103,4 @@ class JobRunner:
             entries = journal.read(self.folder, run)
             job.run, job.total = run, len(journal.started(entries))
             with journal.Journal(journal.path_of(self.folder, run)) as lines:
-                yield from undo(entries, journal=lines, home_trash=self.home_trash)
+                yield from undo(entries, journal=lines, dirs=self.dirs)

@@ -20,6 +20,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dedup.errors import BadUsage
+from dedup.files.user_dirs import ActionDirs
 from dedup.review.app import application
 from dedup.review.figures import Figures
 from dedup.review.guard import PublicUrl, local_host, network_host
@@ -76,7 +77,7 @@ def serve(
     port: int,
     password: str,
     public_url: PublicUrl | None,
-    home_trash: str,
+    dirs: ActionDirs,
     workers: int,
     started: Callable[[str], None],
 ) -> None:
@@ -93,7 +94,7 @@ def serve(
             review,
             pictures,
             figures,
-            JobRunner(db, home_trash=home_trash),
+            JobRunner(db, dirs=dirs),
             token=token,
             password=password,
             host_allowed=network_host(names) if password else local_host,
