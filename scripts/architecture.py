@@ -90,7 +90,7 @@ def reduced(found: Arrows) -> Arrows:
 
 
 def rows(uses: Arrows) -> dict[str, int]:
-    """Return the row of each package, from 0 at the bottom: above all that it uses, and else as near to its users."""
+    """Return the row of each package, 0 at the bottom: above all that it uses, and as near to its users as possible."""
     row: dict[str, int] = {}
     while len(row) < len(uses):
         for name in uses.keys() - row.keys():
@@ -103,7 +103,7 @@ def rows(uses: Arrows) -> dict[str, int]:
 
 
 def routes(uses: Arrows, row: dict[str, int]) -> dict[tuple[str, str], list[str]]:
-    """Return the way of each arrow: its two ends and, in every row between, a point of its own to pass through."""
+    """Return the nodes of each arrow: its two ends and, in each row between, a point to pass through."""
     return {
         (name, other): [name, *(f"{name}>{other}>{r}" for r in range(row[name] - 1, row[other], -1)), other]
         for name in sorted(uses)

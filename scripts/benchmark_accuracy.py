@@ -5,10 +5,10 @@
     python scripts/benchmark_accuracy.py PHOTOS_DIR [--output DIR]
     python scripts/benchmark_accuracy.py ALBUM_DIR --truth truth.csv [--output DIR]
 
-Makes an album of edited copies of the photos under PHOTOS_DIR, with other photos and plain pictures among them, or
-takes one that has its truth (path,photo,scene,edit). Runs dedup by its command line and every peer that is installed.
-Writes to the output folder: accuracy.md, the tables that are printed; accuracy.png, precision against recall;
-errors.csv, the pairs that dedup is surest of and wrong about. docs/accuracy.md explains the figures.
+Makes an album of edited copies of the photos under PHOTOS_DIR, with other photos and plain pictures added, or takes an
+album whose truth is known (path,photo,scene,edit). Runs the dedup command line and every peer that is installed. Writes
+to the output folder: accuracy.md, the tables that are printed; accuracy.png, precision against recall; errors.csv, the
+false pairs with the highest probability. docs/accuracy.md explains the figures.
 """
 
 import argparse
@@ -17,8 +17,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from accuracy import score
@@ -29,6 +30,7 @@ from accuracy.score import Album, Ranking
 from dedup import __version__
 from dedup.models.weights import load_weights
 from dedup.report.csv_file import cell
+from dedup.training.metrics import precision_recall
 from dedup.types.settings import Settings
 
 SEED = 20261124
@@ -41,7 +43,7 @@ def note(text: str) -> None:
 
 
 def dedup_ranking(album: Album, root: Path, output: Path, *, workers: int) -> Ranking:
-    """Return the pairs that dedup compared, by its command line."""
+    """Return the pairs that the dedup command line compared."""
     db, pairs = output / "dedup.db", output / "pairs.csv"
     command = [sys.executable, "-m", "dedup"]
     scanned = subprocess.run(
@@ -54,7 +56,7 @@ def dedup_ranking(album: Album, root: Path, output: Path, *, workers: int) -> Ra
 
 
 def all_results(album: Album, root: Path, output: Path, *, workers: int) -> tuple[Results, list[str]]:
-    """Return what each method says, dedup first, and a line for each peer that is left out."""
+    """Return the ranking of each method, dedup first, and a line for each peer that is left out."""
     started = time.perf_counter()
     ours = dedup_ranking(album, root, output, workers=workers)
     note(f"dedup: {time.perf_counter() - started:.0f} s")
@@ -75,7 +77,7 @@ def all_results(album: Album, root: Path, output: Path, *, workers: int) -> tupl
 # Tables
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[str | int | float]]) -> list[str]:
+def table(header: Iterable[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     columns = list(header)
     lines = ["| " + " | ".join(columns) + " |", "|---" + "|---:" * (len(columns) - 1) + "|"]
     shown = (
@@ -127,7 +129,7 @@ def calibration_table(album: Album, ranking: Ranking) -> list[str]:
 
 
 def false_lines(album: Album, ranking: Ranking) -> list[str]:
-    """Return how often dedup calls different things copies at its own threshold."""
+    """Return how many pairs of different things dedup calls copies at its default threshold."""
     photos, false = score.false_among_unrelated(album, ranking, threshold=THRESHOLD)
     per_thousand = false * 1000 * 999 / max(photos * (photos - 1), 1)  # pairs grow with the square
     lines = [
@@ -162,7 +164,7 @@ def report(album: Album, results: Results, left_out: list[str]) -> str:
 
 
 def plot(album: Album, results: Results, path: Path) -> None:
-    """Draw precision against recall, every pair counted; with pairs of one scene left out as a dotted line."""
+    """Draw precision against recall with every pair, and as a dotted line without pairs of one scene."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6), layout="constrained")
@@ -170,7 +172,7 @@ def plot(album: Album, results: Results, path: Path) -> None:
     wanted = score.count_copies(album)
     for n, (name, (ranking, _, _)) in enumerate(results.items()):
         for view, style in ((score.lenient(album, ranking), ":"), (ranking, "-")):
-            precision, recall = score.precision_recall(view.score, score.copies(album, view), positives=wanted)
+            precision, recall = precision_recall(view.score, score.copies(album, view), positives=wanted)
             best = np.maximum.accumulate(precision[::-1])[::-1]
             steps = np.flatnonzero(np.diff(recall, append=-1))  # the last pair at each recall
             label = name if style == "-" else None
@@ -183,7 +185,7 @@ def plot(album: Album, results: Results, path: Path) -> None:
 
 
 def write_errors(album: Album, ranking: Ranking, path: Path, *, most: int) -> None:
-    """Write the false pairs that dedup is surest of: an unlabelled copy in the folder would stand here too."""
+    """Write the false pairs with the highest probability. Unlabelled copies in the folder would be among them."""
     false = ranking.rows(~score.copies(album, ranking))
     with path.open("w", newline="", encoding="utf-8") as f:
         rows = csv.writer(f)

@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
-"""Measure a scan on a cluster of this machine: how encoding grows with workers, and what matching moves and holds.
+"""Measure a scan on a Ray cluster on this machine: encoding speed by number of workers; data and memory of matching.
 
     python scripts/benchmark_cluster.py encoding PHOTOS [--workers 1 2]
     python scripts/benchmark_cluster.py matching [--sizes 20000] [--min-similarity 0.6]
 
-Encoding: files a second for each number of workers, and how far that is from so many times one worker. Each has a core
-of its own (Linux), as if it were a machine: left alone, one worker takes more than one core, for it decodes beside what
-it encodes. Matching: vectors and maps drawn as by benchmark_scale.py pass cells, prefilter and pair head. Found:
-the share of the planted copies that exact search has among the neighbours of a photo and the cells have too. Peak: of
-the largest process of a task. Core s: of all tasks of a stage, which other programs on the machine disturb less than
-the seconds.
+Encoding: files a second for each number of workers, and the efficiency relative to one worker. Each worker is bound to
+one core (Linux), like a machine of one core; otherwise one worker uses more than one core, since it decodes while it
+encodes. Matching: vectors and maps, drawn as in benchmark_scale.py, go through cells, prefilter and pair head. Found:
+the share of the planted copies that exact search has among the neighbours of a photo and that the cells have too. Peak:
+the largest process of a task. Core s: all tasks of a stage; other programs on the machine affect it less than seconds.
 """
 
 import argparse
@@ -18,7 +17,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -37,7 +36,7 @@ from dedup.types.arrays import Indices, Vectors
 from dedup.types.groups import NOTHING_DECIDED
 from dedup.types.photo import File
 from dedup.types.settings import Settings
-from dedup.workers import Runtime
+from dedup.workers import Failure, Runtime
 
 MACHINE = Runtime(1, lambda stage, done, of: None, time.time)
 SHARD = 4096
@@ -62,7 +61,7 @@ def encoding(photos: str, workers: int) -> float:
 
 
 def on_one_core(at: str, fn: Callable[[Any], Any], item: Any) -> Any:
-    """Return fn(item), in a process that has taken one core for itself and for what it starts."""
+    """Return fn(item), computed in a process that is bound to one core, with all processes that it starts."""
     cores = os.sched_getaffinity(0)
     for core in sorted(cores) if len(cores) > 1 else ():
         with suppress(FileExistsError):
@@ -73,7 +72,7 @@ def on_one_core(at: str, fn: Callable[[Any], Any], item: Any) -> Any:
 
 
 def write_photos(at: str, vectors: Vectors, originals: Indices, scene: Indices, rng: np.random.Generator) -> list[str]:
-    """Write vectors and maps as a scan would; the SHA-256 of photo n is made of n."""
+    """Write vectors and maps as a scan would; the SHA-256 of photo n is derived from n."""
     names = []
     for start in range(0, len(vectors), SHARD):
         some = vectors[start : start + SHARD].astype(np.float16)
@@ -102,10 +101,13 @@ def matching(count: int, workers: int, min_similarity: float) -> str:
     wanted = index.cosines(vectors, original, copy) >= min_similarity
     original, copy = original[wanted], copy[wanted]
     peaks: list[float] = []
-    core_s: Counter[str] = Counter()
+    core_s: defaultdict[str, float] = defaultdict(float)
 
     def run(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        for item, (result, seconds, peak) in ray_runner.run(partial(with_costs, fn), items):
+        for item, costs in ray_runner.run(partial(with_costs, fn), items):
+            if isinstance(costs, Failure):
+                sys.exit(f"a task failed: {costs}")
+            result, seconds, peak = costs
             peaks.append(peak)
             core_s[fn.func.__name__] += seconds  # type: ignore[attr-defined]
             yield item, result

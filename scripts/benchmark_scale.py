@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Measure how a scan grows with the number of photos, but for reading them.
+"""Measure how the cost of a scan grows with the number of photos, without reading them.
 
     python scripts/benchmark_scale.py [--sizes 10000 100000 1000000] [--compare]
 
-Draws vectors that lie as those of photos do: each near one of many scenes, and one photo in twenty with a copy at a
-cosine of 0.6 to 0.99. Each size runs in a process of its own. Found: the share of the planted copies that exact search
-has among the neighbours of a photo and the search of a scan has too, of 1,000 that are looked up.
+Draws vectors distributed like those of photos: each near one of many scenes, and one photo in twenty with a copy at a
+cosine of 0.6 to 0.99. Each size runs in a process of its own. Found: of 1,000 planted copies, the share that exact
+search has among the neighbours of a photo and that the search of a scan has too.
 
-With --compare a database is filled with such photos (3.9 KB each, in the folder for temporary files), and all that a
-scan does after reading is done, but for second looks, since there are no files: search, a glance, the head, groups. A
-copy has the map of its original, with noise; other maps are random, but those of one scene have so much in common that
-one pair in six stands the glance.
+With --compare, a database is filled with such photos (3.9 KB each, in the folder for temporary files), and everything
+after reading is run except verification, since there are no files: search, prefilter, pair head, groups. A copy has the
+map of its original with noise. Other maps are random, but those of one scene have so much in common that one pair in
+six passes the prefilter.
 """
 
 import argparse
@@ -50,9 +50,9 @@ CORES = os.cpu_count() or 1
 
 
 def drawn(count: int, dims: int, rng: np.random.Generator) -> tuple[Vectors, Indices, Indices, Indices]:
-    """Return vectors (N, D) of unit norm, which of them are copies of which, and the scene of each (N,)."""
+    """Return vectors (N, D) of unit norm, the pairs that are copies, and the scene of each (N,)."""
     copies = count // 21
-    scenes = unit(rng.standard_normal((max(8, count // 300), dims), np.float32) + 1.0 * direction(dims, rng))
+    scenes = unit(rng.standard_normal((max(8, count // 300), dims), np.float32) + direction(dims, rng))
     vectors, scene = np.empty((count, dims), np.float32), np.empty(count, np.int64)
     for start in range(0, count, 1 << 16):
         part = slice(start, min(start + (1 << 16), count))
@@ -71,11 +71,11 @@ def drawn(count: int, dims: int, rng: np.random.Generator) -> tuple[Vectors, Ind
 
 
 def direction(dims: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return a vector that all photos share a part of: two photos of different things have a cosine above 0."""
+    """Return a vector that is part of all photos, so that photos of different things have a cosine above 0."""
     return rng.standard_normal((1, dims), np.float32)
 
 
-def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(x: NDArray[Any]) -> NDArray[np.float32]:
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     return x
 
@@ -83,7 +83,7 @@ def unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
 def found_share(
     vectors: index.VectorSource, original: Indices, copy: Indices, found: NDArray[np.bool_], k: int
 ) -> float:
-    """Return the share of copies among the k exact neighbours that were found (C,), of some that are looked up."""
+    """Return the share of copies among the k exact neighbours that were found (C,), for a sample."""
     some = slice(None, None, max(1, len(copy) // LOOKED_UP))
     asked, near = index.nearest(vectors, vectors[copy[some]], k=k + 1)
     exact = np.isin(copy[some][asked] * len(vectors) + near, copy * len(vectors) + original)
@@ -91,7 +91,7 @@ def found_share(
 
 
 def draw(file: str, count: int) -> None:
-    """Write so many vectors in half precision, as a scan stores them, and which of them are copies of which."""
+    """Write this many vectors in half precision, as a scan stores them, and the pairs that are copies."""
     vectors, original, copy, _ = drawn(count, DIMS, np.random.default_rng(SEED))
     np.savez(file, vectors=vectors.astype(np.float16), original=original, copy=copy)
 
@@ -119,7 +119,7 @@ def files_of(numbers: range) -> Iterator[File]:
 
 
 def fill(database: str, count: int) -> None:
-    """Write what a scan knows of so many photos when it has read them."""
+    """Write the database of a scan that has read this many photos."""
     rng = np.random.default_rng(SEED)
     vectors, original, copy, scene = drawn(count, DIMS, rng)
     of = np.arange(count)
@@ -137,7 +137,7 @@ def fill(database: str, count: int) -> None:
 
 
 def maps_like(originals: Indices, scenes: Indices, rng: np.random.Generator) -> Maps:
-    """Return the maps (M, S, C) of versions of these photos: alike for one scene, nearly the same for one photo."""
+    """Return the maps (M, S, C) of versions of these photos: similar within a scene, nearly the same for one photo."""
     own = np.stack([_field(0, n) for n in originals.tolist()])
     shared = {n: IN_COMMON * _field(1, n) for n in np.unique(scenes).tolist()}
     depth_first_order = (own + np.stack([shared[n] for n in scenes.tolist()])) / np.sqrt(1 + IN_COMMON**2)
@@ -187,11 +187,11 @@ def in_a_process(fn: Callable[..., Any], *args: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--compare", action="store_true", help="all that a scan does after reading")
+    parser.add_argument("--compare", action="store_true", help="everything after reading, except verification")
     args = parser.parse_args()
     names = ["photos", "search s", "peak MB", "search for 1 % s", "pairs a photo", "found", "recall it states"]
     if args.compare:
-        stages = ("listing", "search", "prefilter and head", "grouping and writing")
+        stages = ("listing", "search", "scoring", "grouping and writing")
         names = ["photos", *(name for stage in stages for name in (f"{stage} s", "peak MB")), "pairs a photo", "groups"]
     print("| " + " | ".join(names) + " |\n" + "|---:" * len(names) + "|")
     for size in args.sizes:

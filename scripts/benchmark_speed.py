@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ def blended(rng: np.random.Generator, two: tuple[Path, Path]) -> Image.Image:
             x, y = rng.uniform(0, 0.2, 2)
             part = whole.convert("RGB").crop((round(x * w), round(y * h), round((x + 0.8) * w), round((y + 0.8) * h)))
             parts.append(part.resize((800, 600), Image.Resampling.BICUBIC))
-    return Image.blend(*parts, float(rng.uniform(0, 0.4)))
+    return Image.blend(parts[0], parts[1], float(rng.uniform(0, 0.4)))
 
 
 def drawn(rng: np.random.Generator) -> Image.Image:
@@ -114,7 +115,7 @@ def make_set(folder: Path, name: str, photos: Sequence[Path]) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     grain = texture(height + 64, width + 64)
-    beside = {"thumbnails": [320]} if suffix == ".heic" else {}  # as phones have it
+    beside: dict[str, Any] = {"thumbnails": [320]} if suffix == ".heic" else {}  # as phones have it
     for n in range(count):
         made = photo(n, width, height, grain, photos)
         taken = f"2026:01:{n // 1440 % 28 + 1:02d} {n // 60 % 24:02d}:{n % 60:02d}:00"

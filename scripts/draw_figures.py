@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests"))
 
 from album import scene  # noqa: E402
-from reproduce_seed import ROWS, SEED, SIDE, accuracy, draw_pairs, explain, train  # noqa: E402
+from reproduce_seed import ROWS, SEED, SIDE, Answer, accuracy, draw_pairs, explain, train  # noqa: E402
 
 from dedup.cli.demo_album import SCENES, draw  # noqa: E402
 from dedup.cli.main import main  # noqa: E402
@@ -32,6 +32,7 @@ def draw_seed(path: Path) -> float:
     exam = draw_pairs(pictures[:HELD], np.random.default_rng(SEED + 1))
     torch.manual_seed(SEED)
     network = row.make()
+    assert isinstance(network, Answer)
     train(network, pictures[HELD:], np.random.default_rng(SEED + 2), passes=PASSES, rate=row.rate)
     explain(network, exam, path, rows=4)
     return accuracy(network, exam)

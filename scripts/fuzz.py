@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Feed the decoders broken pictures, each in a worker as a scan has them, and count what became of them.
+"""Feed damaged pictures to the decoders, in worker processes as in a scan, and count the outcomes.
 
     python scripts/fuzz.py [--cases 20000] [--seed 1] [--workers 1] [--corpus DIR] [--keep DIR]
 
 Cases are pictures of the usual formats, drawn here or taken from --corpus, with bits flipped and bytes cut, doubled or
-set to extreme values; a case is its number and the seed, so any can be had again. Ends with 1 if a
-decoder crashed, took longer than the limit, raised what is no error of ours, or took too much memory.
+set to extreme values. A case is determined by its number and the seed, so any case can be reproduced. Exits with 1 if a
+decoder crashed, exceeded the time or memory limit, or raised an error that is not one of ours.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -32,7 +33,7 @@ from dedup.workers import Failure, run
 
 LIMIT_S = 20.0
 MOST_MB = 1500  # of a worker, interpreter and decoders (about 120) included
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 80, "exif": b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"},
     "JPEG progressive": {"progressive": True},
     "PNG": {},
@@ -68,7 +69,7 @@ class Outcome:
 
 @cache
 def whole(corpus: str | None) -> list[tuple[str, bytes]]:
-    """Return the pictures that are broken: some of each kind, and small ones of the corpus."""
+    """Return the pictures to damage: some of each kind, and small ones of the corpus."""
     import pillow_heif
 
     pillow_heif.register_heif_opener()
@@ -80,7 +81,7 @@ def whole(corpus: str | None) -> list[tuple[str, bytes]]:
             image, buffer = low.resize(size, Image.Resampling.BICUBIC), io.BytesIO()
             more = dict(options)
             if frames := more.pop("frames", 0):
-                more |= {"save_all": True, "append_images": [image.rotate(90 * n) for n in range(1, int(str(frames)))]}
+                more |= {"save_all": True, "append_images": [image.rotate(90 * n) for n in range(1, frames)]}
             image.save(buffer, kind.split()[0], **more)
             found.append((kind, buffer.getvalue()))
     for path in sorted(Path(corpus).rglob("*")) if corpus else ():
@@ -90,7 +91,7 @@ def whole(corpus: str | None) -> list[tuple[str, bytes]]:
 
 
 def broken(data: bytes, rng: Generator) -> bytes:
-    """Return the bytes with a few things wrong; most of them near the start, where the headers are."""
+    """Return the bytes with a few errors, most of them near the start, where the headers are."""
     out = bytearray(data)
     for _ in range(int(rng.integers(1, 9))):
         if len(out) < 20:
@@ -117,7 +118,7 @@ def broken(data: bytes, rng: Generator) -> bytes:
 
 
 def made(case: Case) -> tuple[str, bytes]:
-    """Return what kind of picture a case breaks, and the bytes."""
+    """Return the kind of picture that a case damages, and its bytes."""
     rng = np.random.default_rng((case.seed, case.number))
     pictures = whole(case.corpus)
     kind, data = pictures[int(rng.integers(len(pictures)))]
@@ -125,7 +126,7 @@ def made(case: Case) -> tuple[str, bytes]:
 
 
 def tried(case: Case) -> Outcome:
-    """Return what the reader of a scan makes of a case. Runs in a worker."""
+    """Return the result of reading a case as in a scan. Runs in a worker."""
     kind, data = made(case)
     path = os.path.join(case.folder, f"{case.number}.bin")
     Path(path).write_bytes(data)

@@ -1,6 +1,6 @@
-"""Writes the man page: `python scripts/man.py DIR` makes DIR/dedup.1 from the help of every command.
+"""Write the man page: `python scripts/man.py DIR` makes DIR/dedup.1 from the help of every command.
 
-One page, with the examples; see groff_man(7) for its words.
+It is one page, with the examples; groff_man(7) explains the macros.
 """
 
 import sys
@@ -16,7 +16,7 @@ from dedup.version import __version__
 
 
 def page() -> str:
-    """Return the man page. It names no path of whoever writes it and no day, so that it is the same everywhere."""
+    """Return the man page. It holds no path of this machine and no date, so that it is the same everywhere."""
     ctx = click.Context(main, info_name="dedup")
     lines = [
         f'.TH DEDUP 1 "" "dedup {__version__}" "User Commands"',
@@ -43,7 +43,7 @@ def commands() -> list[tuple[str, click.Command]]:
 
 
 def text(words: str) -> Iterator[str]:
-    """Yield the paragraphs of a help text; those that click leaves as they are stay so here."""
+    """Yield the paragraphs of a help text; paragraphs that click does not wrap are not wrapped here."""
     for n, paragraph in enumerate(cleandoc(words).split("\n\n")):
         kept = paragraph.startswith("\b\n")
         if n:
@@ -52,7 +52,7 @@ def text(words: str) -> Iterator[str]:
 
 
 def roff(words: str) -> str:
-    """Return the words so that none of them is a request or an escape."""
+    """Return the text escaped, so that none of it is a groff request or escape."""
     plain = words.replace("\\", "\\e").replace("-", "\\-")
     return "\n".join("\\&" + line if line.startswith((".", "'")) else line for line in plain.split("\n"))
 

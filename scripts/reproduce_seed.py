@@ -4,10 +4,10 @@
     pip install -c constraints.txt '.[bench]'
     python scripts/reproduce_seed.py DIR [--output DIR]
 
-DIR is any folder of photos. Photos are drawn from it at random, 128 x 128 pixels each; a fifth is held apart to
-validate on. Half of the pairs are different photos, half a photo and its copy; the right-hand photo of either kind is
-turned by up to 10 degrees and scaled by up to 10 %, so that an edge cannot give the copy away; pairs are drawn afresh
-at each pass. Writes the table to seed.md and the figure of network (b) to seed.png. docs/seed.md says what it shows.
+DIR is any folder of photos. Photos are drawn from it at random, 128 x 128 pixels each; a fifth is held out for
+validation. Half of the pairs are different photos, half a photo and its copy. The right-hand photo of either kind is
+rotated by up to 10 degrees and scaled by up to 10 %, so that a blurred edge cannot reveal the copy. Pairs are drawn
+anew in each pass. Writes the table to seed.md and the figure of network (b) to seed.png; docs/seed.md discusses them.
 
 The networks follow https://ai.stackexchange.com/questions/34041/can-cnns-detect-image-similarity (2022).
 """
@@ -45,7 +45,7 @@ Pictures = NDArray[np.uint8]  # (N, SIDE, SIDE, 3)
 
 
 def read_photos(folder: Path, *, count: int, rng: Generator) -> Pictures:
-    """Return up to `count` photos of a folder, drawn at random, (N, SIDE, SIDE, 3). Passes over what is no picture."""
+    """Return up to `count` photos of a folder, drawn at random, (N, SIDE, SIDE, 3). Skips other files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     photos: list[NDArray[np.uint8]] = []
     for i in rng.permutation(len(files)):
@@ -59,7 +59,7 @@ def read_photos(folder: Path, *, count: int, rng: Generator) -> Pictures:
 
 
 def modified(picture: Pictures, rng: Generator) -> Pictures:
-    """Return the picture turned by up to 10 degrees and scaled by up to 10 % in each direction; edges go on."""
+    """Return the picture rotated by up to 10 degrees and scaled by up to 10 % in each direction; edges are extended."""
     angle, (sx, sy) = np.radians(rng.uniform(-10, 10)), rng.uniform(0.9, 1.1, 2)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([sx, sy])
     centre = np.full(2, (SIDE - 1) / 2)
@@ -101,7 +101,7 @@ def side_by_side(left: Tensor, right: Tensor) -> Tensor:
 
 
 class Question(nn.Module):
-    """(a) The question's network: both pictures as one, a usual CNN, flattened into dense layers."""
+    """(a) The question's network: both pictures side by side in an ordinary CNN, flattened into dense layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Question(nn.Module):
 
 
 class Answer(nn.Module):
-    """(b, c, d) The answer's network: subtract the features of the right half from those of the left, weigh by place.
+    """(b, c, d) The answer's network: subtract the features of the right half from those of the left, weighted by cell.
 
     194 parameters: 3 x 3 x 3 x 3 + 3 = 84 for each convolution, 5 x 5 + 1 = 26 for the dense unit; 170: 1 x 1 + 1 = 2.
     So the three features of a place are one number when they reach it: here the mean of their absolute differences,
@@ -143,7 +143,7 @@ class Answer(nn.Module):
         return both[..., :31], both[..., 31:]
 
     def difference(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what differs at each place, (B, 30, W), and its mean by cell, (B, grid, grid)."""
+        """Return the difference at each position, (B, 30, W), and its mean by cell, (B, grid, grid)."""
         a, b = self.halves(left, right)
         places = (a - b).abs().mean(1)
         return places, F.avg_pool2d(places, 30 // self.grid)  # a 31st column is left over
@@ -153,7 +153,7 @@ class Answer(nn.Module):
 
 
 class Siamese(Answer):
-    """(e) The same with two inputs: each picture goes through the convolutions by itself."""
+    """(e) The same with two inputs: each picture goes through the convolutions separately."""
 
     def halves(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         return self.features(left), self.features(right)
@@ -163,7 +163,7 @@ class Siamese(Answer):
 
 
 def accuracy(network: nn.Module, pairs: Pairs) -> float:
-    """Return the share of pairs that the network calls rightly."""
+    """Return the share of pairs that the network classifies correctly."""
     network.eval()
     with torch.inference_mode():
         batches = [pairs.tensors(slice(start, start + BATCH)) for start in range(0, len(pairs.same), BATCH)]
@@ -174,7 +174,7 @@ def accuracy(network: nn.Module, pairs: Pairs) -> float:
 def train(
     network: nn.Module, photos: Pictures, rng: Generator, *, passes: int, rate: float, fresh: bool = True
 ) -> nn.Module:
-    """Train on a pair for each photo, another at each pass if `fresh`; Adam, a rate that rises and falls to zero."""
+    """Train on one pair for each photo, a new one in each pass if `fresh`, with Adam and a one-cycle learning rate."""
     network.train()
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     steps = passes * -(-len(photos) // BATCH)
@@ -222,7 +222,7 @@ def count_parameters(*networks: nn.Module) -> int:
 
 
 def our_head(pairs: Pairs) -> tuple[int, float]:
-    """Return how many parameters the shipped networks have, and the share of pairs that they call rightly.
+    """Return the number of parameters of the shipped networks, and the share of pairs that they classify correctly.
 
     Nothing is trained: a pair is called a copy where the shipped probability is above one half.
     """
@@ -252,7 +252,7 @@ def table_row(name: str, parameters: int, right: float, published: str, passes: 
 
 
 def explain(network: Answer, pairs: Pairs, path: Path, *, rows: int) -> None:
-    """Draw what the network saw of the first pairs of either kind: six columns, a row a pair."""
+    """Draw the features of the first pairs of either kind: six columns, one row for each pair."""
     from matplotlib.figure import Figure
 
     chosen = np.concatenate([np.flatnonzero(pairs.same == same)[: rows // 2] for same in (1, 0)])
@@ -326,6 +326,7 @@ def main() -> None:
         right = accuracy(network, exam)
         add(table_row(row.name, row.parameters, right, row.published, str(passes), since))
         if row.name.startswith("(b)"):
+            assert isinstance(network, Answer)
             explain(network, exam, a.output / "seed.png", rows=8)
     since = time.perf_counter(), time.process_time()
     add(table_row("(f) the head and encoder that ship", *our_head(exam), "-", "-", since))

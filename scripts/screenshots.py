@@ -1,4 +1,4 @@
-"""Make docs/report.png and docs/review.png anew, of the album of `dedup demo`: `python scripts/screenshots.py`.
+"""Make docs/report.png and docs/review.png from the album of `dedup demo`: `python scripts/screenshots.py`.
 
 Needs the extras `review` and `browser`, and a Chromium.
 """
@@ -21,7 +21,7 @@ HEIGHTS = {"report": 1170, "review": 960}
 
 
 def pages(work: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and address of the report, then of a review, which is served meanwhile."""
+    """Yield the name and address of the report, then of a review, which is served until the next step."""
     dedup = [sys.executable, "-m", "dedup"]
     subprocess.run([*dedup, "demo", str(work), "--no-browser"], check=True)
     yield "report", (work / "report.html").as_uri()
@@ -33,7 +33,7 @@ def pages(work: Path) -> Iterator[tuple[str, str]]:
 
 
 def arrange(page: Page, name: str) -> None:
-    """Bring the page to where there is something to see."""
+    """Scroll and click to the part that the screenshot shows."""
     if name == "report":
         page.get_by_role("searchbox").fill("balloons")
         page.locator("details.explain:visible").first.locator("summary").click()
@@ -60,9 +60,9 @@ def shoot(home: Path, chromium: str | None) -> None:
 
 def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    home = Path(tempfile.gettempdir()) / "dedup-demo"  # not a random name: it is to be read in the pictures
+    home = Path(tempfile.gettempdir()) / "dedup-demo"  # not a random name, since the pictures show it
     if home.exists():
-        sys.exit(f"{home}: is there already; it would be removed")
+        sys.exit(f"{home}: already exists; remove it first")
     try:
         shoot(home, chromium)
     finally:

@@ -1,5 +1,5 @@
-"""Photos -> an album of edited copies with a known truth. OpenCV and NumPy only: nothing of dedup/training/augment.py,
-which uses Pillow, so that no edit here is one that the weights were trained on by the same code.
+"""Photos -> an album of edited copies with a known truth. Uses OpenCV and NumPy only, and shares no code with
+dedup/training/edits.py, which uses Pillow, so that the weights were not trained on edits made by this code.
 """
 
 import csv
@@ -15,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]  # (H, W, 3), blue green red, as OpenCV has it
-Edit = Callable[[Picture, Generator], Picture]
+Change = Callable[[Picture, Generator], Picture]
 TRUTH = "path,photo,scene,edit".split(",")
 ORIGINAL = "original"
 EDITS_EACH = 3
@@ -37,17 +37,17 @@ def same(image: Picture, rng: Generator) -> Picture:
     return image
 
 
-def linear(gain: float, offset: float) -> Edit:
+def linear(gain: float, offset: float) -> Change:
     """Return the edit that multiplies each value and adds to it."""
     return lambda image, rng: _clipped(image.astype(np.float32) * gain + offset)
 
 
-def mixed(rows: list[list[float]]) -> Edit:
+def mixed(rows: list[list[float]]) -> Change:
     """Return the edit that mixes the channels, blue green red, by a matrix."""
     return lambda image, rng: _clipped(cv2.transform(image.astype(np.float32), np.array(rows, np.float32)))
 
 
-def scaled(fx: float, fy: float) -> Edit:
+def scaled(fx: float, fy: float) -> Change:
     return lambda image, rng: _scaled(image, fx, fy)
 
 
@@ -56,7 +56,7 @@ def thumb128(image: Picture, rng: Generator) -> Picture:
     return _scaled(image, f, f)
 
 
-def crop(share: float) -> Edit:
+def crop(share: float) -> Change:
     """Return the edit that keeps this share of the area, somewhere in the picture."""
 
     def cropped(image: Picture, rng: Generator) -> Picture:
@@ -67,7 +67,7 @@ def crop(share: float) -> Edit:
     return cropped
 
 
-def tilt(degrees: float) -> Edit:
+def tilt(degrees: float) -> Change:
     """Return the edit that turns by this angle to either side; the corners become black."""
 
     def tilted(image: Picture, rng: Generator) -> Picture:
@@ -149,7 +149,7 @@ def screenshot(image: Picture, rng: Generator) -> Picture:
 class Edit:
     """What happens to the pixels, and how they are written. quality: of JPEG and WebP."""
 
-    change: Edit
+    change: Change
     suffix: str = ".jpg"
     quality: int = 90
 

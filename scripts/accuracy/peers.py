@@ -125,7 +125,7 @@ def ranking_of(peer: Peer, paths: list[str], *, workers: int) -> Ranking:
     """Return all pairs of files that the peer can judge. Raises LeftOut if it can judge none."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # a worker each, not a pool of threads in each
     results = dict(run(partial(_signed, peer.sign), paths, workers=workers))
-    signatures = {i: results[p] for i, p in enumerate(paths) if isinstance(results[p], np.ndarray)}
+    signatures = {i: found for i, p in enumerate(paths) if isinstance(found := results[p], np.ndarray)}
     if not signatures:
         raise LeftOut("it can judge none of the photos")
     at = np.array(list(signatures), np.int64)
