@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from html import escape
@@ -22,6 +23,7 @@ from dedup.files.walk import folder, protected
 from dedup.grouping.ranking import in_order, keep_order
 from dedup.models import weights
 from dedup.models.encoder import Encoder as Encoder
+from dedup.pipeline.collection import collection
 from dedup.pipeline.query import compare_two
 from dedup.pipeline.results import totals_of
 from dedup.pipeline.scan import find_duplicates
@@ -183,6 +185,7 @@ def scan(
     paths: AnyPath | Sequence[AnyPath],
     *,
     db: AnyPath | None = None,
+    only: bool = False,
     exclude: Sequence[str] = (),
     include: Literal["similar"] | None = None,
     min_probability: float = 0.9,
@@ -198,7 +201,9 @@ def scan(
 ) -> Report:
     """Find the near-duplicate photos under these folders. Changes no photo; results are cached in the database.
 
-    The options are those of `dedup scan`. db: by default DEDUP_DB or the user's data directory; no config file is read.
+    The folders join those of earlier scans with this database; `only` leaves the earlier ones out. A folder of the
+    collection that is missing or empty is warned of. The options are those of `dedup scan`. db: by default DEDUP_DB or
+    the user's data directory; no config file is read.
     workers: decoding processes; by default one a core. progress: called with (stage, done, of) from time to time; an
     exception that it raises ends the scan, and the next scan continues from there.
     Raises BadUsage for a missing folder or an invalid option, StoreBusy if another run uses the database, StoreUnusable
@@ -227,10 +232,14 @@ def scan(
     )  # before the database is created: `device` may be invalid
     path = _absolute(db or os.environ.get("DEDUP_DB") or user_dirs.database())
     with Store(path, scanning=True) as store:
+        named = [folder(_absolute(path)) for path in several]
+        gathered = collection(named, store, only=only)
+        for root, count in gathered.absent.items():
+            warnings.warn(f"{root}: missing or empty, but the database has {count:,} photos of it", stacklevel=2)
         found = find_duplicates(
-            [folder(_absolute(path)) for path in several], exclude=exclude, store=store,
-            weights=networks, settings=settings, runtime=runtime,
-        )  # fmt: skip
+            gathered.roots, exclude=exclude, store=store, weights=networks, settings=settings, runtime=runtime
+        )
+        store.roots.add(named)
     return _report(found, Path(path))
 
 

@@ -141,7 +141,7 @@ def test_report_is_a_sequence_of_groups_and_a_table(album: Path, tmp_path: Path)
         ({"paths": ["nowhere"]}, "nowhere: no such file or folder"),
         ({"paths": []}, "at least one folder"),
         ({"min_probability": float("nan")}, r"min_probability must lie in \[0, 1\]"),
-        ({"protect": ["nowhere"]}, "nowhere: no such folder, so nothing would be protected"),
+        ({"protect": ["nowhere"]}, "nowhere: no such folder; nothing would be protected"),
         ({"protect": Path("nowhere")}, "protect must be a list, not PosixPath"),
         ({"exclude": "*.tmp"}, r"exclude must be a list, not '\*.tmp'"),
         ({"keep": "pixels"}, "keep must be a list, not 'pixels'"),

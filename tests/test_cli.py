@@ -368,7 +368,7 @@ def test_min_probability_include_exclude_and_protect_are_heard(dedup: Dedup, alb
     dedup("scan", album, "--protect", album / "harbour small.jpg")
     assert f",keep,{album}/harbour small.jpg," in dedup("export").stdout
     missing = dedup("scan", album, "--protect", album / "Trap [2019]", code=2)
-    assert "Trap [2019]: no such folder, so nothing would be protected" in error_of(missing)
+    assert "Trap [2019]: no such folder; nothing would be protected" in error_of(missing)
     assert "similar" not in dedup("export").stdout
     dedup("scan", album, "--include", "similar")
 

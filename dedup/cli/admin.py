@@ -35,11 +35,12 @@ def status(db: str) -> None:
     from dedup.store.store import Store
 
     with Store(os.path.abspath(db)) as store:
-        counts, last = store.counts(), store.runs.last()
+        counts, last, roots = store.counts(), store.runs.last(), store.roots.load()
         size = sum(os.path.getsize(db + end) for end in ("", "-wal") if os.path.exists(db + end))
     click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(size)}")
     figures = [f"{counts[table]:,} {plural(table, counts[table])}" for table in ("file", "photo", "pair")]
     click.echo(f"{', '.join(figures)} compared")
+    click.echo(printable(f"roots: {', '.join(roots) or 'none'}"))
     if last is None:
         click.echo("no finished scan")
     else:

@@ -66,6 +66,12 @@ class Log:
             raise OutOfTime(f"stopped after {human_time(self.seconds)}, as --max-time says: {stage} is at {done:,} of "
                             f"{of:,}; the next scan continues from there")  # fmt: skip
 
+    def warn(self, text: str) -> None:
+        """Print a warning and log it."""
+        self.event("warning", text=text)
+        self.close()
+        click.echo(printable(f"Warning: {text}"), err=True)
+
     def begin(self, what: str) -> None:
         """Show what happens before the first progress of a stage, as 'Listing files'."""
         if self.bars:

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 @click.option("--include", type=click.Choice(["similar"]), help="Also report other shots of the same scene.")
 @click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
               help="Report copies with at least this probability.")  # fmt: skip
+@click.option("--only", is_flag=True, help="Scan PATH alone, without the folders of earlier scans.")
+@click.option("--expect-mounted", is_flag=True, help="Fail if a folder of the collection is missing or empty.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Skip files and folders with this name or path.")
 @click.option("--protect", multiple=True, metavar="DIR", type=PathWord(),
               help="Always keep the photos in this folder; never remove them.")  # fmt: skip
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
 @click.option(
     "--work-dir", "work_dir", metavar="DIR_OR_URI", type=PathWord(), help="Where a cluster stores intermediate results."
 )
+@click.option("--strict", is_flag=True, help="Exit with code 3 also for broken files that the last scan reported.")
 @click.option("--fail-if-found", is_flag=True, help="Exit with code 10 if there are duplicates.")
 @click.option(
     "--max-time", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h; the next scan continues from there."
@@ -91,13 +94,16 @@ if TYPE_CHECKING:
 @database
 @click.pass_context
 def scan(
-    ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], delimiter: str, bom: bool,
-    include: str | None, min_probability: float, exclude: tuple[str, ...],
-    protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...],
-    avoid: tuple[str, ...], verify: bool, quick: bool, workers: int, device: str, engine: str, address: str | None,
-    work_dir: str | None, fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
+    ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], delimiter: str, bom: bool, only: bool,
+    expect_mounted: bool, strict: bool, include: str | None, min_probability: float, exclude: tuple[str, ...],
+    protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...], avoid: tuple[str, ...], verify: bool,
+    quick: bool, workers: int, device: str, engine: str, address: str | None, work_dir: str | None,
+    fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH. Results are cached; the next scan only reads new files.
+
+    PATH joins the folders of earlier scans, which are scanned with it; 'dedup status' lists them, 'dedup forget'
+    removes them, --only leaves them out.
 
     --output, --exclude, --protect, --prefer and --avoid can be repeated.
     """
@@ -126,14 +132,23 @@ def scan(
     with Log(json_log, quiet=quiet, seconds=max_time) as log:
         runtime = Runtime(workers, log.progress, time.time)
         figures = scanned(
-            roots, outputs, settings, runtime, weights_spec(device=device, quick=quick), exclude=exclude,
-            db=os.path.abspath(db), log=log, cluster=(address, work_dir) if engine == "ray" else None,
+            Named(roots, only, expect_mounted), outputs, settings, runtime, weights_spec(device=device, quick=quick),
+            exclude=exclude, db=os.path.abspath(db), log=log, cluster=(address, work_dir) if engine == "ray" else None,
         )  # fmt: skip
     if not quiet and json_log != "-":
         click.echo(summary(figures) if sys.stdout.isatty() else line_of(figures, roots))
         if sys.stdout.isatty():
             click.echo(printable(f"Next: {next_command(figures, path, output, include)}{same_database(ctx)}"))
-    sys.exit(exit_code(figures, fail_if_found=fail_if_found))
+    sys.exit(exit_code(figures, fail_if_found=fail_if_found, strict=strict))
+
+
+@dataclass(frozen=True)
+class Named:
+    """The folders that a scan names, whether it looks at these alone, and whether absent ones are an error."""
+
+    roots: list[str]
+    only: bool = False
+    expect_mounted: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +169,7 @@ class Outputs:
 
 
 def scanned(
-    roots: list[str], outputs: Outputs, settings: Settings, runtime: Runtime, weights: WeightsSpec,
+    named: Named, outputs: Outputs, settings: Settings, runtime: Runtime, weights: WeightsSpec,
     *, exclude: Sequence[str], db: str, log: Log, cluster: tuple[str | None, str | None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Scan, write the groups to the output files, and return the totals.
@@ -165,19 +180,36 @@ def scanned(
     from dedup.store.store import Store
 
     log.begin("Listing files")
-    with log.failures(), Store(db, scanning=True) as store, on_record(store, roots, log) as figures:
+    with log.failures(), Store(db, scanning=True) as store, on_record(store, named.roots, log) as figures:
         terms: dict[str, Any] = {
             "exclude": exclude, "store": store, "settings": settings, "runtime": runtime, "weights": weights
         }  # fmt: skip
         if cluster:
-            result, counts = on_cluster(roots, *cluster, terms)
+            result, counts = on_cluster(named.roots, *cluster, terms)
             figures |= written(result, outputs, store, runtime, log) | counts
         elif outputs.files:
-            figures |= written(find_duplicates(roots, **terms), outputs, store, runtime, log)
+            figures |= written(find_duplicates(roots_of(named, store, log), **terms), outputs, store, runtime, log)
         else:
-            figures |= totals(*count_duplicates(roots, **terms))
+            figures |= totals(*count_duplicates(roots_of(named, store, log), **terms))
+        store.roots.add([root for root in named.roots if not cluster])
     log.event("finished", **figures)
     return figures
+
+
+def roots_of(named: Named, store: Store, log: Log) -> tuple[str, ...]:
+    """Return the folders to scan, and warn of those of the collection that are absent. Raises DedupError for these
+    if they are expected.
+    """
+    from dedup.pipeline.collection import collection
+
+    found = collection(named.roots, store, only=named.only)
+    for root, count in found.absent.items():
+        state = "empty" if os.path.isdir(root) else "missing"
+        about = f"{root}: {state}, but the database has {count:,} {plural('photo', count)} of it"
+        if named.expect_mounted:
+            raise DedupError(f"{about}; mount it, or forget it: dedup forget {shlex.quote(root)}")
+        log.warn(f"{about}, which are kept for when it is there again")
+    return found.roots
 
 
 def written(result: Report, outputs: Outputs, store: Store, runtime: Runtime, log: Log) -> dict[str, Any]:
@@ -278,6 +310,7 @@ def summary(figures: dict[str, Any]) -> str:
         f"{t['photos']:>9,} {plural('photo', t['photos'])} in {human_time(t['seconds'])}",
         f"{t['groups']:>9,} {plural('group', t['groups'])} with {t['duplicates']:,} "
         f"{plural('duplicate', t['duplicates'])}, {human_bytes(t['bytes'])} to reclaim",
+        f"{t['across']:>9,} of them in another folder than their keeper" if t["across"] else "",
         f"{t['skipped']:>9,} skipped (dedup export skipped says why)" if t["skipped"] else "",
         f"{t['other']:>9,} other {plural('file', t['other'])} (not images)" if t["other"] else "",
         f"{t['recall']:>9.2%} recall of the approximate search" if t["recall"] < 1 else "",
@@ -294,10 +327,11 @@ def line_of(figures: dict[str, Any], roots: Sequence[str]) -> str:
     return f"dedup scan {printable(', '.join(roots))}: {said}"
 
 
-def exit_code(figures: dict[str, Any], *, fail_if_found: bool) -> int:
+def exit_code(figures: dict[str, Any], *, fail_if_found: bool, strict: bool) -> int:
+    """Return the exit code. Broken files that the last scan reported already count only if `strict`."""
     if fail_if_found and figures["groups"]:
         return FOUND
-    return SKIPPED if figures["skipped"] else 0
+    return SKIPPED if figures["skipped" if strict else "new_failures"] else 0
 
 
 @click.command(
@@ -322,7 +356,9 @@ def demo(folder: str, no_browser: bool) -> None:
     photos = make_album(folder)
     with Log(None, quiet=False, seconds=None) as log:
         runtime = Runtime(os.cpu_count() or 1, log.progress, time.time)
-        figures = scanned([photos], Outputs([page]), Settings(), runtime, weights_spec(), exclude=(), db=db, log=log)
+        figures = scanned(
+            Named([photos]), Outputs([page]), Settings(), runtime, weights_spec(), exclude=(), db=db, log=log
+        )
     click.echo(summary(figures))
     click.echo(printable(f"Report: {page}"))
     if has_display() and not no_browser:

@@ -120,6 +120,11 @@ def walk(roots: Sequence[str], *, exclude: Sequence[str] = ()) -> Listing:
     return Listing(tuple(_walk_all([_checked(root) for root in roots], excluded)))
 
 
+def has_files(root: str) -> bool:
+    """Return whether the path is a file, or a folder with at least one file in it or below."""
+    return os.path.isfile(root) or any(names for _, _, names in os.walk(root))
+
+
 def folder(path: str) -> str:
     """Return the absolute path of a folder to scan. Raises BadUsage if it is a file."""
     if os.path.isfile(path):

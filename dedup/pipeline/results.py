@@ -6,6 +6,8 @@ import numpy as np
 
 from dedup.grouping import relations
 from dedup.grouping.groups import group, missing_pairs
+from dedup.grouping.ranking import best_files
+from dedup.pipeline.collection import root_of
 from dedup.pipeline.context import Context
 from dedup.store.listing import Listing
 from dedup.store.store import Store
@@ -44,7 +46,23 @@ def totals_of(report: Report) -> Totals:
         bytes=sum(n * photos[i].size for n, i in duplicates),
         skipped=sum(one.picture for one in report.skipped),
         other=sum(not one.picture for one in report.skipped),
+        across=_across(report),
+        new_failures=report.new_failures,
     )
+
+
+def _across(report: Report) -> int:
+    """Return how many duplicates lie in another root than their keeper."""
+    roots, photos, settings = report.run.roots, report.photos.photos, report.run.settings
+    if len(roots) < 2:
+        return 0
+    count = 0
+    for one in report.groups:
+        keeper, *copies = best_files(photos[one.keeper], settings)
+        others = [*copies, *(f for d in one.duplicates for f in photos[d.photo].files)]
+        home = root_of(keeper.path, roots)
+        count += sum(root_of(f.path, roots) != home for f in others)
+    return count
 
 
 def unchanged(found: Listing, context: Context) -> Compared | None:

@@ -82,10 +82,11 @@ def _report(found: ScanListing, context: Context, roots: Sequence[str], started:
         started, context.runtime.clock(), tuple(roots), context.settings, context.weights.name, compared.recall,
         photos.photos.contents(),
     )  # fmt: skip
+    failures = found.new_failures()
     store.runs.add(run, found, compared.verdicts if compared.fresh else None, photos.ids)
-    report = results.report_of(run, compared, found, store)
+    report = replace(results.report_of(run, compared, found, store), new_failures=failures)
     if unchanged or _is_settled(found, compared, context):
-        store.runs.save_totals(terms, results.totals_of(report))
+        store.runs.save_totals(terms, replace(results.totals_of(report), new_failures=0))
     return report
 
 

@@ -124,6 +124,17 @@ class ScanListing(Listing):
         )
         return links(rows)
 
+    def new_failures(self) -> int:
+        """Return how many files should be photos, are not, and were not reported so by the last scan.
+
+        To be asked after all files were read, and before the run is stored.
+        """
+        failed = f"""SELECT count(*) FROM {self.found} JOIN file USING (path) WHERE reason IS NOT NULL AND picture
+                     AND (run IS NULL OR run < (SELECT max(id) FROM run))"""
+        refused = f"""SELECT count(*) FROM {self.refused} AS refused WHERE picture
+                      AND NOT EXISTS (SELECT 1 FROM unread WHERE unread.path = refused.path)"""
+        return sum(int(self._db.rows(sql)[0][0]) for sql in (failed, refused))
+
     def digests_of_size(self, size: int) -> list[bytes]:
         """Return the SHA-256 of the photos of this many bytes that need no decoding."""
         sql = """SELECT sha256 FROM photo JOIN descriptor ON photo = id

@@ -86,6 +86,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE look ADD COLUMN right_loss INTEGER NOT NULL DEFAULT 0",
         "DELETE FROM total",
     ),
+    (
+        # the folders of the collection
+        "CREATE TABLE root (path BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
+        "DELETE FROM total",
+    ),
 )
 
 

@@ -18,6 +18,7 @@ from dedup.store.decisions import DecisionTable
 from dedup.store.features import Features
 from dedup.store.listing import LastListing, ScanListing
 from dedup.store.pairs import Pairs
+from dedup.store.roots import Roots
 from dedup.store.runs import Runs
 from dedup.types.photo import File, Skipped
 
@@ -25,7 +26,8 @@ from dedup.types.photo import File, Skipped
 class Store:
     """An open database; a context manager. Every method raises StoreUnusable where SQLite fails.
 
-    features, pairs, runs, decisions: what is stored of photos, of pairs, of scans, and what the user decided.
+    features, pairs, runs, decisions, roots: what is stored of photos, of pairs, of scans, the user's decisions, and
+    the folders of the collection.
     """
 
     def __init__(self, path: str, *, scanning: bool = False, changing: bool = False) -> None:
@@ -48,6 +50,7 @@ class Store:
         self.pairs = Pairs(self._database)
         self.runs = Runs(self._database, self.pairs)
         self.decisions = DecisionTable(self._database)
+        self.roots = Roots(self._database, self.runs)
 
     def _acquire(self) -> None:
         try:
@@ -98,6 +101,7 @@ class Store:
             files = db.execute(
                 "DELETE FROM file WHERE path = ? OR substr(path, 1, ?) = ?", (path, len(below), below)
             ).rowcount
+            db.execute("DELETE FROM root WHERE path = ? OR substr(path, 1, ?) = ?", (path, len(below), below))
             db.execute("DELETE FROM unread WHERE path = ? OR substr(path, 1, ?) = ?", (path, len(below), below))
             photos = db.execute(
                 "DELETE FROM photo WHERE NOT EXISTS (SELECT 1 FROM file WHERE file.photo = photo.id)"

@@ -29,6 +29,7 @@ class Report:
     groups: list[Group]
     decisions: Decisions = NOTHING_DECIDED
     verified: Verified = NOTHING_VERIFIED
+    new_failures: int = 0  # skipped files that the scan before did not report
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Totals:
     bytes: int  # of the duplicates
     skipped: int  # files that should have been photos
     other: int  # files that are plainly something else
+    across: int  # duplicates in another root than their keeper
+    new_failures: int  # of the skipped, those that the scan before did not report
 
 
 @dataclass(frozen=True, slots=True)

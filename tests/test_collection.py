@@ -1,0 +1,75 @@
+"""A scan adds its folders to the collection; folders that are absent are reported and not forgotten."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+Dedup = Callable[..., Result]
+
+
+@pytest.fixture
+def two(album: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders: the album, and a backup with exact copies of three of its photos, two of them the same."""
+    backup = tmp_path / "Backup"
+    backup.mkdir()
+    shutil.copy(album / "garden.png", backup / "garden.png")
+    shutil.copy(album / "garden.png", backup / "garden again.png")
+    return album, backup
+
+
+def paths(dedup: Dedup, table: str = "photos") -> set[str]:
+    return {line.split(",")[0] for line in dedup("export", table).stdout.splitlines()[1:]}
+
+
+def test_second_folder_does_not_hide_the_first(dedup: Dedup, two: tuple[Path, Path]) -> None:
+    album, backup = two
+    dedup("scan", album)
+    said = dedup("scan", backup).stdout
+    assert f"{backup / 'garden.png'}" in paths(dedup)
+    assert f"{album / 'garden.png'}" in paths(dedup)
+    assert "2 of them in another folder than their keeper" in said
+    assert all(str(root) in dedup("status").stdout for root in two)
+
+
+def test_only_looks_at_the_named_folders_alone(dedup: Dedup, two: tuple[Path, Path]) -> None:
+    album, backup = two
+    dedup("scan", album)
+    said = dedup("scan", "--only", backup).stdout
+    assert paths(dedup) == {str(backup / "garden.png"), str(backup / "garden again.png")}
+    assert "of them in another folder" not in said
+    dedup("scan", backup)
+    assert str(album / "garden.png") in paths(dedup)
+
+
+def test_forgotten_root_is_no_longer_scanned(dedup: Dedup, two: tuple[Path, Path]) -> None:
+    album, backup = two
+    dedup("scan", album, backup)
+    dedup("forget", album)
+    dedup("scan", backup)
+    assert paths(dedup) == {str(backup / "garden.png"), str(backup / "garden again.png")}
+    dedup("forget", backup)
+    assert "roots: none" in dedup("status").stdout
+
+
+@pytest.mark.parametrize("empty", [True, False], ids=["empty", "gone"])
+def test_absent_root_is_a_warning_and_not_forgotten(dedup: Dedup, two: tuple[Path, Path], empty: bool) -> None:
+    album, backup = two
+    dedup("scan", album, backup)
+    backup.rename(backup.with_name("unplugged"))
+    if empty:
+        backup.mkdir()
+    done = dedup("scan", album)
+    assert f"Warning: {backup}: {'empty' if empty else 'missing'}, but the database has 2 photos of it" in done.stderr
+    refused = dedup("scan", album, "--expect-mounted", code=1)
+    assert refused.stderr.startswith(f"Error: {backup}: ")
+    shutil.rmtree(backup, ignore_errors=True)
+    backup.with_name("unplugged").rename(backup)
+    assert "; 0 new;" in dedup("scan", album).stdout
+    assert str(backup / "garden.png") in paths(dedup)
+
+
+def test_folder_that_nobody_knows_is_still_an_error(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    assert "no such file or folder" in dedup("scan", album, tmp_path / "nowhere", code=2).stderr
