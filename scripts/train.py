@@ -20,7 +20,8 @@ Stages, in this order; without a name all of them run:
   card         write the tensors and their card to --output
 
 Each stage keeps its result in --work, continues after a stop and is skipped once it is finished. With --encoder shipped
-and --head shipped these networks are those in the package, and their stages do nothing.
+and --head shipped these networks are those in the package, and their stages do nothing. With --convolutions shipped so
+are the convolutions of the residual head, and only the layers that judge by them are trained.
 """
 
 import argparse
@@ -65,7 +66,6 @@ from dedup.models.pair_head import COPY, SIMILAR, Calibration, PairHead, pair_lo
 from dedup.models.residual_head import ResidualHead
 from dedup.models.weights import FILE, Weights, device_of, version
 from dedup.training.aligned_pairs import (
-    DRAWN,
     AlignedPairs,
     Drawer,
     aligned_of,
@@ -94,13 +94,13 @@ from dedup.training.gates import copy_odds, fitted_curve, fitted_gate, keeping
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
 from dedup.types.arrays import SIDE
-from dedup.types.pairs import Gate
+from dedup.types.pairs import Gate, Scores
 from dedup.workers import in_threads
 
 SEED = 20261128
 PREFILTER_KEEPS = 0.998  # of the copies that need verification
 PHOTOS_A_SHARD = 800
-DRAWS_A_SHARD = 50
+ITEMS_A_SHARD = 50  # of DRAWN pairs each
 PAIR_SHARES = {"train": 1, "choose": 12}  # one draw in so many
 TEMPERATURE = 0.05
 PLAINS = 1000  # pictures with next to nothing in them, drawn by the script
@@ -443,39 +443,52 @@ def pairs_stage(training: Training) -> None:
         draw_pairs(training, split, draws=training.args.draws // share)
 
 
-def pair_shards(training: Training, split: str, *, draws: int) -> dict[Path, range]:
-    """Return the files of the pairs of a split, and the draws that each holds."""
+def pair_shards(training: Training, split: str, *, items: int) -> dict[Path, range]:
+    """Return the files of the pairs of a split, and the items of its drawer that each holds."""
     folder = training.work / "pairs"
-    starts = range(0, draws, DRAWS_A_SHARD)
-    return {folder / f"{split}-{n:05d}.npz": range(n, min(n + DRAWS_A_SHARD, draws)) for n in starts}
+    starts = range(0, items, ITEMS_A_SHARD)
+    return {folder / f"{split}-{n:05d}.npz": range(n, min(n + ITEMS_A_SHARD, items)) for n in starts}
 
 
 def draw_pairs(training: Training, split: str, *, draws: int) -> None:
     """Draw the pairs of a split that are not in --work yet."""
-    missing = {kept: n for kept, n in pair_shards(training, split, draws=draws).items() if not kept.exists()}
-    if not missing:
-        return
-    corpus, weights = training.corpus, training.weights()
-    near = neighbours_of(corpus, split, weights, training.unsure)
-    drawer = Drawer(corpus, split, near, weights, draws=draws, seed=SEED + 1 + list(PAIR_SHARES).index(split))
-    some = [n for numbers in missing.values() for n in numbers]
+    corpus, weights, seed = training.corpus, training.weights(), SEED + 1 + list(PAIR_SHARES).index(split)
+    near = near_photos(training, split, weights)
+    drawer = Drawer(corpus, split, near, weights, draws=draws, seed=seed)
+    shards = pair_shards(training, split, items=len(drawer))
+    missing = {kept: items for kept, items in shards.items() if not kept.exists()}
+    some = [n for items in missing.values() for n in items]
     dataset, spawn = cast(Dataset[Any], drawer), "spawn"
     drawn = iter(DataLoader(dataset, sampler=some, batch_size=None, num_workers=CORES, multiprocessing_context=spawn))
-    for kept, numbers in missing.items():
-        pairs = joined(list(islice(drawn, len(numbers))))
+    for kept, items in missing.items():
+        pairs = joined(list(islice(drawn, len(items))))
         write_arrays(kept, asdict(pairs))
         classes = np.bincount(pairs.classes, minlength=3)
-        print(f"drew {numbers.stop} of {draws} to {split}: {classes}", flush=True)
+        print(f"drew {items.stop} of {len(drawer)} to {split}: {classes}", flush=True)
 
 
-def drawn_pairs(training: Training, split: str, *, draws: int) -> AlignedPairs:
-    """Return the pairs of a split. Exits if none was doubtful enough to need verification."""
+def near_photos(training: Training, split: str, weights: Weights) -> dict[int, list[int]]:
+    """Return the unrelated photos nearest to each photo of a split, from --work if they are there."""
+    kept = training.work / "pairs" / f"near-{split}.npz"
+    if not kept.exists():
+        near = neighbours_of(training.corpus, split, weights, training.unsure)
+        pairs = [(i, j) for i, others in near.items() for j in others]
+        write_arrays(kept, {"pairs": np.array(pairs, np.int64).reshape(-1, 2)})
+    near = {}
+    with np.load(kept) as arrays:
+        for i, j in arrays["pairs"].tolist():
+            near.setdefault(i, []).append(j)
+    return near
+
+
+def drawn_pairs(training: Training, split: str) -> AlignedPairs:
+    """Return the pairs of a split. Exits if none needs verification."""
     parts = []
-    for kept in pair_shards(training, split, draws=draws):
+    for kept in sorted((training.work / "pairs").glob(f"{split}-*.npz")):
         with np.load(kept) as arrays:
             parts.append(AlignedPairs(**arrays))
     if not sum(len(part.classes) for part in parts):
-        sys.exit(f"{split}: the head is sure of all {draws * DRAWN} pairs; more photos or a higher --draws are needed")
+        sys.exit(f"{split}: no drawn pair needs verification; more photos or a higher --draws are needed")
     return joined(parts)
 
 
@@ -483,38 +496,77 @@ def drawn_pairs(training: Training, split: str, *, draws: int) -> AlignedPairs:
 
 
 def residual_stage(training: Training) -> None:
-    """Train the residual head."""
+    """Train the residual head; with --convolutions shipped only the layers that judge by what these see."""
     kept, a = training.work / "residual.pt", training.args
     if kept.exists():
         return
-    train, choose = (drawn_pairs(training, s, draws=a.draws // n) for s, n in PAIR_SHARES.items())
-    per_pass = max(1, len(train.classes) // a.batch)
-
-    def drawn(step: int) -> Batch:
-        order = np.random.default_rng((SEED + 3, step // per_pass)).permutation(len(train.classes))
-        rows = order[step % per_pass * a.batch :][: a.batch]
-        rng = np.random.default_rng((SEED + 4, step))
-        some = turned(train.rows(np.sort(rows)), rng)
-        # without the head's logits for some pairs, so that the residual head learns to judge by itself
-        some = replace(some, logits=some.logits * (rng.random((len(some.logits), 1)) > 0.3).astype(np.float32))
-        return (*residual_batch(some), torch.from_numpy(some.classes))
-
-    def batches(steps: range) -> Iterable[Batch]:
-        return in_threads(drawn, steps, begin=one_thread, threads=CORES)
-
-    def loss_of(net: ResidualHead, batch: Batch) -> torch.Tensor:
-        *inputs, classes = batch
-        return F.cross_entropy(net(*inputs), classes)
+    train, choose = (drawn_pairs(training, split) for split in PAIR_SHARES)
+    torch.manual_seed(SEED)
+    start = ResidualHead()
+    batches, rate = planes_batches(train, batch=a.batch), 2e-3
+    loss_of: Callable[[ResidualHead, Batch], torch.Tensor] = whole_loss
+    if a.convolutions == "shipped":
+        start.load_state_dict(training.tensors("second.", None))
+        for module in (start.edges, start.parts, start.things, start.around, start.weigh):
+            module.requires_grad_(False)
+        batches, loss_of = pooled_batches(start, train, batch=4 * a.batch), judge_loss
 
     def examine(net: ResidualHead) -> dict[str, float]:
         return judged_figures(logits_of(net, choose, device=training.device), choose.classes)
 
-    torch.manual_seed(SEED)
     state, steps = training.work / "residual.state", a.residual_steps
-    net = fit(
-        ResidualHead(), batches, loss_of, examine, state, steps=steps, peak=2e-3, memory=0.995, device=training.device
-    )
+    net = fit(start, batches, loss_of, examine, state, steps=steps, peak=rate, memory=0.995, device=training.device)
     torch.save(net.state_dict(), kept)
+
+
+def rows_of(step: int, *, pairs: int, batch: int) -> NDArray[np.int64]:
+    """Return the rows of a step's batch, ascending: each row once in every pass over all pairs."""
+    per_pass = max(1, pairs // batch)
+    order = np.random.default_rng((SEED + 3, step // per_pass)).permutation(pairs)
+    return np.sort(order[step % per_pass * batch :][:batch])
+
+
+def without_some(logits: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the head's logits (P, 3), 0 for some pairs, so that the residual head learns to judge by itself."""
+    kept: NDArray[np.float32] = logits * (rng.random((len(logits), 1)) > 0.3).astype(np.float32)
+    return kept
+
+
+def planes_batches(train: AlignedPairs, *, batch: int) -> Callable[[range], Iterable[Batch]]:
+    """Return what gives the batches of some steps: the inputs of the residual head and the classes."""
+
+    def drawn(step: int) -> Batch:
+        rng = np.random.default_rng((SEED + 4, step))
+        some = turned(train.rows(rows_of(step, pairs=len(train.classes), batch=batch)), rng)
+        some = replace(some, logits=without_some(some.logits, rng))
+        return (*residual_batch(some), torch.from_numpy(some.classes))
+
+    return lambda steps: in_threads(drawn, steps, begin=one_thread, threads=CORES)
+
+
+def whole_loss(net: ResidualHead, batch: Batch) -> torch.Tensor:
+    """Return the loss of a batch of planes_batches()."""
+    *inputs, classes = batch
+    return F.cross_entropy(net(*inputs), classes)
+
+
+def pooled_batches(net: ResidualHead, train: AlignedPairs, *, batch: int) -> Callable[[range], Iterable[Batch]]:
+    """Return the same with what the convolutions see of each pair, computed once, in place of planes and covered."""
+    seen = through(train, lambda planes, covered, *_: net.pooled(planes, covered))
+
+    def drawn(step: int) -> Batch:
+        rows = rows_of(step, pairs=len(train.classes), batch=batch)
+        logits = without_some(train.logits[rows], np.random.default_rng((SEED + 4, step)))
+        columns = (seen[rows], train.evidence[rows], logits, train.similarity[rows], train.classes[rows])
+        return tuple(torch.from_numpy(column) for column in columns)
+
+    return lambda steps: map(drawn, steps)
+
+
+def judge_loss(net: ResidualHead, batch: Batch) -> torch.Tensor:
+    """Return the loss of a batch of pooled_batches()."""
+    *inputs, classes = batch
+    return F.cross_entropy(net.judge(*inputs), classes)
 
 
 def residual_batch(pairs: AlignedPairs) -> Batch:
@@ -525,12 +577,17 @@ def residual_batch(pairs: AlignedPairs) -> Batch:
     return tuple(torch.from_numpy(np.ascontiguousarray(column)) for column in (planes, *columns))
 
 
-@torch.inference_mode()
 def logits_of(net: ResidualHead, pairs: AlignedPairs, *, device: str = "cpu") -> NDArray[np.float32]:
     """Return logits (P, 3) of pairs on their canvases."""
+    return through(pairs, net, device=device)
+
+
+@torch.inference_mode()
+def through(pairs: AlignedPairs, network: Callable[..., torch.Tensor], *, device: str = "cpu") -> NDArray[np.float32]:
+    """Return what a network makes of the inputs of the residual head, (P, ...)."""
     parts = (pairs.rows(slice(start, start + 64)) for start in range(0, len(pairs.classes), 64))
     batches = in_threads(residual_batch, parts, begin=one_thread, threads=CORES)
-    return np.concatenate([net(*(x.to(device) for x in batch)).cpu().numpy() for batch in batches])
+    return np.concatenate([network(*(x.to(device) for x in batch)).cpu().numpy() for batch in batches])
 
 
 # collections
@@ -556,7 +613,7 @@ class VerifiedPairs:
 
 
 def collections_stage(training: Training) -> None:
-    """Verify the pairs of the held-apart collections, all those for which a gate may be fitted."""
+    """Verify the pairs of the held-apart collections: what passes a shipped gate, or all on which one may be fitted."""
     for split in ("choose", "calibrate"):
         kept = training.work / f"verified-{split}.npz"
         if not kept.exists():
@@ -567,10 +624,14 @@ def verified(training: Training, split: str) -> VerifiedPairs:
     """Return the pairs of a collection of one split, verified."""
     weights, corpus = training.weights(residual=True), training.corpus
     pictures, photos = collection(corpus, split, seed=SEED + 4)
+
+    def needed(scores: Scores) -> NDArray[np.bool_]:
+        if training.trained("head") is None:
+            return needs_verification(scores.copy, scores.similar, scores.similarity, weights.gate)
+        return np.asarray(scores.copy >= GATE_LOWER_BOUND)
+
     parts = []
-    for some in aligned_of(
-        pictures, photos, corpus, training.unsure, weights, lambda scores: scores.copy >= GATE_LOWER_BOUND
-    ):
+    for some in aligned_of(pictures, photos, corpus, training.unsure, weights, needed):
         copy, similar = weights.calibration.probabilities(some.logits)
         odds = copy_odds(logits_of(weights.residual_head, some))
         parts.append(VerifiedPairs(copy, similar, some.similarity, odds, some.classes))
@@ -674,7 +735,7 @@ def card_stage(training: Training) -> None:
         "seed": SEED,
         "commit": commit(),
         "trained": time.strftime("%Y-%m-%d", time.gmtime()),
-        "shipped_before": [name for name in ("encoder", "head") if training.trained(name) is None],
+        "shipped_before": [n for n in ("encoder", "head", "convolutions") if training.trained(n) is None],
         "golden": golden(weights),
         "photos": dict(sorted(Counter(corpus.pools).items())),
     }
@@ -727,6 +788,7 @@ def main() -> None:
     ap.add_argument("--output", type=Path, default=Path("dedup/weights"))
     ap.add_argument("--encoder", choices=("train", "shipped"), default="train")
     ap.add_argument("--head", choices=("train", "shipped"), default="train")
+    ap.add_argument("--convolutions", choices=("train", "shipped"), default="train", help="of the residual head")
     ap.add_argument("--start", choices=("random", "shipped"), default="random", help="from what the head starts")
     ap.add_argument("--encoder-steps", type=int, default=1300)
     ap.add_argument("--head-steps", type=int, default=5000)

@@ -196,6 +196,13 @@ def test_groups_are_drawn_as_pairs_of_different_members() -> None:
     assert not Groups(["", "a:1", "a:2"])
 
 
+def test_pairs_of_large_groups_are_spread_over_all_that_they_have() -> None:
+    pairs = Groups(["a:1"] * 8 + ["b:1", "b:1"]).pairs(most=10)
+    assert len(pairs) == 10 + 1
+    assert {m for pair in pairs for m in pair} == set(range(10))
+    assert all(i < j and (i < 8) == (j < 8) for i, j in pairs)
+
+
 def test_photos_that_fill_collages_are_never_looked_for(corpus: Corpus) -> None:
     fillers = {corpus.image(int(i)).tobytes() for i in corpus.of(FILLERS)}
     assert len(fillers) == len(corpus.of(FILLERS)) > 1
@@ -319,7 +326,7 @@ def test_aligned_pairs_repeat_with_their_seed(corpus: Corpus, weights: Weights) 
     drawer = Drawer(corpus, "train", near, weights, draws=2, seed=1)
     first, again = joined([drawer[0], drawer[1]]), joined([drawer[0], drawer[1]])
     P = len(first.classes)
-    assert len(drawer) == 2
+    assert len(drawer) == 3  # the pairs of groups come last
     assert 6 <= P <= 2 * DRAWN
     assert first.first.shape == first.second.shape == (P, CANVAS, CANVAS, 3)
     assert (first.second == again.second).all()
@@ -332,6 +339,16 @@ def test_aligned_pairs_repeat_with_their_seed(corpus: Corpus, weights: Weights) 
     # what a scan would verify, and a few besides
     copy, _ = weights.calibration.probabilities(first.logits)
     assert (copy >= DOUBTFUL).mean() > 0.8
+
+
+def test_pairs_of_groups_follow_the_drawn_ones_as_they_are(corpus: Corpus, weights: Weights) -> None:
+    drawer = Drawer(corpus, "train", {}, weights, draws=1, seed=1)
+    assert len(drawer) == 2
+    assert {related for *_, related in drawer.listed} <= {SIMILAR, COPY}
+    assert sum(related == COPY for *_, related in drawer.listed) == 2
+    pairs = drawer[1]
+    assert (pairs.classes == COPY).sum() == 2
+    assert not pairs.change_known.any()
 
 
 def test_neighbours_are_other_photographs(corpus: Corpus, weights: Weights) -> None:

@@ -41,14 +41,18 @@ class ResidualHead(nn.Module):
 
         planes: (P, PLANES, S, S). covered: (P, S, S). evidence: (P, EVIDENCE). logits: (P, 3). cosine: (P,).
         """
+        return self.judge(self.pooled(planes, covered), evidence, logits, cosine)
+
+    def pooled(self, planes: Tensor, covered: Tensor) -> Tensor:
+        """Return (P, 4 * C), what the convolutions see: two weighted sums, the mean and the maximum over the cells."""
         x, inside, weight = self.places(planes, covered)
-        pooled = [
-            torch.einsum("pcs,pks->pkc", x, weight).flatten(1),
-            (x * inside).sum(2) / (inside.sum(2) + 1e-3),
-            (x * inside).amax(2),
-        ]
+        weighted = torch.einsum("pcs,pks->pkc", x, weight).flatten(1)
+        return torch.cat([weighted, (x * inside).sum(2) / (inside.sum(2) + 1e-3), (x * inside).amax(2)], dim=1)
+
+    def judge(self, pooled: Tensor, evidence: Tensor, logits: Tensor, cosine: Tensor) -> Tensor:
+        """Return logits (P, 3) of what pooled() returns and the other inputs of forward()."""
         before = logits.clamp(-12, 12) / 4
-        gathered = F.relu(self.gather(torch.cat([*pooled, evidence, before, cosine[:, None]], dim=1)))
+        gathered = F.relu(self.gather(torch.cat([pooled, evidence, before, cosine[:, None]], dim=1)))
         decided: Tensor = self.decide(gathered)
         return decided
 

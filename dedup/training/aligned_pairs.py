@@ -36,6 +36,7 @@ DRAWN = 16  # pairs scored at once
 DOUBTFUL = 0.02  # probability of a copy above which pairs are kept
 CHANGE_SIDE = 32  # cells on a side of a change map
 _KEPT_ANYWAY = 0.03  # of the pairs below it
+_MOST_OF_GROUP = 8  # pairs of one scene or of versions of one photo
 _PART = 512  # pairs on their canvases at once
 # Shares of what is drawn: edits of one photo; versions that others made; shots of one scene; edits of a photo and of a
 # synthetic other shot of it; near neighbours.
@@ -93,7 +94,10 @@ class DrawnPair:
 
 
 class Drawer:
-    """Item n: those of DRAWN pairs of one split that need verification. Same seed and number, same pairs."""
+    """Item n: those of DRAWN pairs of one split that need verification. Same seed and number, same pairs.
+
+    The first `draws` items are drawn at random; those after them are the pairs of groups as they are.
+    """
 
     def __init__(
         self, corpus: Corpus, split: str, neighbours: dict[int, list[int]], weights: Weights, *, draws: int, seed: int
@@ -102,6 +106,11 @@ class Drawer:
         self.photos = corpus.with_content(split)
         self.scenes = Groups([corpus.scenes[i] for i in self.photos])
         self.copies = Groups([corpus.copies[i] for i in self.photos])
+        self.listed = [
+            (*(int(self.photos[m]) for m in pair), related)
+            for groups, related in ((self.scenes, SIMILAR), (self.copies, COPY))
+            for pair in groups.pairs(most=_MOST_OF_GROUP)
+        ]
 
     def draw(self, rng: Generator) -> DrawnPair:
         """Return two edited pictures."""
@@ -138,11 +147,16 @@ class Drawer:
         return DrawnPair(*versions, related, False)
 
     def __len__(self) -> int:
-        return self.draws
+        return self.draws + -(-len(self.listed) // DRAWN)
 
     def __getitem__(self, number: int) -> AlignedPairs:
         rng = np.random.default_rng((self.seed, number))
-        pairs = [self.draw(rng) for _ in range(DRAWN)]
+        if number < self.draws:
+            pairs = [self.draw(rng) for _ in range(DRAWN)]
+        else:
+            listed = self.listed[(number - self.draws) * DRAWN :][:DRAWN]
+            versions = [(unedited(self.corpus.image(i)), unedited(self.corpus.image(j)), c) for i, j, c in listed]
+            pairs = [DrawnPair(*version, False) for version in versions]
         pairs = [p for p in pairs if not (_featureless(p.left.image) or _featureless(p.right.image))]
         return judged(pairs, self.weights, keep=rng.random(len(pairs)) < _KEPT_ANYWAY)
 
@@ -222,11 +236,13 @@ def neighbours_of(
     """Return the photos nearest to each photo of a split that are known to be unrelated to it."""
     photos = corpus.with_content(split)
     vectors, _ = encoded(weights, (corpus.image(int(i)) for i in photos))
-    near = defaultdict(list)
     flat = unit(vectors)
-    for q, n in zip(*nearest(flat, flat, k=k), strict=True):
-        i, j = int(photos[q]), int(photos[n])
-        if (min(i, j), max(i, j)) not in unsure and corpus.classes(photos[q], photos[n]) == UNRELATED:
+    query, found = nearest(flat, flat, k=k)
+    left, right = photos[query], photos[found]
+    unrelated = corpus.classes(left, right) == UNRELATED
+    near = defaultdict(list)
+    for i, j in zip(left[unrelated].tolist(), right[unrelated].tolist(), strict=True):
+        if (min(i, j), max(i, j)) not in unsure:
             near[i].append(j)
     return dict(near)
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -378,6 +379,15 @@ class Groups:
 
     def __bool__(self) -> bool:
         return bool(self._sources)
+
+    def pairs(self, *, most: int) -> list[tuple[int, int]]:
+        """Return the pairs of members of each group, `most` of a large one: spread evenly over all that it has."""
+        found = []
+        for groups in self._sources:
+            for group in groups:
+                every = list(combinations(group.tolist(), 2))
+                found += every[:: -(-len(every) // most)]
+        return found
 
     def draw(self, rng: Generator) -> tuple[int, int]:
         """Return two different members of one group.
