@@ -1,11 +1,11 @@
-"""Find the near-duplicate photos in a collection, and get rid of them without ever losing a picture.
+"""Find the near-duplicate photos in a collection, and remove them without losing a picture.
 
     import dedup
     report = dedup.scan(["~/Photos"])
     for group in report.groups:
         print(group.keep.path, [duplicate.path for duplicate in group.duplicates])
 
-Everything here comes from dedup.api, which is loaded when it is first asked for; the command line is dedup.cli.
+Everything here comes from dedup.api, which is loaded on first use; the command line is dedup.cli.
 """
 
 from typing import TYPE_CHECKING
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
         Encoder,
         Group,
         Kept,
+        Match,
         Pair,
         Report,
         Skipped,
         compare,
+        find,
         load_encoder,
         scan,
     )
@@ -33,11 +35,13 @@ __all__ = [
     "Encoder",
     "Group",
     "Kept",
+    "Match",
     "Pair",
     "Report",
     "Skipped",
     "__version__",
     "compare",
+    "find",
     "load_encoder",
     "scan",
 ]

@@ -15,16 +15,17 @@ from html import escape
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from dedup.errors import BadUsage
+from dedup.errors import BadUsage, UnreadablePhoto
 from dedup.files import user_dirs
 from dedup.files.walk import folder, protected
 from dedup.grouping.ranking import in_order, keep_order
 from dedup.models import weights
 from dedup.models.encoder import Encoder as Encoder
 from dedup.pipeline.collection import collection
-from dedup.pipeline.query import compare_two
+from dedup.pipeline.context import Context
+from dedup.pipeline.query import compare_two, find_matches
 from dedup.pipeline.results import totals_of
 from dedup.pipeline.scan import find_duplicates
 from dedup.report import figure as drawing
@@ -157,6 +158,17 @@ class Report:
         return (more if count > _SHOWN else "") + frame
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A photo of the last scan that matches a queried file."""
+
+    query: Path
+    path: Path
+    relation: Relation
+    probability: float  # in [0, 1], that both show one photograph
+    similarity: float  # cosine of their vectors, in [-1, 1]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The verdict on two files. A notebook shows the figure that explains it.
@@ -241,6 +253,32 @@ def scan(
         )
         store.roots.add(named)
     return _report(found, Path(path))
+
+
+def find(
+    images: AnyPath | Sequence[AnyPath],
+    *,
+    db: AnyPath | None = None,
+    min_probability: float = 0.9,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> list[Match]:
+    """Return the photos of the last scan that match these files, the likeliest first for each file.
+
+    Raises UnreadablePhoto if a file is not a photo, BadUsage if it does not exist or an option is invalid,
+    StoreUnusable if the database has no finished scan. All are DedupError.
+    """
+    several = [images] if isinstance(images, str | os.PathLike) else images
+    _demand(0 <= min_probability <= 1, f"min_probability must lie in [0, 1], not {min_probability!r}")
+    path = _absolute(db or os.environ.get("DEDUP_DB") or user_dirs.database())
+    settings, spec = Settings(min_probability=min_probability), weights.weights_spec(device=device)
+    runtime = Runtime(min(len(several), os.cpu_count() or 1), _no_progress, time.time)
+    with Store(path) as store, Context(store, spec, settings, runtime).at_work() as context:
+        found, skipped = find_matches([_absolute(image) for image in several], context)
+    if skipped:
+        raise UnreadablePhoto(f"{skipped[0].path}: {skipped[0].reason}")
+    return [
+        Match(Path(m.query), Path(m.path), cast(Relation, m.relation.word), m.probability, m.similarity) for m in found
+    ]
 
 
 def compare(path_a: AnyPath, path_b: AnyPath) -> Comparison:

@@ -1,5 +1,7 @@
+import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -128,6 +130,17 @@ def test_report_is_a_sequence_of_groups_and_a_table(album: Path, tmp_path: Path)
     assert list(report.to_pandas("skipped").columns) == ["path", "reason"]
     with pytest.raises(BadUsage, match="no such table: 'all'"):
         report.to_pandas("all")
+
+
+def test_find_returns_what_the_command_line_prints(album: Path, tmp_path: Path, dedup: Dedup) -> None:
+    dedup("scan", album)
+    table = list(csv.DictReader(dedup("find", album / "garden.png").stdout.splitlines()))
+    found = library.find(album / "garden.png", db=os.environ["DEDUP_DB"])
+    assert [(str(m.path), m.relation) for m in found] == [(row["path"], row["relation"]) for row in table]
+    assert {m.relation for m in found} >= {"exact", "copy"}
+    (tmp_path / "no.jpg").write_text("no photo")
+    with pytest.raises(UnreadablePhoto, match=r"no.jpg: not a picture"):
+        library.find([tmp_path / "no.jpg"], db=os.environ["DEDUP_DB"])
 
 
 @pytest.mark.parametrize(
