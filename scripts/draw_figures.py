@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Make docs/seed.png and docs/compare.png anew, from pictures that are drawn here: `python scripts/draw_figures.py`.
+"""Make docs/seed.png and docs/compare.png: `python scripts/draw_figures.py`. Needs the extra `bench`; two minutes.
 
-The first is what network (b) of scripts/reproduce_seed.py saw, trained on drawn pictures; the second is what
-`dedup compare --figure` draws of one of them and its edited copy. Needs the extra `bench`; two minutes.
+The first shows the features of network (b) of scripts/reproduce_seed.py, trained on drawn pictures. The second is what
+`dedup compare --figure` draws of a photo of `dedup demo` and an edited copy.
 """
 
 import sys
@@ -19,14 +19,14 @@ sys.path.append(str(ROOT / "tests"))
 from album import scene  # noqa: E402
 from reproduce_seed import ROWS, SEED, SIDE, Answer, accuracy, draw_pairs, explain, train  # noqa: E402
 
-from dedup.cli.demo_album import SCENES, draw  # noqa: E402
+from dedup.cli.demo_album import photo  # noqa: E402
 from dedup.cli.main import main  # noqa: E402
 
 PICTURES, HELD, PASSES = 600, 120, 40
 
 
 def draw_seed(path: Path) -> float:
-    """Train network (b) on drawn pictures, draw what it saw of others; return the share that it called rightly."""
+    """Train network (b) on drawn pictures, draw its features of others; return its accuracy on those."""
     pictures = np.stack([np.asarray(scene(1000 + n).resize((SIDE, SIDE))) for n in range(PICTURES)])
     row = next(row for row in ROWS if row.name.startswith("(b)"))
     exam = draw_pairs(pictures[:HELD], np.random.default_rng(SEED + 1))
@@ -48,7 +48,7 @@ def edited(picture: Image.Image) -> Image.Image:
 
 
 def draw_compare(path: Path) -> None:
-    picture = draw(SCENES["village"])
+    picture = photo("coffee")
     with tempfile.TemporaryDirectory() as folder:
         names = [str(Path(folder, name)) for name in ("photo.jpg", "copy.jpg", "why.png")]
         picture.save(names[0], quality=92)

@@ -35,7 +35,7 @@ def pages(work: Path) -> Iterator[tuple[str, str]]:
 def arrange(page: Page, name: str) -> None:
     """Scroll and click to the part that the screenshot shows."""
     if name == "report":
-        page.get_by_role("searchbox").fill("balloons")
+        page.get_by_role("searchbox").fill("astronaut")
         page.locator("details.explain:visible").first.locator("summary").click()
         return
     for _ in range(2):

@@ -54,7 +54,7 @@ def test_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: ZipFile) 
 def test_metadata_is_complete(wheel: ZipFile) -> None:
     about: Message = Parser().parsestr(wheel.read(f"dedup_photos-{__version__}.dist-info/METADATA").decode())
     assert (about["Name"], about["Version"], about["License-Expression"]) == ("dedup-photos", __version__, "MIT")
-    assert about.get_all("License-File") == ["LICENSE", "dedup/weights/README.md"]
+    assert about.get_all("License-File") == ["LICENSE", "dedup/cli/demo_photos/README.md", "dedup/weights/README.md"]
     assert about["Requires-Python"] == ">=3.11"
     assert about["Description-Content-Type"] == "text/markdown"
     needed = {r for r in about.get_all("Requires-Dist", []) if "extra ==" not in r}
@@ -83,7 +83,7 @@ def texts() -> list[Path]:
     """Return the text files of the repository, without data."""
     folders = [ROOT / name for name in ("dedup", "docs", "scripts", "tests", ".ci", ".github")]
     files = [p for folder in folders for p in folder.rglob("*") if p.is_file() and "data" not in p.parts]
-    binary = {".pyc", ".png", ".safetensors"}
+    binary = {".pyc", ".jpg", ".png", ".safetensors"}
     return sorted(p for p in (*files, *ROOT.glob("*.*"), ROOT / "Dockerfile") if p.is_file() and p.suffix not in binary)
 
 
