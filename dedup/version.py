@@ -1,4 +1,4 @@
-"""The version, and those of what decodes for it, where everything may ask for them."""
+"""The version of dedup and of the libraries that decode photos."""
 
 from contextlib import suppress
 
@@ -6,8 +6,8 @@ __version__ = "0.1.0"
 
 
 def decoders() -> str:
-    """Return the names and versions of what decodes; what others refused may be read by these."""
-    from importlib.metadata import PackageNotFoundError, version  # the version alone is asked for more often
+    """Return the names and versions of the decoders. Files that other versions rejected are tried again."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and not needed for the version
 
     found = [f"dedup {__version__}"]
     for package in ("pillow", "pillow-heif", "rawpy", "pillow-jxl-plugin"):

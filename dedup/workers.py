@@ -1,7 +1,7 @@
-"""run(fn, items): calls a function on each item in other processes, and yields what comes back.
+"""Run a function over many items in worker processes that may crash.
 
-A photo is a stranger's file, and the native codecs that open it can crash or hang. A crash or an overdue answer costs
-the item that caused it and one process, never the run: the result is then a Failure that says what happened.
+Photos come from strangers, and the native codecs that open them can crash or hang. A crash or a timeout costs
+only the item that caused it and one process: its result is then a Failure with the reason.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any, Generic, Self, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 4  # items handed to a worker before its answers, so that it never waits
+_AHEAD = 4  # items sent to a worker ahead of its answers, so that it never waits
 _LIMIT_S = 120.0  # for one item
-_STARTING = Lock()  # what a new process inherits is changed for all threads of this one
+_STARTING = Lock()  # the environment that a new process inherits is shared by all threads
 _THREADS = (  # environment variables by which native libraries learn how many threads to use
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
@@ -43,18 +43,18 @@ Progress = Callable[[str, int, int], None]  # stage, done, of
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a scan is done with; nothing here changes the result."""
+    """The resources of a run. Nothing here changes the result."""
 
-    workers: int  # processes that decode, and threads that run the networks
+    workers: int  # number of decoding processes, and of threads that run the networks
     progress: Progress
     clock: Callable[[], float]  # seconds since the epoch
     preview_folder: str | None = None  # the folder of images/preview_cache.py
-    pool: Pool | None = None  # processes that are there already
+    pool: Pool | None = None  # processes that are already running
 
     def run(
         self, fn: Callable[[Item], Result], items: Iterable[Item], *, limit_s: float = _LIMIT_S
     ) -> Iterator[tuple[Item, Result | Failure]]:
-        """Yield what run() does, in the processes of the pool where there is one."""
+        """Yield the results of run(), using the processes of the pool if there is one."""
         if self.pool is None:
             return run(fn, items, workers=self.workers, limit_s=limit_s)
         return self.pool.run(fn, items, limit_s=limit_s)
@@ -62,14 +62,14 @@ class Runtime:
 
 @contextmanager
 def worker_pool(runtime: Runtime) -> Iterator[Runtime]:
-    """Give the machine with processes that stay until the end: to start one takes a quarter of a second."""
+    """Give the runtime a pool of processes until the end of the block; starting one takes 0.25 s."""
     with Pool(runtime.workers) as pool:
         yield replace(runtime, pool=pool)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No result: the worker died, or had to be stopped."""
+    """There is no result: the worker died or was stopped."""
 
     reason: str
 
@@ -79,7 +79,7 @@ class _Worker(Generic[Item]):
     process: BaseProcess
     connection: Connection
     waiting: deque[Item]
-    since: float  # when the first waiting item was begun, at the earliest
+    since: float  # the earliest time at which the first waiting item was started
 
 
 def run(
@@ -94,7 +94,7 @@ def run(
 
 
 class Pool:
-    """Processes that stay from one run() to the next. For one thread."""
+    """Processes that are reused by successive calls of run(). Not thread-safe."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -106,7 +106,7 @@ class Pool:
     ) -> Iterator[tuple[Item, Result | Failure]]:
         """Yield what run() does."""
         todo = iter(items)
-        again: deque[Item] = deque()  # handed to a worker that died before it came to them
+        again: deque[Item] = deque()  # sent to a worker that died before it reached them
         pool: list[_Worker[Item]] = []
         try:
             while True:
@@ -122,7 +122,7 @@ class Pool:
                     yield from _overdue(pool, again, limit_s=limit_s)
         finally:
             for worker in pool:
-                if worker.waiting or self._closed:  # nobody wants its answers any more
+                if worker.waiting or self._closed:  # its results are no longer needed
                     _stop(worker)
                 else:
                     self._idle.append(worker)
@@ -143,10 +143,10 @@ def in_threads(
     begin: Callable[[], None],
     threads: int,
 ) -> Iterator[Result]:
-    """Yield fn(item) in the order of the items; the next ones are waited for while some are worked on.
+    """Yield fn(item) in the order of the items, while the next items are awaited.
 
-    For functions that do their work in native code. begin: called once by each thread. At most threads + 1 items are
-    under way. What fn or the items raise is raised here.
+    For functions that release the GIL. begin: called once by each thread. At most threads + 1 items are
+    in progress. Exceptions of fn or of the items are raised here.
     """
     with ThreadPoolExecutor(threads, initializer=begin) as pool:
         under_way: deque[Future[Result]] = deque()
@@ -159,13 +159,13 @@ def in_threads(
 
 
 class Helpers(Generic[Item, Result]):
-    """Processes that stay and answer one item at a time, whoever asks; call() may be called from any thread."""
+    """Processes that handle one item at a time; call() can be used from any thread."""
 
     def __init__(self, fn: Callable[[Item], Result], *, workers: int, limit_s: float = _LIMIT_S) -> None:
         self._fn, self._limit_s = fn, limit_s
         self._free: Queue[_Worker[Item] | None] = Queue()
         for _ in range(workers):
-            self._free.put(None)  # started when it is first needed
+            self._free.put(None)  # started on first use
         self._workers = workers
 
     def call(self, item: Item) -> Result | Failure:
@@ -195,7 +195,7 @@ class Helpers(Generic[Item, Result]):
         return Failure(reason)
 
     def close(self) -> None:
-        """Wait for the answers that are under way, and end the processes."""
+        """Wait for pending results and stop the processes."""
         for _ in range(self._workers):
             worker = self._free.get()
             if worker:
@@ -211,7 +211,7 @@ def _hand_out(
     *,
     workers: int,
 ) -> None:
-    """Give each worker its next items, taking idle workers or starting some as there is work for them."""
+    """Send each worker its next items, using idle workers or starting new ones."""
     for depth in range(1, _AHEAD + 1):
         for n in range(workers):
             if n < len(pool) and len(pool[n].waiting) >= depth:
@@ -226,7 +226,7 @@ def _hand_out(
             if not worker.waiting:
                 worker.since = time.monotonic()
             worker.waiting.append(item)
-            with suppress(BrokenPipeError, ConnectionResetError):  # it died; reading from it says so next
+            with suppress(BrokenPipeError, ConnectionResetError):  # it died, which the next read will show
                 worker.connection.send((fn, item))
 
 
@@ -258,7 +258,7 @@ def _until_overdue(busy: Iterable[_Worker[Item]], limit_s: float) -> float:
 def _bury(
     worker: _Worker[Item], pool: list[_Worker[Item]], again: deque[Item], reason: str
 ) -> tuple[Item, Result | Failure]:
-    """Return the failure of the item that the worker was at; its other items go back to the queue."""
+    """Return the failure of the worker's current item; its other items return to the queue."""
     pool.remove(worker)
     item = worker.waiting.popleft()
     again.extend(worker.waiting)
@@ -274,7 +274,7 @@ def _cause(exitcode: int | None) -> str:
 
 
 def _start(fn: Callable[[Item], Result]) -> _Worker[Item]:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks held by torch's threads
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs,), daemon=True)
     with _STARTING, _one_thread_each(), _without_main(fn):
@@ -285,9 +285,9 @@ def _start(fn: Callable[[Item], Result]) -> _Worker[Item]:
 
 @contextmanager
 def _without_main(fn: Callable[..., object]) -> Iterator[None]:
-    """Have a new process not run the program of this one again, unless fn is from there.
+    """Keep a new process from running this process's main module again, unless fn is defined there.
 
-    A script that asks for a scan in its first line would ask for it again in every worker, and none would answer.
+    Otherwise a script that starts a scan at its top level would start it again in every worker.
     """
     main = sys.modules["__main__"]
     if getattr(fn, "__module__", "") != "__main__":
@@ -300,9 +300,9 @@ def _without_main(fn: Callable[..., object]) -> Iterator[None]:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Have libraries of linear algebra in a new process use one thread: the processes are the parallelism.
+    """Limit linear algebra libraries in a new process to one thread; the processes provide the parallelism.
 
-    They read the environment when they are loaded; more threads than cores spend their time waiting for each other.
+    The libraries read these variables when they are loaded; more threads than cores only wait for each other.
     """
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
@@ -325,8 +325,8 @@ def _stop(worker: _Worker[Item]) -> None:
 
 
 def _work(connection: Connection) -> None:
-    """Answer each function of an item until the other end closes. What native libraries print is thrown away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and closes the pipe
+    """Answer calls until the other end closes the pipe. Output of native libraries is discarded."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too and closes the pipe
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
@@ -339,7 +339,7 @@ def _work(connection: Connection) -> None:
         try:
             answer: tuple[object, BaseException | None] = fn(item), None
         except Exception as error:
-            answer = None, error  # a bug: raised in the parent, where it can be seen
+            answer = None, error  # a bug, which is raised again in the parent
         try:
             connection.send(answer)
         except (BrokenPipeError, ConnectionResetError):

@@ -1,7 +1,7 @@
-"""run(fn, items), as runners.run() does it, on the machines of a Ray cluster. The only module that imports Ray.
+"""run(fn, items) on the machines of a Ray cluster, like workers.run(). The only module that imports Ray.
 
-A task that dies with its process or its machine is done again elsewhere; one that dies each time is a Failure, and the
-others go on. Processes stay: what a function keeps (the weights) is loaded once in each.
+A task whose process or machine dies is retried elsewhere; one that fails each time is a Failure, and the
+others continue. Processes are reused, so that weights are loaded once in each.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Result = TypeVar("Result")
 _ATTEMPTS = 3  # besides the first
 _ANSWER_S = 10.0  # for a connection
 _GO_ON = "what is done is kept: scan again to go on there"
-_AHEAD = 2  # tasks handed out for each processor, so that none waits
-_ENVIRONMENT = {  # read when Ray is loaded; what the user has set stands
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
-    "RAY_worker_niceness": "0",  # as the processes of runners.py; on a busy machine 15 is never
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # or its native code writes to our stderr
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # or each task that is tried again is told on our stdout
+_AHEAD = 2  # tasks submitted per processor, so that none waits
+_ENVIRONMENT = {  # read when Ray is imported; values set by the user are kept
+    "RAY_USAGE_STATS_ENABLED": "0",  # no usage reports
+    "RAY_worker_niceness": "0",  # reuse worker processes; the default of 15 s is too short on a busy machine
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # otherwise its native code writes to our stderr
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",  # otherwise retries are printed on our stdout
 }
 
 
 class _Gone(DedupError):
-    """Nothing answers any more where the cluster was."""
+    """The cluster no longer answers."""
 
 
 @contextmanager
 def cluster(address: str | None, *, workers: int) -> Iterator[None]:
-    """Be connected to the cluster at this address ("auto": where this machine is a node); None: one of our own here.
+    """Connect to the cluster at this address ("auto": the one this machine is a node of); None: start one here.
 
-    workers: of a cluster of our own. Raises BadUsage without Ray, DedupError if no cluster answers.
+    workers: of a cluster started here. Raises BadUsage without Ray, DedupError if no cluster answers.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -64,14 +64,14 @@ def cluster(address: str | None, *, workers: int) -> Iterator[None]:
         gone = True
         raise
     finally:
-        if not gone:  # or Ray asks for a minute and then ends this process; at its exit that is soon enough
+        if not gone:  # otherwise Ray retries for a minute and then kills this process; it disconnects at exit
             ray.shutdown()
 
 
 @contextmanager
 def _native_silence() -> Iterator[None]:
-    """Have nothing reach the stderr of this process: Ray writes there that it is to be silent, and as it connects."""
-    if sys.__stderr__ is None:  # it was closed, and 2 may be a file of somebody else
+    """Redirect stderr of this process, to which Ray writes while it connects."""
+    if sys.__stderr__ is None:  # stderr was closed, and descriptor 2 may be another file
         yield
         return
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -85,7 +85,7 @@ def _native_silence() -> Iterator[None]:
 
 
 def _refusal(error: BaseException) -> str:
-    """Return in one line why Ray did not connect."""
+    """Return one line that says why Ray did not connect."""
     causes = [error]
     while causes[-1].__cause__:
         causes.append(causes[-1].__cause__)
@@ -98,7 +98,7 @@ def _refusal(error: BaseException) -> str:
 
 
 def _check(address: str) -> None:
-    """Raise DedupError if nothing answers at a HOST:PORT: Ray would ask again for minutes."""
+    """Raise DedupError if nothing answers at HOST:PORT; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         try:
@@ -108,7 +108,7 @@ def _check(address: str) -> None:
 
 
 def _check_still() -> None:
-    """Raise DedupError if the cluster is gone: Ray would ask again for a minute and end this process without a word."""
+    """Raise DedupError if the cluster is gone; Ray itself would retry for a minute and then kill this process."""
     import ray
 
     try:
@@ -122,7 +122,7 @@ def run(
 ) -> Iterator[tuple[Item, Result | Failure]]:
     """Yield (item, fn(item)) for every item, each once, in any order. fn and the items must be picklable.
 
-    device: cuda gives each task a GPU. What fn raises is tried again as well, and then a Failure.
+    device: cuda gives each task a GPU. Exceptions of fn are retried too, and then become a Failure.
     """
     import ray
     from ray.exceptions import LocalRayletDiedError, RayError
@@ -150,12 +150,12 @@ def run(
 
 
 def _called(fn: Callable[[Item], Result], item: Item) -> Result:
-    vars(sys.modules["__main__"]).pop("__file__", None)  # or each process that runners.py starts would load Ray
+    vars(sys.modules["__main__"]).pop("__file__", None)  # otherwise each process that workers.py starts would load Ray
     return fn(item)
 
 
 def _cause(error: Exception) -> str:
-    """Return what went wrong in one line: what fn raised, or how the process came to its end."""
+    """Return one line with the exception of fn, or how the process ended."""
     cause = getattr(error, "cause", None) or error
     return f"{type(cause).__name__}: {_first_line(cause)}"
 

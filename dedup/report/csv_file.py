@@ -32,9 +32,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def read_csv(path: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Return the columns of a table that was written here or by a spreadsheet, with semicolons too, and its rows.
+    """Return the columns and rows of a CSV file written by dedup or a spreadsheet, with comma, semicolon or tab.
 
-    Each row comes with the number that a spreadsheet gives it. Raises BadUsage.
+    Each row comes with its row number in a spreadsheet. Raises BadUsage.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as f:
@@ -86,21 +86,21 @@ def value_of(text: str) -> str:
 
 @contextmanager
 def text_stream(output: str | None) -> Iterator[IO[str]]:
-    """Give a text stream, UTF-8: standard output, or a file that takes its name when it is whole."""
+    """Give a UTF-8 text stream: standard output, or a file that gets its name only when it is complete."""
     if output is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # whatever the locale has; and CSV has line ends of its own
+            # regardless of the locale; CSV has its own line ends
             sys.stdout.reconfigure(encoding="utf-8", newline="")
         yield sys.stdout
         sys.stdout.flush()
         return
-    output = os.path.realpath(output)  # a link goes on being one
+    output = os.path.realpath(output)  # a link remains a link
     temporary = f"{output}.{os.getpid()}.part"
     try:
         if os.path.lexists(output) and not os.path.isfile(output):
-            raise DedupError(f"{output}: not a regular file; it was left alone. Choose another name")
+            raise DedupError(f"{output}: not a regular file; choose another name")
         try:
-            with suppress(FileNotFoundError):  # of a run that was killed; in a container all have one number
+            with suppress(FileNotFoundError):  # left by a killed run; in a container process numbers repeat
                 os.unlink(temporary)
             with open(temporary, "x", encoding="utf-8", newline="") as f:
                 yield f

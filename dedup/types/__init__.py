@@ -1,13 +1,13 @@
-"""The values that pass between stages. Plain data: no I/O, no torch, no SQL.
+"""The values that pass between stages, and their glossary. Plain data: no I/O, no torch, no SQL.
 
 Terms, one each:
   file        a path as stat() saw it
-  photo       one sequence of bytes that decodes to a picture, however many files hold it
-  descriptor  what the encoder keeps of a photo: a global vector and a spatial map
+  photo       the bytes of a picture, identified by their SHA-256; several files can hold it
+  descriptor  the encoder output for a photo: a global vector and a spatial map
   candidate   two photos whose vectors are near each other
-  score       what the pairwise head says of a candidate
+  score       probabilities of the pair head for a candidate
   verdict     a candidate whose relation is decided
-  match       a verdict sure enough to be reported, and of a relation that is asked for
+  match       a verdict that is reported: probable enough, with a requested relation
   group       one photo to keep (the keeper) and those that match it (the duplicates)
 
 Symbols in shape comments, everywhere in this package:

@@ -1,6 +1,6 @@
-"""Rows of photos and files -> columns, of which a Photo is made when one is asked for.
+"""Photos and files as columns; a Photo object is created when one is accessed.
 
-A million photos take some 200 MB as columns, and more than a gigabyte as objects; a scan looks at those few that match.
+A million photos take about 200 MB as columns and more than a gigabyte as objects; a scan uses only those that match.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from dedup.types.arrays import Indices
 from dedup.types.photo import Facts, File, Photo, facts_from_json
 
-_ROWS = 20_000  # in memory as Python objects at once
-_KEPT = 4_000  # photos in memory as objects
+_ROWS = 20_000  # rows converted at a time
+_KEPT = 4_000  # Photo objects that are cached
 _COMMON = {"{}": "", None: "null"}  # facts as the database has them -> as a column has them
 
 
@@ -75,7 +75,7 @@ class PhotoColumns(Sequence[Photo]):
 
     @cached_property
     def _made(self) -> Callable[[int], Photo]:
-        return lru_cache(maxsize=_KEPT)(self._photo)  # who asks for a photo often asks again for the same one
+        return lru_cache(maxsize=_KEPT)(self._photo)  # the same photo is often accessed again
 
     def _photo(self, n: int) -> Photo:
         gps, rating, screenshot = self.said[n].tolist()
@@ -103,17 +103,17 @@ class PhotoColumns(Sequence[Photo]):
 
     @property
     def files(self) -> int:
-        """How many files all photos have together."""
+        """The number of files of all photos."""
         return len(self.order)
 
     def contents(self) -> bytes:
-        """Return 32 bytes that stand for the set of photos, whatever their files are called."""
+        """Return a digest (32 bytes) of the set of photos, whatever their file names."""
         return sha256(self.sha256.tobytes()).digest()
 
 
 @dataclass(frozen=True, eq=False)
 class Links(Sequence[list[File]]):
-    """M files, hard links of one inode together: K lists of them.
+    """M files as K lists, each of the hard links to one inode.
 
     paths: M.   stats: (M, 5), the other figures of a File.   first: (K + 1,), where those of list k begin.
     """
@@ -140,8 +140,8 @@ class Links(Sequence[list[File]]):
 
 
 def with_exact_duplicates(photos: Sequence[Photo]) -> list[int]:
-    """Return the photos that more than one file holds, in ascending order."""
-    if isinstance(photos, PhotoColumns):  # most photos have one file, and need not be made for this
+    """Return the numbers of photos that have more than one file, in ascending order."""
+    if isinstance(photos, PhotoColumns):  # avoids creating objects: most photos have one file
         return np.flatnonzero(np.diff(photos.first) > 1).tolist()
     return [i for i, photo in enumerate(photos) if len(photo.files) > 1]
 
@@ -186,7 +186,7 @@ def links(files: Iterable[Sequence[Any]]) -> Links:
 
 
 def transposed(rows: Iterable[Sequence[Any]], width: int) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the columns of some rows at a time, at least once."""
+    """Yield the columns of successive blocks of rows, at least once."""
     left = iter(rows)
     while True:
         some = list(islice(left, _ROWS))
@@ -196,7 +196,7 @@ def transposed(rows: Iterable[Sequence[Any]], width: int) -> Iterator[list[tuple
 
 
 def stacked(parts: Iterable[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
-    """Return the columns whose parts these are, without a moment at which everything is there twice."""
+    """Return the columns joined from parts, without holding everything twice at any moment."""
     grown: list[bytearray] = []
     for some in parts:
         grown = grown or [bytearray() for _ in some]
@@ -207,7 +207,7 @@ def stacked(parts: Iterable[tuple[NDArray[Any], ...]]) -> list[NDArray[Any]]:
 
 
 def among(keys: Indices, others: Indices) -> NDArray[np.bool_]:
-    """Return which keys (P,) are among others, which are in ascending order: many times, numpy's isin() takes hours."""
+    """Return which keys (P,) are among others, which are sorted. For repeated lookups; numpy's isin() is far slower."""
     if not len(others):
         return np.zeros(len(keys), bool)
     return np.asarray(others[np.searchsorted(others, keys).clip(max=len(others) - 1)] == keys)
@@ -222,7 +222,7 @@ def _files(paths: Texts, stats: Indices, rows: Iterable[int]) -> list[File]:
 
 
 def _joined(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Indices]:
-    """Return some texts in one, and their lengths."""
+    """Return the concatenated texts and their lengths."""
     return np.frombuffer(b"".join(texts), np.uint8), np.array(list(map(len, texts)), np.int64)
 
 

@@ -20,7 +20,7 @@ from dedup.types.settings import Settings
 
 @dataclass(frozen=True)
 class Report:
-    """What one scan found. Files found = files of photos + skipped."""
+    """The result of a scan. Every file found is a file of a photo or is skipped."""
 
     run: Run
     photos: Photos
@@ -34,9 +34,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Compared:
-    """What comparing photos gives.
+    """The result of comparing photos.
 
-    scores: what the head said of the candidates.   recall: of the search.   fresh: they are not those of the last scan.
+    scores: of the candidates.   recall: of the search.   fresh: computed now, not taken from the last scan.
     """
 
     photos: Photos
@@ -50,15 +50,15 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a scan found, counted."""
+    """The totals of a scan."""
 
     files: int
     photos: int  # files that are one
     groups: int
-    duplicates: int  # files of groups besides those to keep
+    duplicates: int  # files in groups other than the keepers
     bytes: int  # of the duplicates
-    skipped: int  # files that should have been photos
-    other: int  # files that are plainly something else
+    skipped: int  # files that should be photos and are not
+    other: int  # files that are not images
     across: int  # duplicates in another root than their keeper
     new_failures: int  # of the skipped, those that the scan before did not report
 
@@ -73,23 +73,23 @@ class Run:
     settings: Settings
     weights_name: str
     recall: float
-    contents: bytes  # stands for the set of photos found
+    contents: bytes  # digest of the set of photos found
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A scan that was begun. Times in seconds since the epoch; without an end it was killed, or still runs."""
+    """A scan that was started. Times in seconds since the epoch; without an end it was killed or is still running."""
 
     started_at: float
     ended_at: float | None
     roots: tuple[str, ...]
     outcome: str | None  # finished, stopped or failed
-    result: dict[str, Any]  # figures of a finished scan; "error" of one that failed or was stopped
+    result: dict[str, Any]  # totals of a finished scan; "error" of one that failed or was stopped
 
 
 @dataclass(frozen=True)
 class Photos:
-    """The photos of a run, in the order of their SHA-256; ids[i] is what the database calls photo i."""
+    """The photos of a run, in the order of their SHA-256; ids[i] is the database number of photo i."""
 
     photos: PhotoColumns
     ids: Indices
