@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 AnyPath = str | os.PathLike[str]
-Relation = Literal["exact", "identical", "copy", "similar", "unrelated", "inconclusive"]
+Relation = Literal["exact", "identical", "copy", "variant", "similar", "unrelated", "inconclusive"]
 
 _GROUP = itemgetter("group")
 _SHOWN = 20  # groups in a notebook; each adds its thumbnails to the notebook file
@@ -82,13 +82,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two files that were compared. similarity: cosine of their vectors, in [-1, 1]."""
+    """Two files that were compared.
+
+    similarity: cosine of their vectors, in [-1, 1].   contained: which of them the other shows all of, left being a.
+    """
 
     path_a: Path
     path_b: Path
     relation: Relation
     probability: float
     similarity: float
+    contained: Literal["left", "right", "both", "no"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +203,7 @@ def scan(
     db: AnyPath | None = None,
     only: bool = False,
     exclude: Sequence[str] = (),
-    include: Literal["similar"] | None = None,
+    include: Literal["variant", "similar"] | Sequence[Literal["variant", "similar"]] = (),
     min_probability: float = 0.9,
     protect: Sequence[AnyPath] = (),
     keep: Sequence[str] = KEEP,
@@ -223,14 +227,16 @@ def scan(
     """
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     _demand(len(several) > 0, "name at least one folder")
-    _demand(include in (None, "similar"), f"include must be None or 'similar', not {include!r}")
+    included = {include} if isinstance(include, str) else set(include)
+    _demand(included <= {"variant", "similar"}, f"include takes 'variant' and 'similar', not {include!r}")
     _demand(0 <= min_probability <= 1, f"min_probability must lie in [0, 1], not {min_probability!r}")
     _demand(workers is None or workers > 0, f"workers must be at least 1, not {workers!r}")
     for name, words in {"exclude": exclude, "protect": protect, "keep": keep, "prefer": prefer, "avoid": avoid}.items():
         _demand(not isinstance(words, str | os.PathLike), f"{name} must be a list, not {words!r}")
     settings = Settings(
         min_probability=min_probability,
-        include_similar=include == "similar",
+        include_variant="variant" in included,
+        include_similar="similar" in included,
         verify=verify,
         protect=protected(map(_absolute, protect)),
         keep=keep_order(keep),

@@ -131,7 +131,7 @@ def test_empty_folder_is_no_failure(dedup: Dedup, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     assert dedup("scan", tmp_path / "in").stdout == f"dedup scan {tmp_path}/in: no files found\n"
     assert dedup("export").stdout.splitlines() == [
-        "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256"
+        "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256,reason,lost"
     ]
 
 
@@ -232,7 +232,7 @@ def test_output_that_nobody_reads_is_no_error(dedup: Dedup, album: Path) -> None
     done = subprocess.run(
         ["bash", "-c", piped, "bash", *words[:3], "export", "pairs"], capture_output=True, text=True, check=False
     )
-    assert (done.stdout, done.stderr) == ("path_a,path_b,relation,probability,similarity\n", "")
+    assert (done.stdout, done.stderr) == ("path_a,path_b,relation,probability,similarity,contained\n", "")
 
 
 def test_tables_are_utf8_and_words_are_escaped_in_a_locale_that_is_not(dedup: Dedup, tmp_path: Path) -> None:

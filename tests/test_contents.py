@@ -210,3 +210,20 @@ def test_zeros_in_coded_pixels_are_damage_or_unreadable(kind: str, options: dict
     with suppress(UnreadablePhoto):  # some versions of the decoders notice it
         assert facts(data[:at] + bytes(2048) + data[at + 2048 :]).damaged
     assert facts(data).damaged == ""
+
+
+def test_lost_sectors_of_an_uncompressed_file_are_damage_and_black_pixels_are_none() -> None:
+    for kind in ("BMP", "TIFF"):
+        data = saved(detailed(), kind)
+        assert facts(data[:102400] + bytes(4096) + data[106496:]).damaged == "a part of the file is zeros"
+        black = detailed()
+        black.paste((0, 0, 0), (0, 0, 640, 200))
+        assert facts(saved(black, kind)).damaged == ""
+
+
+def test_exposure_is_read_from_apex_values_too() -> None:
+    exif = Image.Exif()
+    exif.get_ifd(IFD.Exif).update({Base.ShutterSpeedValue: 9.0, Base.ApertureValue: 3.0})
+    exposure = facts(saved(scene(), "JPEG", exif=exif)).exposure
+    assert exposure.time == pytest.approx(1 / 512)
+    assert exposure.aperture == pytest.approx(2.828)

@@ -1,12 +1,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from dedup.errors import BadUsage
 from dedup.grouping.groups import group, missing_pairs
-from dedup.grouping.ranking import _RULES, best_files, best_photo, keep_reason
-from dedup.types.pairs import Relation, Verdicts
-from dedup.types.photo import File, Photo
-from dedup.types.settings import KEEP, Settings
+from dedup.grouping.ranking import _RULES, best_files, best_photo, keep_order, keep_reason
+from dedup.types.groups import Decisions
+from dedup.types.pairs import Loss, Relation, Verdicts
+from dedup.types.photo import Exposure, Facts, File, Photo
+from dedup.types.settings import KEEP, KEEP_WORDS, Settings
 
 SETTINGS = Settings()
 
@@ -30,8 +33,14 @@ def photo(name: str, *, width: int = 100, size: int = 1000, files: int = 1, mtim
 def verdicts(*pairs: tuple[int, int, Relation]) -> Verdicts:
     left, right, relation = (np.array(column) for column in zip(*pairs, strict=True))
     copy = np.where(relation <= Relation.COPY, 0.95, 0.1).astype(np.float32)
-    nothing = np.zeros(len(pairs), np.int64)
-    return Verdicts(left, right, copy, copy, 1 - copy, relation.astype(np.int8), nothing, nothing)
+    nothing, whole = np.zeros(len(pairs), np.int64), np.ones(len(pairs), np.float32)
+    return Verdicts(left, right, copy, copy, 1 - copy, relation.astype(np.int8), nothing, nothing, whole, whole)
+
+
+def contains(found: Verdicts, *losses: tuple[int, int]) -> Verdicts:
+    """Return verdicts with what would be lost of the left and of the right photo of each pair."""
+    left, right = np.array(losses, np.int64).T
+    return replace(found, left_loss=left, right_loss=right)
 
 
 def stars(photos: list[Photo], found: Verdicts, settings: Settings = SETTINGS) -> list[tuple[int, list[int]]]:
@@ -59,14 +68,17 @@ def test_every_criterion_decides_where_the_ones_before_it_are_equal() -> None:
     better = {
         "200x100 over 100x100": photo("y", width=200, size=500, mtime=50),
         "has camera data": photo("y", size=100, mtime=90, camera="Canon"),
+        "has a capture time": photo("y", size=100, mtime=90, taken_at="2019-01-01T00:00:00"),
+        "has a place": photo("y", size=100, mtime=90, gps="yes"),
+        "JPEG rather than GIF": photo("y", size=100, mtime=90),
         "900 over 500 bytes": photo("y", size=900, mtime=90),
-        "has a capture time": photo("y", size=500, mtime=90, taken_at="2019-01-01T00:00:00"),
         "older file": photo("yyy", size=500, mtime=10),
         "shorter path": photo("", size=500, mtime=50),
     }
     for reason, winner in better.items():
-        assert keep_reason(winner, base, SETTINGS) == reason
-        assert stars([base, winner], verdicts((0, 1, COPY))) == [(1, [0])]
+        worse = replace(base, format="GIF") if "GIF" in reason else base
+        assert keep_reason(winner, worse, SETTINGS) == reason
+        assert stars([worse, winner], verdicts((0, 1, COPY))) == [(1, [0])]
 
 
 def test_screenshot_is_kept_last_whoever_says_that_it_is_one() -> None:
@@ -77,7 +89,7 @@ def test_screenshot_is_kept_last_whoever_says_that_it_is_one() -> None:
     for shot in (told, named, replace(plain, screenshot=True)):
         assert keep_reason(plain, shot, SETTINGS) in ("no screenshot", "same in every respect")
         assert best_photo(plain, SETTINGS) < best_photo(shot, SETTINGS)
-    assert keep_reason(replace(screen, camera="Canon"), screen, SETTINGS) == "has camera data"
+    assert keep_reason(replace(screen, camera="Canon"), screen, SETTINGS) == "no screenshot"
     assert keep_reason(replace(screen, format="JPEG", size=10), screen, SETTINGS) == "no screenshot"
 
 
@@ -87,7 +99,19 @@ def test_order_of_the_words_decides() -> None:
     settings = Settings(keep=("oldest", "pixels"))
     (only,) = group([old, big], verdicts((0, 1, COPY)), settings)
     assert (only.keeper, only.duplicates[0].reason) == (0, "older file")
-    assert set(KEEP) == set(_RULES)
+    assert set(KEEP_WORDS) == set(_RULES)
+
+
+def test_words_that_always_come_first_are_put_before_the_others() -> None:
+    assert keep_order(["oldest", "path"]) == ("protected", "preferred", "contains", "original", "oldest", "path")
+    assert keep_order(["edited"]) == ("protected", "preferred", "edited", "contains", "original")
+    assert keep_order(["preferred", "protected", "pixels", "contains"]) == (
+        *("preferred", "protected", "original", "pixels", "contains"),
+    )
+    assert keep_order(KEEP) == KEEP
+    for words in ([], ["pixels", "pixels"], ["size"]):
+        with pytest.raises(BadUsage, match="keep takes words of"):
+            keep_order(words)
 
 
 def test_preferred_folder_is_kept_and_one_to_avoid_is_not() -> None:
@@ -105,7 +129,8 @@ def test_preferred_folder_is_kept_and_one_to_avoid_is_not() -> None:
 
 def test_richer_metadata_says_what_it_has() -> None:
     more, less = photo("m", taken_at="2019-01-01T00:00:00", gps="yes"), photo("l")
-    assert keep_reason(more, less, SETTINGS) == "has a capture time and a place"
+    metadata_first = Settings(keep=("metadata",))
+    assert keep_reason(more, less, metadata_first) == "has a capture time and a place"
 
 
 def test_best_file_of_a_photo_follows_the_words() -> None:
@@ -176,6 +201,121 @@ def test_missing_pairs_come_to_an_end() -> None:
 
 def test_no_photos_and_no_pairs_give_no_groups() -> None:
     none = np.empty(0, np.int64)
-    empty = Verdicts(none, none, *(np.empty(0, np.float32) for _ in range(3)), np.empty(0, np.int8), none, none)
+    empty = Verdicts(
+        none,
+        none,
+        *(np.empty(0, np.float32) for _ in range(3)),
+        np.empty(0, np.int8),
+        none,
+        none,
+        *[np.empty(0, np.float32)] * 2,
+    )
     assert group([], empty, SETTINGS) == []
     assert not len(missing_pairs([], empty, SETTINGS))
+
+
+# --- which photo contains the others
+
+
+def relations_of(photos: list[Photo], found: Verdicts, settings: Settings = SETTINGS) -> dict[int, tuple[str, str]]:
+    """Return the relation of each duplicate of the only group and what would be lost, by photo; the keeper is -1."""
+    (only,) = group(photos, found, settings)
+    return {-1: (str(only.keeper), "")} | {d.photo: (d.relation.word, d.lost) for d in only.duplicates}
+
+
+def test_photo_that_contains_the_others_is_kept_whatever_its_size_and_its_metadata() -> None:
+    rich = photo("a", width=400, size=9000, camera="Canon", taken_at="2019-01-01T00:00:00")
+    photos = [rich, photo("b"), photo("c")]
+    found = verdicts((0, 1, COPY), (1, 2, COPY))
+    found = contains(found, (0, Loss.CROPPED), (Loss.FRAMES, 0))
+    assert relations_of(photos[:2], found.rows(slice(0, 1))) == {-1: ("1", ""), 0: ("copy", "")}
+    crop = int(Loss.CROPPED)
+    all_pairs = contains(verdicts((0, 1, COPY), (0, 2, COPY), (1, 2, COPY)), (0, crop), (0, crop), (0, crop))
+    assert stars(photos, all_pairs) == [(2, [1, 0])]  # nothing is lost of the left one of each pair
+
+
+def test_unverified_pairs_say_nothing_about_who_contains_whom() -> None:
+    unknown = int(Loss.UNVERIFIED)
+    found = contains(verdicts((0, 1, COPY), (0, 2, COPY)), (unknown, unknown), (0, 0))
+    (only,) = group([photo("a", width=200), photo("b"), photo("c")], found, SETTINGS)
+    assert [(d.photo, d.relation.word, d.lost) for d in only.duplicates] == [
+        (1, "variant", "not verified"),
+        (2, "copy", ""),
+    ]
+
+
+def test_reason_says_what_the_other_one_lacks() -> None:
+    found = replace(
+        contains(verdicts((0, 1, COPY)), (int(Loss.CROPPED | Loss.COLOUR), 0)), left_inside=np.float32([0.4])
+    )
+    (only,) = group([photo("a"), photo("b")], found, SETTINGS)
+    assert (only.keeper, only.duplicates[0].reason) == (0, "the other one is grey, cropped to 40%")
+
+
+def test_photo_that_the_keeper_does_not_contain_is_a_variant_and_says_what_would_be_lost() -> None:
+    found = contains(verdicts((0, 1, COPY)), (int(Loss.ADDED), int(Loss.VIDEO)))
+    assert relations_of([photo("a", width=200), photo("b")], found) == {
+        -1: ("0", ""),
+        1: ("variant", "without the video"),
+    }
+    unsure = group([photo("a", width=200), photo("b")], found, Settings(min_probability=0.99, include_similar=True))
+    assert unsure[0].duplicates[0].relation is SIMILAR
+
+
+def test_identical_pixels_with_a_video_are_a_variant_of_those_without() -> None:
+    found = contains(verdicts((0, 1, Relation.IDENTICAL)), (0, int(Loss.VIDEO)))
+    photos = [photo("a"), photo("b")]
+    assert relations_of(photos, found) == {-1: ("1", ""), 0: ("identical", "")}
+    kept = Decisions(kept=frozenset([photos[0].sha256]))
+    (only,) = group(photos, found, SETTINGS, kept)
+    assert (only.keeper, only.duplicates[0].relation) == (0, Relation.VARIANT)
+
+
+def test_version_without_borders_is_kept_where_both_show_the_same() -> None:
+    bordered = photo("a", width=400, size=9000)
+    found = contains(verdicts((0, 1, COPY)), (int(Loss.BORDERS), 0))
+    (only,) = group([bordered, photo("b")], found, SETTINGS)
+    assert (only.keeper, only.duplicates[0].relation, only.duplicates[0].reason) == (1, COPY, "has no borders")
+
+
+def test_original_is_kept_before_the_file_that_was_made_of_it() -> None:
+    jpeg, png = photo("j", size=100), replace(photo("p", size=900), format="PNG")
+    (only,) = group([jpeg, png], verdicts((0, 1, Relation.IDENTICAL)), SETTINGS)
+    assert (only.keeper, only.duplicates[0].reason) == (0, "JPEG, of which the PNG was made")
+    assert stars([jpeg, png], verdicts((0, 1, COPY))) == [(1, [0])]  # other pixels: the JPEG was made of the PNG
+    heic = replace(photo("h", size=50), format="HEIF")
+    assert stars([heic, jpeg], verdicts((0, 1, COPY))) == [(0, [1])]
+
+
+def test_of_equal_pixels_the_smaller_file_is_kept_and_of_others_the_less_compressed_one() -> None:
+    photos = [photo("a", size=100), photo("b", size=900)]
+    assert stars(photos, verdicts((0, 1, Relation.IDENTICAL))) == [(0, [1])]
+    assert stars(photos, verdicts((0, 1, COPY))) == [(1, [0])]
+
+
+def test_evidence_of_an_original_comes_before_pixels() -> None:
+    large = photo("large", width=120)
+    named = replace(large, files=(File("/photos/IMG-20200101-WA0003.jpg", 1, 0, 0, 1, 9),))
+    exposed = replace(photo("y", camera="Canon"), facts=Facts(exposure=Exposure(time=0.01)))
+    for winner, loser in (
+        (photo("x"), named),
+        (replace(photo("x"), accompanied=frozenset(["/photos/x"])), large),
+        (exposed, replace(large, camera="Canon")),
+        (photo("x"), replace(large, facts=Facts(edited=True))),
+        (photo("x", taken_at="2019-01-01T00:00:00"), replace(large, taken_at="2019-01-01T00:00:09")),
+    ):
+        assert stars([winner, loser], verdicts((0, 1, COPY))) == [(0, [1])]
+
+
+def test_edited_version_is_kept_if_that_is_asked_for_and_it_is_not_smaller() -> None:
+    source, edit = photo("s", camera="Canon"), replace(photo("e", camera="Canon"), facts=Facts(edited=True))
+    found = contains(verdicts((0, 1, COPY)), (int(Loss.RECOLOURED), int(Loss.RECOLOURED)))
+    edited = Settings(keep=keep_order(["edited", *KEEP]))
+    assert stars([source, edit], found) == [(0, [1])]
+    assert stars([source, edit], found, edited) == [(1, [0])]
+    assert stars([source, replace(edit, width=50)], found, edited) == [(0, [1])]
+
+
+def test_file_beside_its_raw_is_kept_of_those_with_the_same_bytes() -> None:
+    several = replace(photo("a", files=2), accompanied=frozenset(["/photos/copy 1 of a"]))
+    assert best_files(several, SETTINGS)[0].path == "/photos/copy 1 of a"

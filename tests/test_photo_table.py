@@ -78,3 +78,21 @@ def test_photo_takes_little_more_than_its_path_and_digest() -> None:
     arrays = [value for value in vars(found).values() if isinstance(value, np.ndarray)]
     texts = sum(len(text.data) + text.ends.nbytes for text in (found.paths, found.taken_at))
     assert (sum(array.nbytes for array in arrays) + texts) / 1000 < 32 + len(path) + 160
+
+
+def test_file_beside_a_raw_a_video_or_a_sidecar_is_accompanied() -> None:
+    names = [
+        "IMG_1.JPG",
+        "IMG_1.NEF",
+        "IMG_10.JPG",
+        "IMG_2.HEIC",
+        "IMG_2.MOV",
+        "IMG_3.JPG",
+        "IMG_3.JPG.xmp",
+        "x/IMG_1.JPG",
+    ]
+    pictures = [n for n, name in enumerate(names) if name.endswith(("JPG", "HEIC"))]
+    rows = [(n, n.to_bytes(32), 1, 2, 3, "JPEG", None, None, 0, None, 0, "{}") for n in pictures]
+    files = [(n if n in pictures else None, f"/{name}".encode(), 1, 2, 3, 4, 5) for n, name in enumerate(names)]
+    found, _ = photo_columns(rows, sorted(files, key=lambda row: row[1]))
+    assert sorted(path for p in found for path in p.accompanied) == ["/IMG_1.JPG", "/IMG_2.HEIC", "/IMG_3.JPG"]

@@ -190,7 +190,7 @@ def test_identical_plain_pictures_are_one_group_and_others_are_not(scan: Scan, t
     plain((0, 0, 0), (10, 20)).save(root / "black high.png")
     plain((0, 0, 0), (20, 10)).save(root / "black wide.png")
     found = groups(scan(root), root)
-    assert found == {"white.bmp": {"white.png": "identical"}}
+    assert found == {"white.png": {"white.bmp": "identical"}}
 
 
 def test_more_copies_than_neighbours_are_one_group(scan: Scan, tmp_path: Path) -> None:

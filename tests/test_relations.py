@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dedup.grouping.containment import beside, contained, shortfall
 from dedup.grouping.relations import figures, identical_candidates, likeliest, relate, selected_for_verification
 from dedup.models.weights import WeightsSpec
-from dedup.types.pairs import Gate, Relation, Scores, Verdicts, Verified
-from dedup.types.photo import Photo
+from dedup.types.pairs import Gate, Loss, Relation, Scores, Verdicts, Verified
+from dedup.types.photo import Exposure, Facts, Photo
 
 ALL, NONE = (Gate(inner=((0.0,),) * 4, outer=(0.0, bias)) for bias in (9.0, -9.0))
 
@@ -130,3 +131,160 @@ def test_shipped_line_rises_with_the_probability_of_a_copy(shipped_weights: Weig
 def test_relation_is_the_likeliest() -> None:
     copy, similar = np.float32([0.6, 0.3, 0.1]), np.float32([0.4, 0.6, 0.2])
     assert [Relation(r).word for r in likeliest(copy, similar)] == ["copy", "similar", "unrelated"]
+
+
+# --- what the camera wrote
+
+
+def of_camera(
+    shots: tuple[Exposure, Exposure], *, camera: str = "Canon", at: str | None = "2020-05-01T10:00:00"
+) -> str:
+    """Return the relation of two photos of one camera that the networks take for a sure copy."""
+    some = [
+        replace(p, camera=camera, taken_at=at, facts=Facts(exposure=e))
+        for p, e in zip(photos((1, 2), (3, 4)), shots, strict=True)
+    ]
+    found = relate(some, scores((0, 1, 0.9), copy=0.99999), verified((0, 1, 0.99999, 0.0, False)), {})
+    assert float(found.copy[0] + found.similar[0]) <= 1.0001
+    return words(found)[0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Exposure(time=1 / 125),
+        Exposure(bias=-2.0),
+        Exposure(aperture=4.0),
+        Exposure(iso=200),
+        Exposure(subsecond=0.53),
+        Exposure(serial="2"),
+    ],
+)
+def test_two_exposures_of_one_camera_are_two_shots_whatever_the_networks_say(other: Exposure) -> None:
+    shot = Exposure(1 / 500, 0.0, 2.8, 100, 0.12, None, "1")
+    changes = {name: value for name in Exposure.__slots__ if (value := getattr(other, name)) is not None}
+    assert of_camera((shot, replace(shot, **changes))) == "similar"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Exposure(),  # the program that wrote it dropped them
+        Exposure(0.00201, 0.05, 2.79, 100, 0.12, None, "1"),  # rounded
+        Exposure(1 / 500, 0.0, 2.8, 100, 0.0),  # without the fraction
+        Exposure(1 / 500, 0.0, 2.8, 100, 0.12, True, "1", "another"),
+    ],
+)
+def test_one_exposure_written_by_two_programs_is_one_shot(other: Exposure) -> None:
+    assert of_camera((Exposure(1 / 500, 0.0, 2.8, 100, 0.12, None, "1"), other)) == "copy"
+
+
+def test_exposures_of_two_cameras_say_nothing() -> None:
+    some = [
+        replace(p, camera=c, facts=Facts(exposure=Exposure(time=t)))
+        for p, c, t in zip(photos((1, 2), (3, 4)), ("Canon", "Nikon"), (0.1, 0.2), strict=True)
+    ]
+    assert words(relate(some, scores((0, 1, 0.9), copy=0.99), verified(), {})) == ["copy"]
+
+
+# --- what would be lost
+
+
+def lost(*facts: Facts | None, size: tuple[int, int] = (100, 100), other: tuple[int, int] = (100, 100),
+         transform: list[list[float]] | None = None, same: bool = False) -> tuple[str, str]:  # fmt: skip
+    """Return the names of what would be lost of each of two photos."""
+    both = [replace(p, facts=f) for p, f in zip(photos(size, other), facts or (Facts(), Facts()), strict=True)]
+    at = np.array(transform or np.eye(3), float)
+    found = beside(*both, transform=at, identical=same)
+    return tuple("|".join(str(loss.name) for loss in Loss if loss & lost) for lost in found.losses)  # type: ignore[return-value]
+
+
+HALF = [[0.5, 0.0, 0.25], [0.0, 0.5, 0.25], [0.0, 0.0, 1.0]]  # the first picture lies in the middle of the other
+
+
+def test_nothing_is_lost_of_a_recompressed_copy() -> None:
+    assert lost() == ("", "")
+
+
+def test_crop_is_contained_in_the_whole_and_the_whole_not_in_the_crop() -> None:
+    assert lost(size=(50, 50), transform=HALF) == ("", "CROPPED")
+    assert lost(size=(100, 100), transform=HALF) == ("RESOLUTION", "CROPPED")  # a crop that was enlarged, or a scan
+    assert lost(size=(25, 25), transform=HALF) == ("", "CROPPED|RESOLUTION")
+
+
+def test_smaller_version_is_contained_in_the_larger_one() -> None:
+    assert lost(size=(50, 50)) == ("", "RESOLUTION")
+    assert lost(size=(99, 100)) == ("", "")  # within a per cent: rounded to even numbers
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        (Facts(frames=2), "FRAMES"),
+        (Facts(pictures=1), "PICTURES"),
+        (Facts(video="ab"), "VIDEO"),
+        (Facts(gain_map=True), "DEPTH"),
+        (Facts(depth_map=True), "DEPTH"),
+        (Facts(alpha=True), "ALPHA"),
+        (Facts(bits=16), "BITS"),
+    ],
+)
+def test_what_only_one_file_holds_would_be_lost(facts: Facts, name: str) -> None:
+    assert lost(facts, Facts()) == (name, "")
+
+
+def test_two_animations_do_not_contain_each_other_unless_all_frames_are_identical() -> None:
+    assert lost(Facts(frames=9), Facts(frames=9)) == ("FRAMES", "FRAMES")
+    assert lost(Facts(frames=9), Facts(frames=9), same=True) == ("", "")
+
+
+def test_same_video_is_not_lost_and_another_one_is() -> None:
+    assert lost(Facts(video="ab"), Facts(video="ab")) == ("", "")
+    assert lost(Facts(video="ab"), Facts(video="cd")) == ("VIDEO", "VIDEO")
+
+
+def test_colour_is_lost_beside_a_grey_version() -> None:
+    assert lost(Facts(), Facts(grey=True)) == ("COLOUR", "")
+    assert lost(Facts(grey=True), Facts(grey=True)) == ("", "")
+
+
+def test_intact_file_is_lost_beside_a_damaged_one() -> None:
+    damaged, worse = Facts(damaged="x", intact=0.9), Facts(damaged="x", intact=0.5)
+    assert lost(Facts(), damaged) == ("DAMAGED", "")
+    assert lost(damaged, worse) == ("DAMAGED", "")
+    assert lost(damaged, damaged) == ("DAMAGED", "DAMAGED")  # the damage may lie elsewhere
+
+
+def test_unread_and_unverified_photos_contain_nothing() -> None:
+    assert lost(None, Facts()) == ("UNREAD", "UNREAD")
+    both = photos((1, 2), (1, 2))
+    assert beside(*both, transform=None, identical=False).losses == (Loss.UNVERIFIED, Loss.UNVERIFIED)
+    assert beside(*both, transform=None, identical=True).losses == (Loss(0), Loss(0))
+
+
+def test_borders_that_verification_found_are_not_missed() -> None:
+    framed, photo = photos((200, 200), (100, 100))
+    there = np.linalg.inv(np.array(HALF))
+    found = beside(framed, photo, transform=there, measured=(int(Loss.BORDERS), 0), identical=False)
+    assert found.losses == (Loss.BORDERS, Loss(0))
+    assert found.inside == pytest.approx((0.25, 1.0), abs=0.02)
+    assert [contained(loss) for loss in found.losses] == [True, True]
+
+
+def test_every_loss_has_words() -> None:
+    one, other = photos((100, 100), (50, 50))
+    one = replace(one, facts=Facts(frames=6))
+    for loss in Loss:
+        assert bool(shortfall(loss, one, other, 0.4)) == (loss is not Loss.BORDERS)
+    assert shortfall(Loss.FRAMES | Loss.CROPPED, one, other, 0.4) == "with 1 of 6 frames, cropped to 40%"
+    assert shortfall(Loss.RESOLUTION, one, other, 1.0) == "of 50x50 pixels where the other has 100x100"
+    assert shortfall(Loss.DAMAGED, one, replace(other, facts=Facts(intact=0.87)), 1.0) == "damaged from 87% on"
+
+
+def test_verdicts_say_what_would_be_lost_of_copies_only() -> None:
+    some = photos((100, 100), (50, 50), (100, 100))
+    found = relate(some, scores((0, 1, 0.9), (0, 2, 0.9), copy=0.99), verified((0, 1, 0.99, 0.0, False)), {})
+    assert found.left_loss.tolist() == [Loss.RESOLUTION, Loss.UNVERIFIED]
+    assert (found.left_contained.tolist(), found.right_contained.tolist()) == ([False, False], [True, False])
+    refused = relate(some, scores((0, 1, 0.9), copy=0.1), verified(), {})
+    assert (refused.left_contained.tolist(), refused.right_contained.tolist()) == ([False], [False])

@@ -16,8 +16,8 @@ from dedup.errors import BadUsage, DedupError
 from dedup.report.csv_file import cell, read_csv, value_of
 from dedup.report.tables import format_of, group_rows, pair_rows, photo_rows, skipped_rows, write
 from dedup.types.groups import Duplicate, Group
-from dedup.types.pairs import Relation, Verdicts
-from dedup.types.photo import File, Photo, Skipped
+from dedup.types.pairs import Loss, Relation, Verdicts
+from dedup.types.photo import Facts, File, Photo, Skipped
 from dedup.types.report import Photos, Report, Run
 from dedup.types.settings import Settings
 
@@ -43,9 +43,11 @@ def report() -> Report:
         np.float32([0, 0]),
         np.int8([Relation.COPY, Relation.UNRELATED]),
         np.array([0, 0]),
-        np.array([0, 0]),
+        np.array([Loss.CROPPED, 0]),
+        np.float32([1, 1]),
+        np.float32([0.4, 1]),
     )
-    duplicate = Duplicate(0, Relation.COPY, 0.9987, 0.75, "30x20 over 10x20")
+    duplicate = Duplicate(0, Relation.COPY, 0.9987, 0.75, "the other one is cropped to 40%")
     run = Run(0, 1, ("/p",), Settings(), "w", 1.0, b"")
     skipped = [Skipped("/p/broken.jpg", "cut short"), Skipped("/p/film.mp4", "not a picture (MPEG-4 video)", False)]
     return Report(run, Photos(*columns_of(photos)), skipped, verdicts, [Group(1, (duplicate,))])
@@ -59,20 +61,48 @@ def table(report: Report, name: str, format: str, path: Path) -> str:
 def test_groups_csv_is_as_promised(report: Report, tmp_path: Path) -> None:
     line = "30,20,100,JPEG,2019-07-01T12:00:00," + "b" * 64
     small = "10,20,100,JPEG,2019-07-01T12:00:00," + "a" * 64
+    why = "kept: the other one is cropped to 40%,"
     assert table(report, "groups", "csv", tmp_path / "g.csv") == (
-        "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256\r\n"
-        f"1,keep,/p/big.jpg,,,/p/big.jpg,{line}\r\n"
-        f"1,duplicate,/p/z small.jpg,copy,0.9987,/p/big.jpg,{small}\r\n"
-        f"1,duplicate,/p/small again.jpg,copy,0.9987,/p/big.jpg,{small}\r\n"
+        "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256,reason,lost\r\n"
+        f"1,keep,/p/big.jpg,,,/p/big.jpg,{line},,\r\n"
+        f"1,duplicate,/p/z small.jpg,copy,0.9987,/p/big.jpg,{small},{why}\r\n"
+        f"1,duplicate,/p/small again.jpg,copy,0.9987,/p/big.jpg,{small},{why}\r\n"
     )
+
+
+def test_variant_says_what_would_be_lost_with_it(report: Report) -> None:
+    (only,) = report.groups[0].duplicates
+    variant = replace(only, relation=Relation.VARIANT, lost="without the video")
+    row = list(group_rows(replace(report, groups=[Group(1, (variant,))])))[1]
+    assert (row["relation"], row["lost"]) == ("variant", "the kept one is without the video")
+
+
+def test_pair_says_which_of_both_is_contained_whatever_the_order_of_the_paths(report: Report) -> None:
+    photos = report.photos.photos
+    assert [row["contained"] for row in pair_rows(report)] == ["both", "right", "no"]
+    # the same pair, whose first path is that of the left photo now
+    renamed = Photos(*columns_of([photo("a", "/p/a.jpg"), photos[1], photos[2]]))
+    assert [row["contained"] for row in pair_rows(replace(report, photos=renamed))] == ["left", "no"]
+    both = replace(report.verdicts, right_loss=np.array([0, 0]))
+    assert [row["contained"] for row in pair_rows(replace(report, verdicts=both))] == ["both", "both", "no"]
+
+
+def test_photos_csv_has_the_facts(report: Report) -> None:
+    some = [
+        replace(photo("a", "/p/a"), facts=Facts(frames=6, video="ab", damaged="the picture data is corrupt")),
+        replace(photo("b", "/p/b"), facts=None),
+    ]
+    known, unknown = photo_rows(replace(report, photos=Photos(*columns_of(some))))
+    assert (known["frames"], known["video"], known["damaged"]) == (6, True, "the picture data is corrupt")
+    assert (unknown["frames"], unknown["video"], unknown["damaged"]) == ("", "", "")
 
 
 def test_pairs_csv_holds_refused_pairs_too_the_surest_first(report: Report, tmp_path: Path) -> None:
     assert table(report, "pairs", "csv", tmp_path / "p.csv").splitlines() == [
-        "path_a,path_b,relation,probability,similarity",
-        "/p/small again.jpg,/p/z small.jpg,exact,1,1",
-        "/p/big.jpg,/p/small again.jpg,copy,0.998712361,0.75",
-        "/p/c,/p/small again.jpg,unrelated,0.00100000005,0.300000012",
+        "path_a,path_b,relation,probability,similarity,contained",
+        "/p/small again.jpg,/p/z small.jpg,exact,1,1,both",
+        "/p/big.jpg,/p/small again.jpg,copy,0.998712361,0.75,right",
+        "/p/c,/p/small again.jpg,unrelated,0.00100000005,0.300000012,no",
     ]
 
 
@@ -86,7 +116,7 @@ def test_json_says_the_same_and_on_what_terms(report: Report, tmp_path: Path) ->
     said = json.loads(table(report, "groups", "json", tmp_path / "g.json"))
     assert (said["weights"], said["recall"], said["settings"]["min_probability"]) == ("w", 1.0, 0.9)
     assert said["groups"] == list(group_rows(report))
-    assert said["groups"][1]["reason"] == "kept: 30x20 over 10x20"
+    assert said["groups"][1]["reason"] == "kept: the other one is cropped to 40%"
     assert json.loads(table(report, "pairs", "json", tmp_path / "p.json"))["pairs"] == list(pair_rows(report))
 
 

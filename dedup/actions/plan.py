@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from dedup.types.report import Report
 OTHER_BYTES = "not the same bytes as its keeper"  # why a duplicate is retained that cannot become a link
 
 
-def make_plan(report: Report, folders: Folders, *, include_similar: bool = False, linking: bool = False) -> Plan:
+def make_plan(report: Report, folders: Folders, *, include: Collection[Relation] = (), linking: bool = False) -> Plan:
     """Return what to do about the groups of a report.
 
-    Similar photos, files in protected folders and photos marked to be kept are retained.
+    Files in protected folders and photos marked to be kept are retained, and so are variants and similar photos unless
+    `include` names their relation.
     folders: of the files as they are now. linking: duplicates become links under their own names, so those with other
     bytes than their keeper are retained, and companions are not touched.
     """
@@ -32,7 +33,7 @@ def make_plan(report: Report, folders: Folders, *, include_similar: bool = False
         keeper = best_files(report.photos.photos[group.keeper], report.run.settings)[0]
         retained.append(Retained(keeper.path, keeper.path, keeper.size, "kept"))
         for step in _steps(report, group):
-            reason = _reason_to_retain(report, step, include_similar, linking, folders)
+            reason = _reason_to_retain(report, step, include, linking, folders)
             if reason:
                 file = step.parts[0].file
                 retained.append(Retained(file.path, keeper.path, file.size, reason))
@@ -52,16 +53,22 @@ def _steps(report: Report, group: Group) -> Iterator[RemovalStep]:
     for d in group.duplicates:
         for file in photos[d.photo].files:
             part = Removal(file, photos[d.photo].sha256, keeper, kept.sha256)
-            yield RemovalStep((part,), root_of(report, file.path), d.relation, d.probability, f"kept: {d.reason}")
+            yield RemovalStep(
+                (part,), root_of(report, file.path), d.relation, d.probability, f"kept: {d.reason}", d.lost
+            )
 
 
-def _reason_to_retain(report: Report, step: RemovalStep, include_similar: bool, linking: bool, folders: Folders) -> str:
+def _reason_to_retain(
+    report: Report, step: RemovalStep, include: Collection[Relation], linking: bool, folders: Folders
+) -> str:
     """Return why a duplicate is not removed, or an empty string."""
     photo = step.parts[0]
     if protected(photo.file.path, report.run.settings):
         return "in a protected folder"
-    if step.relation is Relation.SIMILAR and not include_similar:
+    if step.relation is Relation.SIMILAR and Relation.SIMILAR not in include:
         return "only similar; --include similar would remove it too"
+    if step.relation is Relation.VARIANT and Relation.VARIANT not in include:
+        return f"a variant: the kept file is {step.lost}; --include variant would remove it too"
     if step.relation is not Relation.EXACT and photo.sha256 in report.decisions.kept:
         return "marked to be kept"
     if not folders.holds(photo.file.path):

@@ -134,10 +134,10 @@ def _step_of(row: dict[str, str], kept: Sequence[str], known: _Known) -> Removal
     relation, probability = Relation.EXACT, 1.0
     if i != j:
         at = known.matched[i][j]
-        relation = reported(known.report.verdicts, at, known.settings)
+        relation = reported(known.report.verdicts, at, known.settings, keeper=j)
         probability = float(known.report.verdicts.copy[at])
-    if relation is Relation.SIMILAR and row["relation"] != Relation.SIMILAR.word:
-        raise BadUsage("only similar")
+    if relation in (Relation.SIMILAR, Relation.VARIANT) and row["relation"] != relation.word:
+        raise BadUsage(f"only {relation.word}; the column relation must say so")
     part = Removal(known.file_of[name], known.photos[i].sha256, known.file_of[keeper], known.photos[j].sha256)
     return RemovalStep((part,), root_of(known.report, name), relation, probability, row["reason"])
 

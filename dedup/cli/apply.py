@@ -36,12 +36,13 @@ if TYPE_CHECKING:
 @click.option(
     "--output", "-o", metavar="FILE", type=PathWord(), help="Write the plan to FILE (.csv), to edit and apply it."
 )
-@click.option("--include", type=click.Choice(["similar"]), help="Remove other shots of one scene too.")
+@click.option("--include", multiple=True, type=click.Choice(["variant", "similar"]),
+              help="Also remove versions that the kept file does not contain, or other shots of a scene.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Carry the plan out. Without it, the plan is printed and nothing is changed.")
 @click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be undone.")
 @database
 def apply(
-    plan: str | None, to: str, output: str | None, include: str | None, yes: bool, really_delete: bool, db: str
+    plan: str | None, to: str, output: str | None, include: tuple[str, ...], yes: bool, really_delete: bool, db: str
 ) -> None:
     """Preview removals; --yes carries them out.
 
@@ -56,6 +57,7 @@ def apply(
     from dedup.report import tables
     from dedup.report.csv_file import write_rows
     from dedup.store.store import Store
+    from dedup.types.pairs import Relation
 
     if to == "delete" and yes and not really_delete:
         raise BadUsage("--to delete cannot be undone; add --really-delete, or move the files away with --to DIR")
@@ -67,7 +69,8 @@ def apply(
         to = to if to in DESTINATIONS else quarantine(to, result.run.roots)
         if plan is None:
             linking = to in LINKS
-            todo = make_plan(result, Folders(files_in), include_similar=include == "similar", linking=linking)
+            wanted = [Relation[word.upper()] for word in include]
+            todo = make_plan(result, Folders(files_in), include=wanted, linking=linking)
         else:
             todo, refused = read_plan(plan, result, Folders(files_in))
         for line in refused:

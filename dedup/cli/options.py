@@ -106,7 +106,10 @@ def keep_words(ctx: click.Context, param: click.Parameter, value: str | None) ->
     from dedup.grouping.ranking import keep_order
     from dedup.types.settings import KEEP
 
-    return KEEP if value is None else keep_order([word.strip() for word in value.split(",")])
+    try:
+        return KEEP if value is None else keep_order([word.strip() for word in value.split(",")])
+    except BadUsage as error:  # of the argument `keep`
+        raise BadUsage(f"--{error}") from error
 
 
 class PathWord(click.ParamType[str]):

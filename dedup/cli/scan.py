@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     help="Write the groups to FILE (.csv, .json, .html or .parquet).",
 )
 @csv_style
-@click.option("--include", type=click.Choice(["similar"]), help="Also report other shots of the same scene.")
+@click.option("--include", multiple=True, type=click.Choice(["variant", "similar"]),
+              help="Also count versions that the kept file does not contain, or report other shots.")  # fmt: skip
 @click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
               help="Report copies with at least this probability.")  # fmt: skip
 @click.option("--only", is_flag=True, help="Scan PATH alone, without the folders of earlier scans.")
@@ -57,8 +58,8 @@ if TYPE_CHECKING:
 @click.option("--protect", multiple=True, metavar="DIR", type=PathWord(),
               help="Always keep the photos in this folder; never remove them.")  # fmt: skip
 @click.option("--keep", metavar="WORD,...", callback=keep_words,
-              help="Rules for choosing the keeper, in order. Default: protected,preferred,pixels,original,"
-                   "bytes,metadata,oldest,path.")  # fmt: skip
+              help="Rules for choosing the keeper, in order. Default: protected,preferred,contains,original,"
+                   "pixels,metadata,format,bytes,oldest,path.")  # fmt: skip
 @click.option(
     "--prefer", multiple=True, metavar="GLOB", help="Prefer to keep files and folders with this name or path."
 )
@@ -95,7 +96,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def scan(
     ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], delimiter: str, bom: bool, only: bool,
-    expect_mounted: bool, strict: bool, include: str | None, min_probability: float, exclude: tuple[str, ...],
+    expect_mounted: bool, strict: bool, include: tuple[str, ...], min_probability: float, exclude: tuple[str, ...],
     protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...], avoid: tuple[str, ...], verify: bool,
     quick: bool, workers: int, device: str, engine: str, address: str | None, work_dir: str | None,
     fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
@@ -122,7 +123,8 @@ def scan(
         raise BadUsage("--quick works with neither --no-verify nor --engine ray")
     settings = Settings(
         min_probability=min_probability,
-        include_similar=include == "similar",
+        include_variant="variant" in include,
+        include_similar="similar" in include,
         verify=verify,
         protect=protected(protect),
         keep=keep,
@@ -226,7 +228,7 @@ def written(result: Report, outputs: Outputs, store: Store, runtime: Runtime, lo
     return totals(result.run, totals_of(result))
 
 
-def next_command(figures: dict[str, Any], path: Sequence[str], output: Sequence[str], include: str | None) -> str:
+def next_command(figures: dict[str, Any], path: Sequence[str], output: Sequence[str], include: Sequence[str]) -> str:
     """Return the command that the user most likely wants next."""
     if figures["groups"] and any(file.lower().endswith(".html") for file in output):
         return "dedup apply"  # prints a plan and changes nothing

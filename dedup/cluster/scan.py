@@ -280,7 +280,7 @@ def possible_matches(job: Job, cells: Sequence[int], gate: Gate, stage: Stages) 
     pairs["verify"] = np.zeros(len(once), bool)
     pairs["verify"][rows[chosen]] = True
     order = rows[depth_first_order(scores)]  # pairs with a file in common are verified together: it is read once
-    return pairs, order[pairs["verify"][order] | (pairs["similarity"][order] >= tasks.NEARLY_EQUAL)]
+    return pairs, order[pairs["verify"][order] | (pairs["similarity"][order] >= relations.NEARLY_EQUAL)]
 
 
 def verify(job: Job, shards: Sequence[str], pairs: Columns, chosen: Indices, sizes: Sizes, stage: Stages) -> int:

@@ -54,7 +54,6 @@ _RUNTIME = Runtime(1, lambda stage, done, of: None, time.time)  # the share of i
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
 _ALL_SETTLED_NS = 1 << 62  # no file is too recent: a shard is named after the times of its files
 _PAIRS = 64 * pair_head.BATCH  # pairs scored at once
-NEARLY_EQUAL = 0.98  # cosine from which relations.py may find photos to be identical
 
 
 @dataclass(frozen=True)
@@ -296,7 +295,7 @@ def possible_matches(job: Job, cell: int) -> tables.Columns:
     """Return the columns of those pairs of a cell that may become matches."""
     pairs = tables.columns_in(tables.read(f"{job.run}/pairs/{cell}.parquet"))
     may = relations.needs_verification(pairs["copy"], pairs["similar"], pairs["similarity"], weights_spec().gate)
-    may |= pairs["similarity"] >= NEARLY_EQUAL
+    may |= pairs["similarity"] >= relations.NEARLY_EQUAL
     may |= job.settings.include_similar & (pairs["similar"] >= 0.5)
     return {name: column[may] for name, column in pairs.items()}
 

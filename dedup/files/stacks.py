@@ -11,14 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from enum import Enum
 
-from dedup.types.photo import File
+from dedup.types.photo import RAW_SUFFIXES, SIDECAR_SUFFIXES, VIDEO_SUFFIXES, File
 
-RAW_SUFFIXES = frozenset(
-    ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .raw .rwl .kdc .mrw".split()
-)
 _PICTURES = frozenset(".jpg .jpeg .jpe .heic .heif .hif .png .tif .tiff .webp .avif .jxl".split())
-_VIDEOS = frozenset((".mov", ".mp4"))
-_SIDECARS = frozenset((".xmp", ".aae"))
 _EDITED = re.compile(r"(img_)[eo](?=\d+$)")  # IMG_E1234 is the edit of IMG_1234; IMG_O1234.AAE belongs to both
 
 
@@ -33,7 +28,12 @@ class Kind(Enum):
 def kind(path: str) -> Kind:
     """Return what kind of file the suffix names."""
     suffix = os.path.splitext(path)[1].lower()
-    kinds = {Kind.RAW: RAW_SUFFIXES, Kind.PICTURE: _PICTURES, Kind.VIDEO: _VIDEOS, Kind.SIDECAR: _SIDECARS}
+    kinds = {
+        Kind.RAW: RAW_SUFFIXES,
+        Kind.PICTURE: _PICTURES,
+        Kind.VIDEO: VIDEO_SUFFIXES,
+        Kind.SIDECAR: SIDECAR_SUFFIXES,
+    }
     return next((k for k, suffixes in kinds.items() if suffix in suffixes), Kind.OTHER)
 
 
@@ -102,7 +102,7 @@ def _belongs(path: str, picture: str) -> bool:
 def _stack(path: str) -> tuple[str, str]:
     """Return the folder and the name that all files of one stack share."""
     host, suffix = os.path.splitext(path)
-    is_of_one_file = suffix.lower() in _SIDECARS and kind(host) in (Kind.RAW, Kind.PICTURE)
+    is_of_one_file = suffix.lower() in SIDECAR_SUFFIXES and kind(host) in (Kind.RAW, Kind.PICTURE)
     return os.path.dirname(path), _stem(host if is_of_one_file else path)
 
 

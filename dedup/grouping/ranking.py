@@ -1,25 +1,95 @@
-"""Which photo of a group is kept, and why."""
+"""Which photo of a group is kept, and why.
+
+Settings.keep names the criteria, the first one first. Photos are ranked within the set of those that match each other:
+the first question after the user's own wishes is which of them contains the others.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from dedup.errors import BadUsage
 from dedup.files.globs import glob_pattern
+from dedup.grouping.containment import contained
 from dedup.types.groups import Group
-from dedup.types.photo import File, Photo
-from dedup.types.settings import KEEP, Settings
+from dedup.types.pairs import Loss, Relation, Verdicts
+from dedup.types.photo import Facts, File, Photo
+from dedup.types.settings import KEEP_WORDS, Settings
+
+_LOSSY = frozenset(("JPEG", "MPO", "HEIF", "AVIF", "WEBP", "JXL"))
+# Of equal pictures the likeliest original first: what cameras write, what is lossless, what converters write.
+_FORMATS = {"RAW": 0, "HEIF": 1, "TIFF": 2, "PNG": 2, "JPEG": 3, "MPO": 3, "JXL": 4, "AVIF": 4, "WEBP": 4, "GIF": 6}
+_OTHER_FORMAT = 5
+_UNKNOWN = Loss.UNVERIFIED | Loss.UNREAD
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a photo stands among those that match each other.
+
+    exceeded: another one contains it and is not contained in it.   contains: share of the others that it contains, of
+    those that it was verified against: how many these are depends on the search.   bordered: it has borders that
+    another one, with the same content, has not.   resaved: a lossless file of the very pixels of a lossy one, so made
+    from it.   largest: no other has more pixels.   bytes: of the smallest file with its pixels.
+    """
+
+    exceeded: bool = False
+    contains: float = 1.0
+    bordered: bool = False
+    resaved: bool = False
+    largest: bool = True
+    bytes: int | None = None
+
+
+ALONE = Standing()
+
+
+def standings(
+    photos: Sequence[Photo], members: Set[int], matched: Mapping[int, Mapping[int, int]], verdicts: Verdicts
+) -> dict[int, Standing]:
+    """Return how each member of a set of photos stands. matched: photo -> {photo it matches: row of their verdict}."""
+    pairs = {i: {j: row for j, row in matched.get(i, {}).items() if j in members} for i in members}
+    largest = max(photos[i].width * photos[i].height for i in members)
+    found = {}
+    for i in members:
+        both = [(loss_of(verdicts, row, j), loss_of(verdicts, row, i)) for j, row in pairs[i].items()]
+        mine = [(their, our) for their, our in both if their >= 0 and not (their | our) & _UNKNOWN]
+        twins = [photos[j] for j, row in pairs[i].items() if verdicts.relation[row] == Relation.IDENTICAL]
+        sizes = [p.size for p in (*twins, photos[i])]
+        found[i] = Standing(
+            exceeded=any(contained(our) and not contained(their) for their, our in mine),
+            contains=sum(contained(their) for their, _ in mine) / len(mine) if mine else 1.0,
+            bordered=any(contained(our) and our & Loss.BORDERS for _, our in mine),
+            resaved=photos[i].format not in _LOSSY and any(p.format in _LOSSY for p in twins),
+            largest=photos[i].width * photos[i].height >= 0.98 * largest,
+            bytes=min(sizes),
+        )
+    return found
+
+
+def loss_of(verdicts: Verdicts, row: int, photo: int) -> int:
+    """Return what would be lost of a photo of a pair if only the other one stayed; all of it if they are no copies."""
+    if verdicts.relation[row] > Relation.COPY:
+        return -1
+    return int((verdicts.left_loss if verdicts.left[row] == photo else verdicts.right_loss)[row])
 
 
 def keep_order(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the words that decide who is kept, as Settings holds them. Raises BadUsage if they are not such words."""
-    unknown = [word for word in words if word not in KEEP]
+    """Return the words that decide who is kept, as Settings holds them, with those that always come first.
+
+    Raises BadUsage if one is unknown, if one is there twice, or if there are none.
+    """
+    unknown = [word for word in words if word not in KEEP_WORDS]
     if unknown or not words or len(set(words)) < len(words):
-        what = f"'{unknown[0]}' is none of them" if unknown else "each once, one at least"
-        raise BadUsage(f"--keep takes words of {', '.join(KEEP)}; {what}")
-    return tuple(words)
+        what = f"{unknown[0]!r} is none of them" if unknown else "each once, at least one"
+        raise BadUsage(f"keep takes words of {', '.join(KEEP_WORDS)}; {what}")
+    wishes = [word for word in ("protected", "preferred") if word not in words]
+    content = [word for word in ("contains", "original") if word not in words]
+    first = next((n for n, word in enumerate(words) if word not in ("protected", "preferred", "edited")), len(words))
+    return (*wishes, *words[:first], *content, *words[first:])
 
 
 def protected(path: str, settings: Settings) -> bool:
@@ -47,16 +117,17 @@ def in_order(groups: Sequence[Group], photos: Sequence[Photo], settings: Setting
     return sorted(groups, key=lambda g: best_files(photos[g.keeper], settings)[0].path)
 
 
-def originality(photo: Photo, file: File) -> int:
-    """Return 0 for what a camera took, 2 for a screenshot, 1 where nothing tells."""
-    screen = photo.format == "PNG" and tuple(sorted((photo.width, photo.height))) in _SCREENS
-    named = _SCREENSHOT_NAME.match(file.path.rpartition("/")[2])
-    if photo.screenshot or (photo.camera is None and (screen or named)):
-        return 2
-    return int(photo.camera is None)
+# Evidence of an original
 
 
 _SCREENSHOT_NAME = re.compile(r"screen[ _-]?shot|screen[ _-]?capture|bildschirmfoto|capture d|schermata", re.IGNORECASE)
+# WhatsApp, Telegram, Signal, Facebook, Messenger, WeChat, LINE, Snapchat, Viber
+_MESSENGER_NAME = re.compile(
+    r"img-\d{8}-wa\d|whatsapp|photo_\d{4}-\d\d-\d\d|signal-\d{4}|fb_img_|received_\d|\d+_\d+_\d+_[no]\.|mmexport\d|"
+    r"line_album|line_\d|snapchat-|viber",
+    re.IGNORECASE,
+)
+_EDITED_NAME = re.compile(r"img_e\d|.*[-_~ (](edited|edit|bearbeitet|retouched)\b", re.IGNORECASE)
 # Short side, long side, in pixels, of screens that are sold in numbers: computers, then telephones and tablets.
 _SCREENS = frozenset(
     tuple(map(int, size.split("x")))
@@ -68,28 +139,118 @@ _SCREENS = frozenset(
 )
 
 
+def is_screenshot(photo: Photo, file: File) -> bool:
+    """Return whether the file says that it is a screenshot, or is named or shaped like one and of no camera."""
+    screen = photo.format == "PNG" and tuple(sorted((photo.width, photo.height))) in _SCREENS
+    return photo.screenshot or (photo.camera is None and (screen or bool(_SCREENSHOT_NAME.match(_name(file)))))
+
+
+def is_edited(photo: Photo, file: File) -> bool:
+    """Return whether an editor wrote the file, by what it says itself or by its name."""
+    return _facts(photo).edited or bool(_EDITED_NAME.match(_name(file)))
+
+
+def _name(file: File) -> str:
+    return file.path.rpartition("/")[2]
+
+
+def _facts(photo: Photo) -> Facts:
+    return photo.facts or Facts()
+
+
+def _evidence(photo: Photo, file: File) -> list[tuple[bool, str]]:
+    """Return what speaks for an original, the strongest first: whether it is there, and in words."""
+    exposure = _facts(photo).exposure
+    return [
+        (not is_screenshot(photo, file), "no screenshot"),
+        (not _MESSENGER_NAME.match(_name(file)), "not from a messenger"),
+        (file.path in photo.accompanied, "has its RAW, video or sidecar beside it"),
+        (photo.camera is not None, "has camera data"),
+        (exposure.time is not None or exposure.aperture is not None, "has exposure data"),
+        (not is_edited(photo, file), "not edited"),
+        (photo.taken_at is not None, "has a capture time"),
+    ]
+
+
 def _known(photo: Photo) -> list[str]:
-    """Return what the photo says of itself beyond its pixels, in words."""
+    """Return in words what the photo says of itself besides its pixels."""
     facts = {"a capture time": photo.taken_at, "a place": photo.gps, "a rating": photo.rating}
     return [word for word, there in facts.items() if there]
 
 
-_Key = Callable[[Photo, File, Settings], object]
-_Why = Callable[[Photo, Photo], str]
+# The criteria
 
-# Each word of Settings.keep: what sorts first, of a photo and the best of its files, and what is said of the better.
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A photo, the best of its files, and how it stands among those that match each other."""
+
+    photo: Photo
+    file: File
+    settings: Settings
+    standing: Standing
+
+
+_Key = Callable[[Ranked], object]
+_Why = Callable[[Ranked, Ranked], str]
+
+
+def _why_original(kept: Ranked, other: Ranked) -> str:
+    ours, theirs = (_evidence(r.photo, r.file) for r in (kept, other))
+    better = (words for (mine, words), (its, _) in zip(ours, theirs, strict=True) if mine and not its)
+    return next(better, "taken earlier")
+
+
+def _size(photo: Photo) -> str:
+    return f"{photo.width}x{photo.height}"
+
+
+# Each word of Settings.keep: what sorts first, and what is said of the better one.
 _RULES: dict[str, tuple[_Key, _Why]] = {
-    "protected": (lambda p, f, s: not protected(f.path, s), lambda k, o: "in a protected folder"),
-    "preferred": (lambda p, f, s: preference(f.path, s), lambda k, o: "in a folder preferred over the other"),
-    "pixels": (lambda p, f, s: -p.width * p.height, lambda k, o: f"{k.width}x{k.height} over {o.width}x{o.height}"),
-    "original": (lambda p, f, s: originality(p, f), lambda k, o: "has camera data" if k.camera else "no screenshot"),
-    "bytes": (lambda p, f, s: -p.size, lambda k, o: f"{k.size:,} over {o.size:,} bytes"),
-    "metadata": (
-        lambda p, f, s: -len(_known(p)),
-        lambda k, o: "has " + " and ".join(word for word in _known(k) if word not in _known(o)),
+    "protected": (lambda r: not protected(r.file.path, r.settings), lambda k, o: "in a protected folder"),
+    "preferred": (lambda r: preference(r.file.path, r.settings), lambda k, o: "in a folder preferred over the other"),
+    "edited": (
+        lambda r: not (is_edited(r.photo, r.file) and r.standing.largest),
+        lambda k, o: "the edited version",
     ),
-    "oldest": (lambda p, f, s: f.mtime_ns, lambda k, o: "older file"),
-    "path": (lambda p, f, s: len(f.path), lambda k, o: "shorter path"),
+    "contains": (
+        lambda r: (r.standing.exceeded, -r.standing.contains, r.standing.bordered),
+        lambda k, o: "has no borders" if o.standing.bordered else "contains more of the others",
+    ),
+    "original": (
+        lambda r: (
+            *(not there for there, _ in _evidence(r.photo, r.file)),
+            r.photo.taken_at or "",
+        ),
+        _why_original,
+    ),
+    "pixels": (
+        lambda r: -r.photo.width * r.photo.height,
+        lambda k, o: f"{_size(k.photo)} over {_size(o.photo)}",
+    ),
+    "metadata": (
+        lambda r: -len(_known(r.photo)),
+        lambda k, o: "has " + " and ".join(word for word in _known(k.photo) if word not in _known(o.photo)),
+    ),
+    "format": (
+        lambda r: (r.standing.resaved, _FORMATS.get(r.photo.format, _OTHER_FORMAT)),
+        lambda k, o: (
+            f"{k.photo.format}, of which the {o.photo.format} was made"
+            if o.standing.resaved
+            else f"{k.photo.format} rather than {o.photo.format}"
+        ),
+    ),
+    # of other pixels the least compressed file, of the same pixels the smallest one
+    "bytes": (
+        lambda r: (-(r.standing.bytes or r.photo.size), r.photo.size),
+        lambda k, o: (
+            f"{k.photo.size:,} over {o.photo.size:,} bytes"
+            if k.photo.size > o.photo.size
+            else f"the same in {k.photo.size:,} instead of {o.photo.size:,} bytes"
+        ),
+    ),
+    "oldest": (lambda r: r.file.mtime_ns, lambda k, o: "older file"),
+    "path": (lambda r: len(r.file.path), lambda k, o: "shorter path"),
 }
 
 
@@ -97,20 +258,29 @@ def best_files(photo: Photo, settings: Settings) -> list[File]:
     """Return the files of a photo, the one to keep first."""
     if len(photo.files) == 1:
         return [*photo.files]
-    keys = [_RULES[word][0] for word in settings.keep]
-    return sorted(photo.files, key=lambda f: (*(key(photo, f, settings) for key in keys), len(f.path), f.path))
+
+    def key(file: File) -> tuple[object, ...]:
+        ranked = Ranked(photo, file, settings, ALONE)
+        return (*(_RULES[word][0](ranked) for word in settings.keep), len(file.path), file.path)
+
+    return sorted(photo.files, key=key)
 
 
-def best_photo(photo: Photo, settings: Settings) -> tuple[object, ...]:
+def best_photo(photo: Photo, settings: Settings, standing: Standing = ALONE) -> tuple[object, ...]:
     """Return the key that sorts the photo to keep first, a figure a word of settings.keep; no two keys are equal."""
-    file = best_files(photo, settings)[0]
-    return (*(_RULES[word][0](photo, file, settings) for word in settings.keep), photo.sha256)
+    ranked = Ranked(photo, best_files(photo, settings)[0], settings, standing)
+    return (*(_RULES[word][0](ranked) for word in settings.keep), photo.sha256)
 
 
-def keep_reason(keeper: Photo, other: Photo, settings: Settings) -> str:
-    """Return the first criterion by which the keeper is the better one, as a person would say it."""
-    ours, theirs = best_photo(keeper, settings), best_photo(other, settings)
-    first = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
-    if first == len(settings.keep):
-        return "same in every respect"
-    return _RULES[settings.keep[first]][1](keeper, other)
+def keep_reason(
+    keeper: Photo, other: Photo, settings: Settings, standing: tuple[Standing, Standing] = (ALONE, ALONE)
+) -> str:
+    """Return the first criterion by which the keeper is the better one, in words. standing: of both."""
+    ranked = [
+        Ranked(p, best_files(p, settings)[0], settings, how) for p, how in zip((keeper, other), standing, strict=True)
+    ]
+    for word in settings.keep:
+        key, why = _RULES[word]
+        if key(ranked[0]) != key(ranked[1]):
+            return why(*ranked)
+    return "same in every respect"

@@ -1,55 +1,61 @@
-"""Scores, Looks -> Verdicts: what both networks said of a pair is turned into a relation. No network runs here.
+"""Scores, verified pairs -> verdicts: turns what the two networks found into a relation. No network runs here.
 
-It also says which pairs deserve a second look, and whose pixels must be known. Two files that decode to the very same
-pixels are identical. Pictures with next to nothing in them are left inconclusive.
+It also selects the pairs to verify, and the photos whose pixels must be compared exactly. Files that decode to the same
+pixels are identical. Pictures with next to nothing in them are inconclusive. What the camera wrote can overrule the
+networks: two shots are two photographs, however alike they look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup.grouping.containment import Beside, beside
 from dedup.types.arrays import Floats, Indices
 from dedup.types.groups import Group
 from dedup.types.pairs import Gate, Relation, Scores, Verdicts, Verified
-from dedup.types.photo import Photo
+from dedup.types.photo import Exposure, Photo
 
-VERIFY_THRESHOLD = 0.03  # chance that a second look finds a copy; 12 in 1,000 copies that it would find have less
-GATE_LOWER_BOUND = 0.005  # probability of a copy below which no line was fitted, and nobody looks
+VERIFY_THRESHOLD = 0.03  # chance that verification finds a copy; 12 in 1,000 copies that it would find have less
+GATE_LOWER_BOUND = 0.005  # lower bound of the gate's training range, as a probability; pairs below are never verified
+NEARLY_EQUAL = 0.98  # cosine; equal pixels decoded at two scales are nearer than this
 _AT_ONCE = 1 << 16  # pairs
-_MAX_VERIFIED_PER_PHOTO = 12  # a photo, the likeliest copies first: what bounds the cost
-_NEARLY_EQUAL = 0.98  # cosine; equal pixels decoded at two scales are nearer than this
-_PLAIN_COPY = 0.01  # what is said of two pictures that cannot be told apart from others like them
-_OTHER_MOMENT = 1 / 20  # odds of a copy whose camera says that it was taken at another time
+_MAX_VERIFIED_PER_PHOTO = 12  # the likeliest copies of a photo: bounds the cost
+_PLAIN_COPY = 0.01  # probability cap for featureless pictures
+_OTHER_MOMENT = 1 / 20  # factor on the odds of a copy whose capture time differs
+_OTHER_SHOT = 0.02  # probability cap where the camera's data say that there were two shots
+
+# Up to which ratio or difference two values are the same one, rounded by another program.
+_TIME_RATIO, _APERTURE_RATIO, _BIAS_STEP, _SUBSECOND_STEP = 1.05, 1.03, 0.1, 0.015
 
 
 def needs_verification(copy: Floats, similar: Floats, similarity: Floats, gate: Gate) -> NDArray[np.bool_]:
-    """Return which pairs (P,) deserve a second look: copies by the head, and those that may turn out to be.
+    """Return which pairs (P,) need verification: copies by the head, and those that may turn out to be copies.
 
-    What the head doubts is mostly another shot of a scene or a picture with the same layout, and three figures together
-    tell those from strong edits: its probability of a copy alone would have five times as many unrelated pairs looked
-    at for the same copies.
+    Where the head is unsure, most pairs are other shots of a scene or pictures with the same layout. Three figures
+    together tell those from strong edits; the probability of a copy alone would select five times as many unrelated
+    pairs for the same copies.
     """
     likely = np.empty(len(copy), bool)
-    for start in range(0, len(copy), _AT_ONCE):  # the network takes ten times the memory of what it is asked about
+    for start in range(0, len(copy), _AT_ONCE):  # the gate takes ten times the memory of its input
         part = slice(start, start + _AT_ONCE)
         likely[part] = gate.chance(figures(copy[part], similar[part], similarity[part])) >= VERIFY_THRESHOLD
-    worth: NDArray[np.bool_] = (copy >= 0.5) | (likely & (copy >= GATE_LOWER_BOUND))
-    return worth
+    needed: NDArray[np.bool_] = (copy >= 0.5) | (likely & (copy >= GATE_LOWER_BOUND))
+    return needed
 
 
 def figures(copy: Floats, similar: Floats, similarity: Floats) -> NDArray[np.float64]:
-    """Return (P, 3): log-odds of a copy, log-odds of similar against unrelated, and cosine."""
+    """Return the gate's input (P, 3): log-odds of a copy, log-odds of similar against unrelated, and cosine."""
     c = copy.astype(np.float64).clip(1e-9, 1 - 1e-9)
     s = similar.astype(np.float64).clip(1e-9)
     return np.stack([np.log(c / (1 - c)), np.log(s / (1 - c - s).clip(1e-9)), similarity], axis=1)
 
 
 def selected_for_verification(scores: Scores, gate: Gate) -> NDArray[np.bool_]:
-    """Return which pairs (P,) are worth a second look, and among the likeliest of one of their photos."""
+    """Return which pairs (P,) need verification and are among the likeliest copies of one of their photos."""
     return top_k_per_photo(scores, needs_verification(scores.copy, scores.similar, scores.similarity, gate))
 
 
@@ -58,41 +64,39 @@ def top_k_per_photo(scores: Scores, some: NDArray[np.bool_]) -> NDArray[np.bool_
     rows = np.flatnonzero(some)
     photo, both = np.concatenate([scores.left[rows], scores.right[rows]]), np.concatenate([rows, rows])
     order = np.lexsort((both, -scores.copy[both], photo))
-    rank = np.arange(len(order)) - np.searchsorted(photo[order], photo[order])
+    rank = np.arange(len(order)) - np.searchsorted(photo[order], photo[order])  # within the pairs of each photo
     chosen = np.zeros(len(scores), bool)
     chosen[both[order[rank < _MAX_VERIFIED_PER_PHOTO]]] = True
     return chosen
 
 
 def keeper_pairs(scores: Scores, groups: Sequence[Group], photos: int) -> NDArray[np.bool_]:
-    """Return which pairs (P,) of so many photos join a keeper and a duplicate that has other pixels."""
+    """Return which pairs (P,) of so many photos join a keeper and a duplicate with other pixels."""
     stars = [sorted((g.keeper, d.photo)) for g in groups for d in g.duplicates if d.relation >= Relation.COPY]
     left, right = np.array(stars, np.int64).reshape(-1, 2).T
     return np.isin(scores.keys(photos), left * photos + right)
 
 
 def identical_candidates(photos: Sequence[Photo], scores: Scores) -> Indices:
-    """Return the photos whose pixels must be known: of the same shape as another that looks the same."""
+    """Return the photos whose pixels must be compared exactly: of the same size as another that looks the same."""
     rows = _suspect_rows(photos, scores)
     return np.unique(np.concatenate([scores.left[rows], scores.right[rows]]))
 
 
-def relate(photos: Sequence[Photo], scores: Scores, verified: Verified, pixels: dict[int, bytes | None]) -> Verdicts:
-    """Return the verdicts: what the second look says where there was one, otherwise what the head says.
+def relate(photos: Sequence[Photo], scores: Scores, verified: Verified, pixels: Mapping[int, bytes | None]) -> Verdicts:
+    """Return the verdicts: of verification where a pair was verified, of the head otherwise.
 
-    Photos of equal pixels are IDENTICAL, with certainty. Where a camera says that two photos were taken at different
-    times, a copy is less likely. Plain pictures are UNDECIDED.
-    pixels: SHA-256 of the decoded pixels of the photos that perhaps_identical() names; None where it cannot be had.
+    Photos with equal pixels are IDENTICAL, with certainty. Two shots of one camera are SIMILAR at most, and other
+    capture times make a copy less likely. Featureless pictures are INCONCLUSIVE.
+    pixels: SHA-256 of everything that the photos of identical_candidates() show; None where it cannot be read.
     """
     rows, seen = _rows_of(scores.keys(len(photos)), verified.keys(len(photos)))
     copy, similar = scores.copy.copy(), scores.similar.copy()
     copy[seen], similar[seen] = verified.copy[rows[seen]], verified.similar[rows[seen]]
     for row in np.flatnonzero(copy >= 0.5).tolist():
-        if _other_moment(photos[scores.left[row]], photos[scores.right[row]]):
-            odds = copy[row] / max(1 - float(copy[row]), 1e-7) * _OTHER_MOMENT
-            fewer = odds / (1 + odds)
-            similar[row] += copy[row] - fewer
-            copy[row] = fewer
+        left = _by_camera(photos[scores.left[row]], photos[scores.right[row]], float(copy[row]))
+        similar[row] += copy[row] - np.float32(left)
+        copy[row] = left
     plain = np.zeros(len(scores), bool)
     plain[seen] = verified.plain[rows[seen]]
     inconclusive = plain & (np.maximum(copy, similar) >= 0.5)
@@ -105,8 +109,23 @@ def relate(photos: Sequence[Photo], scores: Scores, verified: Verified, pixels: 
         if (digest := pixels.get(int(scores.left[row]))) is not None and digest == pixels.get(int(scores.right[row]))
     ]
     relation[same], copy[same], similar[same] = Relation.IDENTICAL, 1.0, 0.0
-    none = np.zeros(len(scores), np.int64)
-    return Verdicts(scores.left, scores.right, scores.similarity, copy, similar, relation, none, none)
+    losses, inside = np.zeros((2, len(scores)), np.int64), np.ones((2, len(scores)), np.float32)
+    for row in np.flatnonzero(relation <= Relation.COPY).tolist():
+        at = int(rows[row]) if seen[row] else None
+        found = _beside(photos, scores, row, verified, at, identical=relation[row] == Relation.IDENTICAL)
+        losses[:, row], inside[:, row] = found.losses, found.inside
+    return Verdicts(scores.left, scores.right, scores.similarity, copy, similar, relation, *losses, *inside)
+
+
+def _beside(
+    photos: Sequence[Photo], scores: Scores, row: int, verified: Verified, at: int | None, *, identical: bool
+) -> Beside:
+    """Return what each photo of a pair lacks of the other. at: its row among the verified pairs, if it is there."""
+    pair = photos[scores.left[row]], photos[scores.right[row]]
+    if at is None:
+        return beside(*pair, transform=None, identical=identical)
+    measured = int(verified.left_loss[at]), int(verified.right_loss[at])
+    return beside(*pair, transform=verified.transform[at], measured=measured, identical=identical)
 
 
 def likeliest(copy: Floats, similar: Floats) -> NDArray[np.int8]:
@@ -118,7 +137,8 @@ def likeliest(copy: Floats, similar: Floats) -> NDArray[np.int8]:
 
 
 def _suspect_rows(photos: Sequence[Photo], scores: Scores) -> Indices:
-    near = np.flatnonzero(scores.similarity >= _NEARLY_EQUAL)
+    """Return the rows of pairs that may have equal pixels: the same size, and nearly the same vector."""
+    near = np.flatnonzero(scores.similarity >= NEARLY_EQUAL)
     pairs = np.stack([scores.left[near], scores.right[near]])
     numbers, at = np.unique(pairs, return_inverse=True)
     shapes = np.array([(p.width, p.height) for p in map(photos.__getitem__, numbers.tolist())], np.int64).reshape(-1, 2)
@@ -128,7 +148,7 @@ def _suspect_rows(photos: Sequence[Photo], scores: Scores) -> Indices:
 
 
 def _rows_of(wanted: Indices, keys: Indices) -> tuple[Indices, NDArray[np.bool_]]:
-    """Return in which row of keys, where each is once, each wanted one is, and whether it is there at all."""
+    """Return the row in `keys`, which are unique, of each wanted key, and whether it is there at all."""
     if not len(keys):
         return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
     order = np.argsort(keys)
@@ -136,12 +156,45 @@ def _rows_of(wanted: Indices, keys: Indices) -> tuple[Indices, NDArray[np.bool_]
     return rows, keys[rows] == wanted
 
 
+def _by_camera(one: Photo, other: Photo, copy: float) -> float:
+    """Return the probability of a copy after what one camera wrote about both photos."""
+    if one.camera != other.camera:
+        return copy
+    if one.facts and other.facts and _two_shots(one.facts.exposure, other.facts.exposure):
+        return min(copy, _OTHER_SHOT)
+    if one.camera and _other_moment(one, other):
+        odds = copy / max(1 - copy, 1e-7) * _OTHER_MOMENT
+        return odds / (1 + odds)
+    return copy
+
+
+def _two_shots(one: Exposure, other: Exposure) -> bool:
+    """Return whether a camera wrote that two pictures are two exposures, or that they began at different moments."""
+    return (
+        _ratio(one.time, other.time) > _TIME_RATIO
+        or _ratio(one.aperture, other.aperture) > _APERTURE_RATIO
+        or _ratio(one.iso, other.iso) > _TIME_RATIO
+        or _step(one.bias, other.bias) > _BIAS_STEP
+        # programs that do not know the fraction write 0
+        or _step(one.subsecond or None, other.subsecond or None) > _SUBSECOND_STEP
+        or (one.serial is not None and other.serial is not None and one.serial != other.serial)
+    )
+
+
+def _ratio(one: float | None, other: float | None) -> float:
+    return max(one / other, other / one) if one and other else 1.0
+
+
+def _step(one: float | None, other: float | None) -> float:
+    return abs(one - other) if one is not None and other is not None else 0.0
+
+
 def _other_moment(one: Photo, other: Photo) -> bool:
-    """Tell whether one camera took both, at times that differ by more than a change of time zone."""
-    if not one.taken_at or not other.taken_at or not one.camera or one.camera != other.camera:
+    """Return whether the capture times differ by more than a change of time zone."""
+    if not one.taken_at or not other.taken_at:
         return False
     try:
         apart = abs((datetime.fromisoformat(one.taken_at) - datetime.fromisoformat(other.taken_at)).total_seconds())
-    except (ValueError, TypeError):  # not a time, or only one of them says in which zone
+    except (ValueError, TypeError):  # not a time, or only one of them has a zone
         return False
     return apart >= 1 and not (apart <= 14 * 3600 and apart % 1800 == 0)

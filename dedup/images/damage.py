@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from dedup.images.containers import jpeg_end, jpeg_segments
 
-_ZEROS = bytes(512)  # no coder writes so many in a row; a disk that lost a block does
+_SECTOR = 512  # bytes
+_ZEROS = bytes(_SECTOR)  # no coder writes so many in a row; a disk that lost a block does
+_RUN = re.compile(rb"\0{%d,}" % _SECTOR)
 # Of the messages of libjpeg-turbo (jerror.h) those about the coded pixels; others are about metadata.
 _JPEG_DATA = re.compile(
     "premature end|bad Huffman|extraneous bytes before marker 0xd|instead of RST|inconsistent progression|arith",
@@ -55,6 +57,8 @@ def _is_of_details(data: bytes, at: int) -> bool:
 
 def damage_in(data: bytes, format: str) -> Damage:
     """Return the damage of a file of another format that its decoder would not report."""
+    if format in ("TIFF", "BMP", "DIB", "PPM", "TGA"):
+        return _lost_sectors(data)
     padding = 0
     if format in ("HEIF", "AVIF"):
         start, end = _box(data, b"mdat")
@@ -67,6 +71,17 @@ def damage_in(data: bytes, format: str) -> Damage:
         return INTACT
     found = _zeros_in(data, start, end, padding=padding) is not None
     return Damage("a part of the file is zeros", 0.0) if found else INTACT
+
+
+def _lost_sectors(data: bytes) -> Damage:
+    """Return whether whole sectors are zeros in a file that may hold black pixels as they are.
+
+    Black pixels begin and end at a multiple of the size of a sector by chance only.
+    """
+    for run in _RUN.finditer(data):
+        if run.start() % _SECTOR == 0 and run.end() % _SECTOR == 0 and run.end() < len(data):
+            return Damage("a part of the file is zeros", 0.0)
+    return INTACT
 
 
 def _zeros_in(data: bytes, start: int, end: int, *, padding: int) -> int | None:

@@ -85,6 +85,11 @@ def exposure(exif: Image.Exif) -> Exposure:
     seconds, bias, aperture, iso = (
         _number(exif, tag) for tag in (Base.ExposureTime, Base.ExposureBiasValue, Base.FNumber, Base.ISOSpeedRatings)
     )
+    speed, opening = _number(exif, Base.ShutterSpeedValue), _number(exif, Base.ApertureValue)
+    if seconds is None and speed is not None and abs(speed) < 30:  # APEX: powers of 2 and of its square root
+        seconds = round(2.0**-speed, 9)
+    if aperture is None and opening is not None and abs(opening) < 30:
+        aperture = round(2.0 ** (opening / 2), 3)
     digits = re.match(r"\d+", _text(exif, Base.SubsecTimeOriginal) or _text(exif, Base.SubsecTimeDigitized))
     mode = _value(exif, Base.ExposureMode)
     return Exposure(

@@ -13,12 +13,11 @@ from typing import IO
 
 from dedup.errors import NotAPicture, UnreadablePhoto
 from dedup.files import object_store
-from dedup.files.stacks import RAW_SUFFIXES
 from dedup.images import preview_cache
 from dedup.images.decode import decode, pixels_sha256, render
 from dedup.images.signatures import HEAD_BYTES, sniff
 from dedup.types.arrays import VERIFICATION_SIDE
-from dedup.types.photo import File, Reading, Rejected, Skipped
+from dedup.types.photo import RAW_SUFFIXES, File, Reading, Rejected, Skipped
 
 _MOST = 4 << 30  # bytes; a larger file is no photo
 # A file with an image extension but no image in it is damaged; other files are just not images.

@@ -11,7 +11,7 @@ from dedup.pipeline.collection import root_of
 from dedup.pipeline.context import Context
 from dedup.store.listing import Listing
 from dedup.store.store import Store
-from dedup.types.pairs import NOTHING_VERIFIED, Scores, Verified
+from dedup.types.pairs import NOTHING_VERIFIED, Relation, Scores, Verified
 from dedup.types.report import Compared, Photos, Report, Run, Totals
 from dedup.types.settings import Settings
 
@@ -34,10 +34,11 @@ def report_of(run: Run, compared: Compared, found: Listing, store: Store) -> Rep
 
 
 def totals_of(report: Report) -> Totals:
-    """Return the totals that a person or a script asks for first."""
-    photos = report.photos.photos
+    """Return the totals that a person or a script asks for first. Variants count as duplicates only if asked for."""
+    photos, variants = report.photos.photos, report.run.settings.include_variant
     duplicates = [(len(photos[g.keeper].files) - 1, g.keeper) for g in report.groups]
-    duplicates += [(len(photos[d.photo].files), d.photo) for g in report.groups for d in g.duplicates]
+    counted = [d.photo for g in report.groups for d in g.duplicates if variants or d.relation is not Relation.VARIANT]
+    duplicates += [(len(photos[i].files), i) for i in counted]
     return Totals(
         files=photos.files + len(report.skipped),
         photos=photos.files,

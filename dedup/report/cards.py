@@ -45,7 +45,7 @@ class Card:
 
     number: int  # as in every other report, from 1
     shots: tuple[Shot, ...]
-    bytes: int  # of all files but the keeper's
+    bytes: int  # of all files but the keeper's and variants
 
     @property
     def relation(self) -> Relation:
@@ -73,7 +73,8 @@ def cards(
             shot(photos, group.keeper, settings),
             *(compared(photos, group.keeper, d, settings, done) for d in group.duplicates),
         ]
-        size = sum(s.photo.size * len(s.photo.files) for s in shots) - kept.size
+        counted = [s for s in shots if s.relation is not Relation.VARIANT or settings.include_variant]
+        size = sum(s.photo.size * len(s.photo.files) for s in counted) - kept.size
         yield Card(number, tuple(shots), size)
 
 
@@ -86,6 +87,8 @@ def shot(photos: Sequence[Photo], index: int, settings: Settings) -> Shot:
 def compared(photos: Sequence[Photo], keeper: int, d: Duplicate, settings: Settings, done: DescribeEdit) -> Shot:
     """Return a photo as a duplicate of another."""
     words = changes(photos[keeper], photos[d.photo], d.relation, done(keeper, d.photo))
+    if d.lost:
+        words = (f"the kept one is {d.lost}", *words)
     alone = shot(photos, d.photo, settings)
     return replace(alone, relation=d.relation, probability=d.probability, reason=d.reason, changes=words, keeper=keeper)
 

@@ -21,20 +21,24 @@ from dedup.report.csv_file import PLAIN, CsvStyle, Row, read_csv, text_stream, w
 from dedup.report.parquet_file import write_parquet
 from dedup.types.groups import Decisions
 from dedup.types.pairs import Explained, Match, Relation
-from dedup.types.photo import File
+from dedup.types.photo import Facts, File
 from dedup.types.photo_table import with_exact_duplicates
 from dedup.types.report import Report
 
-GROUPS = "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256".split(",")
-PAIRS = "path_a,path_b,relation,probability,similarity".split(",")
-PHOTOS = "path,width,height,bytes,format,taken_at,camera,sha256".split(",")
+GROUPS = "group,role,path,relation,probability,keeper,width,height,bytes,format,taken_at,sha256,reason,lost".split(",")
+PAIRS = "path_a,path_b,relation,probability,similarity,contained".split(",")
+PHOTOS = (
+    "path,width,height,bytes,format,taken_at,camera,sha256,"
+    "frames,pictures,video,gain_map,depth_map,alpha,bits,grey,edited,damaged"
+).split(",")
 SKIPPED = "path,reason".split(",")
+CONTAINED = {(True, True): "both", (True, False): "left", (False, True): "right", (False, False): "no"}
 DECISIONS = "decision,sha256_a,sha256_b,path_a,path_b".split(",")
 MATCHES = "query,path,relation,probability,similarity".split(",")
 
 
 def group_rows(report: Report) -> Iterator[Row]:
-    """Yield a row a file, the keeper first in each group; groups in the order of their keepers' paths."""
+    """Yield a row for each file, the keeper first in each group; groups in the order of their keepers' paths."""
     settings, photos = report.run.settings, report.photos.photos
     done = describe_edits(photos, report.verified)
 
@@ -43,11 +47,11 @@ def group_rows(report: Report) -> Iterator[Row]:
 
     for number, group in enumerate(in_order(report.groups, photos, settings), 1):
         keeper, *copies = files(group.keeper)
-        members: list[tuple[File, int, str, float | None, str]] = [(keeper, group.keeper, "", None, "")]
-        members += [(f, group.keeper, Relation.EXACT.word, 1.0, "same bytes") for f in copies]
+        members: list[tuple[File, int, str, float | None, str, str]] = [(keeper, group.keeper, "", None, "", "")]
+        members += [(f, group.keeper, Relation.EXACT.word, 1.0, "same bytes", "") for f in copies]
         for d in group.duplicates:
-            members += [(f, d.photo, d.relation.word, d.probability, d.reason) for f in files(d.photo)]
-        for n, (file, i, relation, probability, reason) in enumerate(members):
+            members += [(f, d.photo, d.relation.word, d.probability, d.reason, d.lost) for f in files(d.photo)]
+        for n, (file, i, relation, probability, reason, lost) in enumerate(members):
             photo = photos[i]
             yield {
                 "group": number,
@@ -63,32 +67,45 @@ def group_rows(report: Report) -> Iterator[Row]:
                 "taken_at": photo.taken_at or "",
                 "sha256": photo.sha256,
                 "reason": f"kept: {reason}" if reason else "",
+                "lost": f"the kept one is {lost}" if lost else "",
                 "change": done(group.keeper, i) if n else "",
             }
 
 
 def pair_rows(report: Report) -> Iterator[Row]:
-    """Yield a row a pair that was compared, the surest first, then in the order of the photos' SHA-256.
+    """Yield a row for each pair that was compared, the surest first, then in the order of the photos' SHA-256.
 
-    A photo stands there with the path that sorts first; its other files follow, each as exact to that one.
+    A photo is named by the first of its paths; its other files come first, each as exact to that one. contained: which
+    of both the other one shows all of.
     """
     photos, verdicts = report.photos.photos, report.verdicts
     for files in (photos[i].files for i in with_exact_duplicates(photos)):
         for other in files[1:]:
-            yield dict(zip(PAIRS, (files[0].path, other.path, Relation.EXACT.word, 1.0, 1.0), strict=True))
+            yield dict(zip(PAIRS, (files[0].path, other.path, Relation.EXACT.word, 1.0, 1.0, "both"), strict=True))
+    left_contained, right_contained = verdicts.left_contained, verdicts.right_contained
     for row in np.lexsort((verdicts.right, verdicts.left, -verdicts.copy)).tolist():
-        paths = sorted(photos[int(side[row])].files[0].path for side in (verdicts.left, verdicts.right))
+        left, right = (photos[int(side[row])].files[0].path for side in (verdicts.left, verdicts.right))
+        inside = (bool(left_contained[row]), bool(right_contained[row]))
+        if left > right:
+            left, right, inside = right, left, inside[::-1]
         relation = Relation(int(verdicts.relation[row])).word
-        values = (*paths, relation, float(verdicts.copy[row]), float(verdicts.similarity[row]))
-        yield dict(zip(PAIRS, values, strict=True))
+        scores = float(verdicts.copy[row]), float(verdicts.similarity[row])
+        yield dict(zip(PAIRS, (left, right, relation, *scores, CONTAINED[inside]), strict=True))
 
 
 def photo_rows(report: Report) -> Iterator[Row]:
-    """Yield a row a file that is a photo, in the order of their paths."""
+    """Yield a row for each file that is a photo, in the order of their paths."""
     files = sorted(((f.path, photo) for photo in report.photos.photos for f in photo.files), key=lambda pair: pair[0])
     for path, p in files:
         values = (path, p.width, p.height, p.size, p.format, p.taken_at or "", p.camera or "", p.sha256)
-        yield dict(zip(PHOTOS, values, strict=True))
+        known = [_fact(p.facts, name) for name in PHOTOS[len(values) :]]
+        yield dict(zip(PHOTOS, (*values, *known), strict=True))
+
+
+def _fact(facts: Facts | None, name: str) -> str | int | bool:
+    """Return a fact of a photo; empty if it was read by a version that did not look for it."""
+    value: str | int | bool = "" if facts is None else getattr(facts, name)
+    return bool(value) if name == "video" and facts is not None else value
 
 
 def skipped_rows(report: Report) -> Iterator[Row]:

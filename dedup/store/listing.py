@@ -52,7 +52,7 @@ class Listing:
         photos = f"""SELECT id, sha256, size, width, height, format, taken_at, camera, gps, rating, screenshot, facts
                      FROM photo WHERE id IN (SELECT photo FROM {self._present}) ORDER BY sha256"""
         files = f"""SELECT photo, path, found.size, found.mtime_ns, found.ctime_ns, found.device, found.inode
-                    FROM {self._present} WHERE photo IS NOT NULL ORDER BY path"""
+                    FROM {self._present} ORDER BY path"""
         with self._db.snapshot():
             return Photos(*photo_columns(self._db.each(photos), self._db.each(files)))
 

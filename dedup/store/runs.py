@@ -13,7 +13,7 @@ from dedup.store.pairs import Pairs
 from dedup.types.arrays import Indices
 from dedup.types.pairs import Candidates
 from dedup.types.report import Attempt, Run, Totals
-from dedup.types.settings import KEEP, Settings
+from dedup.types.settings import KEEP_WORDS, Settings
 
 _ATTEMPTS = 1000  # scans whose record is kept
 
@@ -111,6 +111,6 @@ def _settings(text: str) -> Settings:
         values["verify"] = values.pop("confirm")
     lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     settings = Settings(**{**values, **lists})
-    if not set(KEEP).issuperset(settings.keep):
+    if not set(KEEP_WORDS).issuperset(settings.keep):
         raise ValueError(f"keep {settings.keep}")
     return settings

@@ -14,10 +14,11 @@ class Duplicate:
     """One photo of a group besides the keeper. All figures are those of the pair (keeper, duplicate)."""
 
     photo: int
-    relation: Relation
+    relation: Relation  # COPY if the keeper contains it, otherwise VARIANT or SIMILAR
     probability: float  # that both are one photograph
     similarity: float  # cosine
     reason: str  # why the other one is kept
+    lost: str = ""  # of a VARIANT: what the keeper is, or is without, so that something would be lost
 
 
 @dataclass(frozen=True, slots=True)

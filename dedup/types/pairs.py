@@ -32,8 +32,8 @@ class Relation(IntEnum):
 class Loss(IntFlag):
     """What would be lost of one picture if only the other one stayed. Without any, the other one contains it.
 
-    Losses are one-sided: a crop is lost without loss beside the whole, the whole is not beside its crop. Plain borders,
-    bars and letterboxing are no content, so they are never lost. One global tone curve and recompression are no losses.
+    Losses are one-sided: beside the whole picture nothing is lost of a crop, but beside the crop the whole one is
+    CROPPED. One global tone curve and recompression are no losses. HARMLESS lists those that do not count.
     """
 
     # What the files hold and how they lie on each other: grouping/containment.py finds these.
@@ -55,6 +55,10 @@ class Loss(IntFlag):
     COVERED = auto()  # a part of this one is covered, blanked or pixelated in the other
     CONTENT = auto()  # a part shows something else: other digits, a moved object
     RECOLOURED = auto()  # a part has another colour
+    BORDERS = auto()  # what lies outside the other one is no content: plain or blurred borders, bars, letterboxing
+
+
+HARMLESS = int(Loss.BORDERS)  # a picture of which only this is lost is contained in the other one
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ class Verified(Scores):
     transform: (P, 3, 3) float64, where the left picture lies in the right one, as a Homography.
     left_loss, right_loss: (P,) int64, what the aligned pixels say would be lost of the left picture beside the right
     one, and of the right beside the left, as flags of Loss; 0 where nothing would be. Whoever aligns the pictures sets
-    only the flags that Loss lists under verification; grouping/containment.py adds those of crop, resolution and files.
+    only the flags that Loss lists under verification; grouping/containment.py adds those of crop, resolution and files,
+    and leaves CROPPED out where BORDERS is set.
     """
 
     plain: NDArray[np.bool_]
@@ -147,23 +152,25 @@ class Verdicts(Scores):
 
     relation: (P,) int8, a Relation each; COPY says that both are one photograph, whichever contains the other, and
     VARIANT does not occur.   left_loss, right_loss: (P,) int64, all that would be lost of the left picture if only the
-    right one stayed, and of the right if only the left stayed, as flags of Loss. They mean something only for relations
-    up to COPY.
+    right one stayed, and of the right if only the left stayed, as flags of Loss.   left_inside, right_inside: (P,)
+    float32, the share of each picture that lies in the other, 1 if unknown. These four hold for relations up to COPY.
     """
 
     relation: NDArray[np.int8]
     left_loss: Indices
     right_loss: Indices
+    left_inside: Floats
+    right_inside: Floats
 
     @property
     def left_contained(self) -> NDArray[np.bool_]:
         """(P,), whether the right picture shows everything that the left one shows."""
-        return np.asarray((self.relation <= Relation.COPY) & (self.left_loss == 0))
+        return np.asarray((self.relation <= Relation.COPY) & ((self.left_loss & ~HARMLESS) == 0))
 
     @property
     def right_contained(self) -> NDArray[np.bool_]:
         """(P,), whether the left picture shows everything that the right one shows."""
-        return np.asarray((self.relation <= Relation.COPY) & (self.right_loss == 0))
+        return np.asarray((self.relation <= Relation.COPY) & ((self.right_loss & ~HARMLESS) == 0))
 
 
 @dataclass(frozen=True)

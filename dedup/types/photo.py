@@ -16,6 +16,14 @@ from numpy.typing import NDArray
 AGE_MARGIN_NS = 3_000_000_000
 
 
+# Of files that make another one of the same name more than a picture: a RAW, the video of a Live Photo, a sidecar.
+RAW_SUFFIXES = frozenset(
+    ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .raw .rwl .kdc .mrw".split()
+)
+VIDEO_SUFFIXES = frozenset((".mov", ".mp4"))
+SIDECAR_SUFFIXES = frozenset((".xmp", ".aae"))
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file as stat() saw it, before anyone opened it.
@@ -140,6 +148,7 @@ class Photo:
     rating: int | None = None
     screenshot: bool = False
     facts: Facts | None = Facts()  # None: read by a version that did not look for them
+    accompanied: frozenset[str] = frozenset()  # paths of those files that have a RAW, a video or a sidecar beside them
 
     @property
     def source(self) -> tuple[str, str]:

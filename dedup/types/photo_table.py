@@ -10,17 +10,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dedup.types.arrays import Indices
-from dedup.types.photo import Facts, File, Photo, facts_from_json
+from dedup.types.photo import (
+    RAW_SUFFIXES,
+    SIDECAR_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Facts,
+    File,
+    Photo,
+    facts_from_json,
+)
 
 _ROWS = 20_000  # rows converted at a time
 _KEPT = 4_000  # Photo objects that are cached
+_SIDECARS = frozenset(map(os.fsencode, SIDECAR_SUFFIXES))
+_COMPANIONS = frozenset(map(os.fsencode, RAW_SUFFIXES | VIDEO_SUFFIXES | SIDECAR_SUFFIXES))
 _COMMON = {"{}": "", None: "null"}  # facts as the database has them -> as a column has them
 
 
@@ -43,8 +53,9 @@ class PhotoColumns(Sequence[Photo]):
     sha256: (N, 32).   sizes: (N, 3), bytes, width, height.   said: (N, 3), gps, rating or -1, screenshot.
     words: format and camera, by codes (N, 2).   taken_at: N, empty if unknown.   facts: N, as Facts.to_json() writes
     them, empty for the common case, "null" if unknown.
-    paths: M.   stats: (M, 5), the other figures of a File.   order: (M,), the files photo by photo; those of photo i
-    begin at first[i] and end at first[i + 1].
+    paths: M.   stats: (M, 5), the other figures of a File.   accompanied: (M,) bool, a RAW, a video or a sidecar lies
+    beside the file.   order: (M,), the files photo by photo; those of photo i begin at first[i] and end before
+    first[i + 1].
     """
 
     sha256: NDArray[np.uint8]
@@ -56,6 +67,7 @@ class PhotoColumns(Sequence[Photo]):
     facts: Texts
     paths: Texts
     stats: Indices
+    accompanied: NDArray[np.bool_]
     order: Indices
     first: Indices
 
@@ -82,6 +94,9 @@ class PhotoColumns(Sequence[Photo]):
         format, camera = (self.words[code] for code in self.codes[n].tolist())
         assert format is not None
         size, width, height = self.sizes[n].tolist()
+        start, end = self.first[n : n + 2].tolist()
+        rows = self.order[start:end]
+        files = tuple(_files(self.paths, self.stats, rows.tolist()))
         return Photo(
             self.sha256[n].tobytes().hex(),
             size,
@@ -90,16 +105,13 @@ class PhotoColumns(Sequence[Photo]):
             format,
             self.taken_at[n].decode() or None,
             camera,
-            self._files(n),
+            files,
             bool(gps),
             None if rating < 0 else rating,
             bool(screenshot),
             _facts(self.facts[n]),
+            frozenset(f.path for f, beside in zip(files, self.accompanied[rows].tolist(), strict=True) if beside),
         )
-
-    def _files(self, n: int) -> tuple[File, ...]:
-        start, end = self.first[n : n + 2].tolist()
-        return tuple(_files(self.paths, self.stats, self.order[start:end].tolist()))
 
     @property
     def files(self) -> int:
@@ -151,7 +163,7 @@ def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]
 
     photos: rows of number, SHA-256, bytes, width, height, format, taken_at, camera, gps, rating, screenshot, facts, in
     the order of SHA-256.   files: rows of the number of a photo, path (bytes), size, mtime_ns, ctime_ns, device, inode,
-    in the order of their paths; those of other photos are left out.
+    in the order of their paths. Those of other photos, or of none, are left out, but they may accompany others.
     """
     codes: dict[str | None, int] = {}
     ids, sha256s, sizes, said, words, *texts = stacked(
@@ -166,16 +178,34 @@ def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]
         )
         for number, digest, *size, format, times, camera, gps, rating, screenshot, facts in transposed(photos, 12)
     )
-    numbers, stats, *paths = stacked(
-        (np.array(number, np.int64), np.array(stats, np.int64).T, *_joined(names))
-        for number, names, *stats in transposed(files, 7)
+    numbers, accompanied, stats, *paths = stacked(
+        (np.array(number, np.int64), np.array(beside, bool), np.array(stats, np.int64).T, *_joined(names))
+        for number, names, *stats, beside in transposed(_with_companions(files), 8)
     )
     known, by_number = np.flatnonzero(np.isin(numbers, ids)), np.argsort(ids)
     photo = by_number[np.searchsorted(ids, numbers[known], sorter=by_number)]
     order = np.argsort(photo, kind="stable")  # so the files of a photo stay in the order of their paths
     first = np.searchsorted(photo[order], np.arange(len(ids) + 1))
     strings = _texts(*texts[:2]), _texts(*texts[2:]), _texts(*paths)
-    return PhotoColumns(sha256s, sizes, said, tuple(codes), words, *strings, stats, known[order], first), ids
+    return PhotoColumns(
+        sha256s, sizes, said, tuple(codes), words, *strings, stats, accompanied, known[order], first
+    ), ids
+
+
+def _with_companions(files: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    """Yield the rows of photos, each with whether a RAW, a video or a sidecar of the same name lies beside the file."""
+    for _, rows in groupby(files, key=lambda row: _stem(row[1])):
+        some = list(rows)  # in the order of their paths those of one name follow each other
+        names = [(row, os.path.splitext(row[1])[1].lower()) for row in some]
+        for row, suffix in names:
+            if row[0] is not None:
+                yield *row, any(other in _COMPANIONS and other != suffix for _, other in names)
+
+
+def _stem(path: bytes) -> bytes:
+    """Return a path without its suffix; IMG_1.jpg.xmp belongs to IMG_1.jpg."""
+    host, suffix = os.path.splitext(path)
+    return os.path.splitext(host)[0] if suffix.lower() in _SIDECARS else host
 
 
 def links(files: Iterable[Sequence[Any]]) -> Links:

@@ -27,6 +27,7 @@ class RemovalStep:
     relation: Relation
     probability: float
     reason: str
+    lost: str = ""  # of a variant: see types.groups.Duplicate
 
 
 @dataclass(frozen=True, slots=True)

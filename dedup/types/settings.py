@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What decides who is kept, the first word first; group.py knows each of them.
-KEEP = ("protected", "preferred", "pixels", "original", "bytes", "metadata", "oldest", "path")
+# What decides who is kept, the first word first; grouping/ranking.py knows each of them.
+KEEP = (
+    *("protected", "preferred", "contains", "original", "pixels"),
+    *("metadata", "format", "bytes", "oldest", "path"),
+)
+KEEP_WORDS = (*KEEP, "edited")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +19,10 @@ class Settings:
     neighbours: int = 40  # K: candidates a photo
     min_similarity: float = 0.2  # cosine below which a pair is no candidate
     min_probability: float = 0.9  # of a copy, for it to be reported: 18 in 1,000 were wrong where it was fitted
+    include_variant: bool = False  # propose to remove versions that show what the kept file does not
     include_similar: bool = False  # report other shots of a scene too
-    verify: bool = True  # look at the files again before a pair is called a copy
+    verify: bool = True  # compare the files themselves before a pair is called a copy
     protect: tuple[str, ...] = ()  # absolute folders whose photos are kept first and never removed
-    keep: tuple[str, ...] = KEEP  # what decides who is kept
+    keep: tuple[str, ...] = KEEP  # words of KEEP_WORDS, in the order in which they decide who is kept
     prefer: tuple[str, ...] = ()  # globs of files and folders to keep rather than others
     avoid: tuple[str, ...] = ()  # globs of files and folders to keep only if there is nothing else
