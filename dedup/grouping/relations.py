@@ -60,7 +60,7 @@ def selected_for_verification(scores: Scores, gate: Gate) -> NDArray[np.bool_]:
 
 
 def top_k_per_photo(scores: Scores, some: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of some pairs (P,) are among the likeliest copies of one of their photos."""
+    """Return which of some pairs (P,) are among the most probable copies of one of their photos."""
     rows = np.flatnonzero(some)
     photo, both = np.concatenate([scores.left[rows], scores.right[rows]]), np.concatenate([rows, rows])
     order = np.lexsort((both, -scores.copy[both], photo))
@@ -129,7 +129,7 @@ def _beside(
 
 
 def likeliest(copy: Floats, similar: Floats) -> NDArray[np.int8]:
-    """Return the relation (P,) that is likelier than all others together, or UNRELATED."""
+    """Return the relation (P,) with a probability of at least 0.5, or UNRELATED."""
     relation = np.full(len(copy), Relation.UNRELATED, np.int8)
     relation[similar >= 0.5] = Relation.SIMILAR
     relation[copy >= 0.5] = Relation.COPY

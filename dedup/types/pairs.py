@@ -122,7 +122,7 @@ class Scores(Candidates):
 
 @dataclass(frozen=True)
 class Verified(Scores):
-    """What the second look says of pairs that deserved one.
+    """The results of verification.
 
     plain: (P,) bool, one of the pictures holds too little to be known by.
     transform: (P, 3, 3) float64, where the left picture lies in the right one, as a Homography.
@@ -187,7 +187,7 @@ class Comparison:
 
     change: what was done to the left photo to make the right one, in words; "" if nothing but size, colour or encoding.
     images: both, upright, (H, W, 3) uint8.   maps: (2, S, C) int8.   seen: what the head saw, by place of its maps.
-    canvas: both pictures on the canvas of the second look, (S, S, 3) uint8.   seen_twice: what that saw.
+    canvas: both pictures as verification aligned them, (S, S, 3) uint8.   seen_twice: what that saw.
     """
 
     relation: Relation
