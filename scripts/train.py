@@ -394,7 +394,7 @@ def batch_of(described: Described, pairs: Pairs) -> Batch:
 
 @torch.inference_mode()
 def examined(head: PairHead, described: Described, pairs: Pairs, *, device: str) -> dict[str, float]:
-    """Return the loss on pairs of photos held apart, and how well copies are told from the rest."""
+    """Return the loss on pairs of photos held apart, and how well copies are separated from the rest."""
     logits = []
     for start in range(0, len(pairs.classes), 512):
         part = slice(start, start + 512)
@@ -404,7 +404,7 @@ def examined(head: PairHead, described: Described, pairs: Pairs, *, device: str)
 
 
 def judged_figures(logits: NDArray[np.float32], classes: NDArray[np.int64]) -> dict[str, float]:
-    """Return the loss of logits (P, 3), and how well copies are told from the rest."""
+    """Return the loss of logits (P, 3), and how well copies are separated from the rest."""
     odds, true, lenient = copy_odds(logits), classes == COPY, classes != SIMILAR
     n = int(true.sum())
     return {
@@ -420,7 +420,7 @@ def head_curve(head: PairHead, described: Described, corpus: Corpus, unsure: set
     """Return the curve of the head on the candidates of a collection that nothing was learned from.
 
     A fifth of its photos has edited versions, as people's photos may have. Plain pictures are in it once each, since
-    nobody could tell their versions.
+    their versions cannot be told apart.
     """
     rows = []
     for m, photo in enumerate(described.photos):
@@ -552,12 +552,12 @@ def whole_loss(net: ResidualHead, batch: Batch) -> torch.Tensor:
 
 def pooled_batches(net: ResidualHead, train: AlignedPairs, *, batch: int) -> Callable[[range], Iterable[Batch]]:
     """Return the same with what the convolutions see of each pair, computed once, in place of planes and covered."""
-    seen = through(train, lambda planes, covered, *_: net.pooled(planes, covered))
+    pooled = through(train, lambda planes, covered, *_: net.pooled(planes, covered))
 
     def drawn(step: int) -> Batch:
         rows = rows_of(step, pairs=len(train.classes), batch=batch)
         logits = without_some(train.logits[rows], np.random.default_rng((SEED + 4, step)))
-        columns = (seen[rows], train.evidence[rows], logits, train.similarity[rows], train.classes[rows])
+        columns = (pooled[rows], train.evidence[rows], logits, train.similarity[rows], train.classes[rows])
         return tuple(torch.from_numpy(column) for column in columns)
 
     return lambda steps: map(drawn, steps)
@@ -685,18 +685,18 @@ def prefiltered_candidates(
     logits = pair_logits(weights.head, maps[pairs.left], maps[pairs.right], pairs.similarity)
     copy, similar = weights.calibration.probabilities(logits)
     copies = classes == COPY
-    seen = prefilter_figures(maps, np.stack([pairs.left, pairs.right]), pairs.similarity)
-    return seen, copies, copies & needs_verification(copy, similar, pairs.similarity, weights.gate)
+    values = prefilter_figures(maps, np.stack([pairs.left, pairs.right]), pairs.similarity)
+    return values, copies, copies & needs_verification(copy, similar, pairs.similarity, weights.gate)
 
 
 def fitted_prefilter(training: Training) -> Gate:
     """Return the gate before the head; it keeps PREFILTER_KEEPS of the copies that need verification."""
     weights = training.weights()
-    seen, copies, wanted = prefiltered_candidates(training, "choose", weights)
+    values, copies, wanted = prefiltered_candidates(training, "choose", weights)
     counted = wanted | ~copies
-    gate = keeping(fitted_gate(seen[counted], wanted[counted], seed=SEED + 5), seen[wanted], share=PREFILTER_KEEPS)
+    gate = keeping(fitted_gate(values[counted], wanted[counted], seed=SEED + 5), values[wanted], share=PREFILTER_KEEPS)
     apart = prefiltered_candidates(training, "calibrate", weights)
-    for split, x, those in (("choose", seen, wanted), ("calibrate", apart[0], apart[2])):
+    for split, x, those in (("choose", values, wanted), ("calibrate", apart[0], apart[2])):
         passed = gate.chance(x) >= 0.5
         kept = f"{passed[those].mean():.4f} of {int(those.sum())} copies, {passed.mean():.4f} of {len(x)} pairs"
         print(f"prefilter on {split}: {kept}", flush=True)

@@ -248,10 +248,10 @@ def neighbours_of(
 
 
 def collection(corpus: Corpus, split: str, *, seed: int) -> tuple[list[Image.Image], NDArray[np.int64]]:
-    """Return the pictures of a collection such as people have, and the photo (N,) that each is a version of.
+    """Return the pictures of a collection like people's, and the photo (N,) that each is a version of.
 
     A fifth of the photos have four edited versions; those that others made versions of have these. Plain pictures are
-    left out: nobody could tell their versions.
+    left out: their versions cannot be told apart.
     """
     pictures, photos = [], []
     for n, i in enumerate(corpus.with_content(split).tolist()):

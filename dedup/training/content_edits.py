@@ -102,7 +102,7 @@ def scribble(image: Image.Image, rng: Generator) -> Image.Image:
 
 
 def hidden_part(image: Image.Image, rng: Generator) -> Image.Image:
-    """Return it with a part that nobody shall see: painted over, blurred, or in coarse blocks."""
+    """Return it with a large part hidden: painted over, blurred, or in coarse blocks."""
     w, h = (max(8, int(side * rng.uniform(0.2, 0.55))) for side in image.size)
     x, y = (int(rng.uniform(0, whole - part + 1)) for whole, part in zip(image.size, (w, h), strict=True))
     part, kind = image.crop((x, y, x + w, y + h)), rng.integers(3)

@@ -33,7 +33,7 @@ from dedup.types.arrays import SIDE
 
 # A tenth of the photos to choose by (when to stop, which parameters), a tenth to calibrate on, the rest to learn from.
 SPLITS = ("choose", "calibrate", *["train"] * 8)
-# The split of photos that are only seen beside others, in collages: a photo of any other split would be a copy of a
+# The split of photos that only stand beside others in collages: a photo of any other split would be a copy of a
 # part of the collage, and be labelled as another photo. One in so many of those to learn from.
 FILLERS, _FILLERS = "fillers", 8
 PLAIN = "plain"  # the pool of pictures with next to nothing in them
@@ -436,7 +436,7 @@ class PairSampler:
         """Return `count` pairs: 45 % copies, 16 % shots of one scene, 6 % plain pictures, the rest near neighbours.
 
         Of the copies one in nine was made by others, if there are such. Two plain pictures count as unrelated, and so
-        do two versions of one: nobody could tell.
+        do two versions of one: they cannot be told apart.
         """
         n_similar = int(count * 0.16) if self.scenes else 0
         n_plain = int(count * 0.06) if len(self.plain) else 0

@@ -86,4 +86,4 @@ def _print_reliability(probability: NDArray[np.float64], true: NDArray[np.bool_]
         inside = (probability >= low) & (probability < high)
         if inside.any():
             mean, share = probability[inside].mean(), true[inside].mean()
-            print(f"  {int(inside.sum()):6d} pairs said {mean:.4f}, true {share:.4f}", flush=True)
+            print(f"  {int(inside.sum()):6d} pairs at {mean:.4f} on average, {share:.4f} of them copies", flush=True)
