@@ -71,7 +71,7 @@ def test_duplicate_says_why_and_what_was_done(report: api.Report) -> None:
     assert (mirrored.relation, mirrored.width, mirrored.format) == ("copy", 480, "PNG")
     assert mirrored.probability > 0.9
     assert "mirrored" in mirrored.change
-    assert mirrored.reason == "kept: 960x1280 over 480x640"
+    assert mirrored.reason == "kept: the other one is 480x640 instead of 960x1280"
 
 
 def test_pairs_are_those_of_the_command_line_and_can_be_asked_for_again(
@@ -80,7 +80,9 @@ def test_pairs_are_those_of_the_command_line_and_can_be_asked_for_again(
     dedup("scan", album)
     rows = json.loads(dedup("export", "pairs", "--format", "json").stdout)["pairs"]
     for _ in range(2):
-        told = [(str(p.path_a), str(p.path_b), p.relation, p.probability, p.similarity) for p in report.pairs]
+        told = [
+            (str(p.path_a), str(p.path_b), p.relation, p.probability, p.similarity, p.contained) for p in report.pairs
+        ]
         assert told == [tuple(row.values()) for row in rows]
 
 
@@ -115,9 +117,7 @@ def test_options_decide_as_on_the_command_line(album: Path, tmp_path: Path) -> N
     assert "garden.tif" in {g.keep.path.name for g in report.groups} | {
         d.path.name for g in report.groups for d in g.duplicates
     }
-    assert all(
-        d.reason.startswith("kept: shorter path") for g in report.groups for d in g.duplicates if d.relation == "copy"
-    )
+    assert report._found.run.settings.keep == ("protected", "preferred", "contains", "original", "path")
     assert ("reading", 13, 13) in told
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dedup.grouping.containment import beside, contained, shortfall
+from dedup.grouping.containment import beside, contained, in_words, shortfall
 from dedup.grouping.relations import figures, identical_candidates, likeliest, relate, selected_for_verification
 from dedup.models.weights import WeightsSpec
 from dedup.types.pairs import Gate, Loss, Relation, Scores, Verdicts, Verified
@@ -277,7 +277,7 @@ def test_every_loss_has_words() -> None:
     for loss in Loss:
         assert bool(shortfall(loss, one, other, 0.4)) == (loss is not Loss.BORDERS)
     assert shortfall(Loss.FRAMES | Loss.CROPPED, one, other, 0.4) == "with 1 of 6 frames, cropped to 40%"
-    assert shortfall(Loss.RESOLUTION, one, other, 1.0) == "of 50x50 pixels where the other has 100x100"
+    assert shortfall(Loss.RESOLUTION, one, other, 1.0) == "50x50 instead of 100x100"
     assert shortfall(Loss.DAMAGED, one, replace(other, facts=Facts(intact=0.87)), 1.0) == "damaged from 87% on"
 
 
@@ -288,3 +288,14 @@ def test_verdicts_say_what_would_be_lost_of_copies_only() -> None:
     assert (found.left_contained.tolist(), found.right_contained.tolist()) == ([False, False], [True, False])
     refused = relate(some, scores((0, 1, 0.9), copy=0.1), verified(), {})
     assert (refused.left_contained.tolist(), refused.right_contained.tolist()) == ([False], [False])
+
+
+def test_words_say_which_of_two_photos_contains_the_other() -> None:
+    one, other = photos((100, 100), (50, 50))
+    crop, video = int(Loss.CROPPED), int(Loss.VIDEO)
+    assert in_words((0, 0), one, other, (1.0, 1.0)) == "each contains the other"
+    assert in_words((crop, 0), one, other, (0.4, 1.0)) == "the first contains the second, which is cropped to 40%"
+    assert in_words((0, video), one, other, (1.0, 1.0)) == "the second contains the first, which is without the video"
+    assert in_words((crop, video), one, other, (0.4, 1.0)) == (
+        "neither contains the other: the first is without the video; the second is cropped to 40%"
+    )

@@ -80,6 +80,22 @@ def _of_geometry(one: Photo, other: Photo, inside: tuple[float, float], measured
     return found[0], found[1]
 
 
+def in_words(losses: tuple[int, int], one: Photo, other: Photo, inside: tuple[float, float]) -> str:
+    """Return which of two photos shows all of the other, in words, and what would be lost of the rest.
+
+    losses, inside: see Beside.
+    """
+    second, first = shortfall(losses[0], one, other, inside[0]), shortfall(losses[1], other, one, inside[1])
+    match contained(losses[0]), contained(losses[1]):
+        case True, True:
+            return "each contains the other"
+        case True, False:
+            return f"the second contains the first, which is {first}"
+        case False, True:
+            return f"the first contains the second, which is {second}"
+    return f"neither contains the other: the first is {first}; the second is {second}"
+
+
 def contained(lost: Loss | int) -> bool:
     """Return whether a picture is contained in another beside which this much of it is lost."""
     return not int(lost) & ~HARMLESS
@@ -104,7 +120,7 @@ def shortfall(lost: Loss | int, one: Photo, other: Photo, inside: float) -> str:
         Loss.BITS: f"of {theirs.bits} bits a channel",
         Loss.COLOUR: "grey",
         Loss.CROPPED: f"cropped to {inside:.0%}",
-        Loss.RESOLUTION: f"of {other.width}x{other.height} pixels where the other has {one.width}x{one.height}"
+        Loss.RESOLUTION: f"{other.width}x{other.height} instead of {one.width}x{one.height}"
         if inside >= _WHOLE
         else "of lower resolution",
         Loss.DETAIL: "blurred",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from dedup.errors import UnreadablePhoto
 from dedup.files.walk import walk
 from dedup.geometry import edits
 from dedup.geometry.registration import Aligned
-from dedup.grouping import relations
+from dedup.grouping import containment, relations
 from dedup.images.read import Task, read_photo, read_pixels
 from dedup.models import encoder
 from dedup.models.weights import Weights
@@ -86,7 +87,12 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
     if relation <= Relation.COPY and len(batch.verified):
         sizes = [(p.width, p.height) for p in photos]
         change = edits.edit_between(batch.verified.transform[0], *sizes).words
-    return comparison(
+    contained = ""
+    if not exact and relation <= Relation.COPY:
+        losses = int(verdicts.left_loss[0]), int(verdicts.right_loss[0])
+        inside = float(verdicts.left_inside[0]), float(verdicts.right_inside[0])
+        contained = containment.in_words(losses, photos[0], photos[1], inside)
+    found = comparison(
         relation,
         1.0 if exact else float(verdicts.copy[0]),
         float(verdicts.similarity[0]),
@@ -96,6 +102,7 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
         canvas=next((pictures for pictures in batch.aligned if isinstance(pictures, Aligned)), None),
         weights=weights,
     )
+    return replace(found, contained=contained)
 
 
 def _one_query(path: str, runtime: Runtime) -> Query:

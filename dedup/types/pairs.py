@@ -63,7 +63,7 @@ HARMLESS = int(Loss.BORDERS)  # a picture of which only this is lost is containe
 
 @dataclass(frozen=True)
 class Gate:
-    """A network of one hidden layer over a few figures of a pair: which pairs are worth the next, dearer question.
+    """A network of one hidden layer over a few figures of a pair: which pairs are worth the next, more expensive stage.
 
     inner: (F + 1, H), the last row the bias.   outer: (H + 1,), likewise.
     """
@@ -72,7 +72,7 @@ class Gate:
     outer: tuple[float, ...]
 
     def chance(self, figures: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (P,) in [0, 1], how likely it is that the next question finds a copy, by figures (P, F)."""
+        """Return the probability (P,) that the next stage finds a copy. figures: (P, F)."""
         inner, outer = np.array(self.inner), np.array(self.outer)
         hidden = np.maximum(figures @ inner[:-1] + inner[-1], 0)
         chance: NDArray[np.float64] = 1 / (1 + np.exp(-(hidden @ outer[:-1] + outer[-1])))
@@ -81,7 +81,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Candidates:
-    """P pairs worth a look, as columns; left < right, no pair twice.
+    """P pairs to compare, as columns; left < right, no pair twice.
 
     left, right: (P,) int64, photo numbers.   similarity: (P,) float32, cosine in [-1, 1].
     """
@@ -104,13 +104,13 @@ class Candidates:
         return replace(self, **columns)
 
     def keys(self, photos: int) -> Indices:
-        """Return (P,) int64, a number for each pair that no other pair of so many photos has."""
+        """Return (P,) int64, a number that identifies each pair among all pairs of so many photos."""
         return self.left * photos + self.right
 
 
 @dataclass(frozen=True)
 class Scores(Candidates):
-    """What the pairwise head says of candidates.
+    """Candidates with the pair head's probabilities.
 
     copy: (P,) float32 in [0, 1], the probability that both are one photograph.
     similar: (P,) float32 in [0, 1], the probability of another shot of the same scene.
@@ -122,7 +122,7 @@ class Scores(Candidates):
 
 @dataclass(frozen=True)
 class Verified(Scores):
-    """The results of verification.
+    """Pairs that were verified, with the probabilities of the residual head.
 
     plain: (P,) bool, one of the pictures holds too little to be known by.
     transform: (P, 3, 3) float64, where the left picture lies in the right one, as a Homography.
@@ -175,7 +175,7 @@ class Verdicts(Scores):
 
 @dataclass(frozen=True)
 class Explanation:
-    """How much two photos differ at each place, and how much each place counted: (H, W) float32, weights together 1."""
+    """How much two photos differ at each place, and the weight of each place: (H, W) float32; the weights sum to 1."""
 
     difference: Floats
     weight: Floats
@@ -186,8 +186,9 @@ class Comparison:
     """The verdict on two files, and what it rests on.
 
     change: what was done to the left photo to make the right one, in words; "" if nothing but size, colour or encoding.
-    images: both, upright, (H, W, 3) uint8.   maps: (2, S, C) int8.   seen: what the head saw, by place of its maps.
-    canvas: both pictures as verification aligned them, (S, S, 3) uint8.   seen_twice: what that saw.
+    images: both, upright, (H, W, 3) uint8.   maps: (2, S, C) int8.   seen: of the pair head, by place of its maps.
+    canvas: both pictures as they were aligned, (S, S, 3) uint8.   residual: of the residual head, on the canvas.
+    contained: which of them shows all of the other, in words; "" if they are not one photograph.
     """
 
     relation: Relation
@@ -199,22 +200,22 @@ class Comparison:
     seen: Explanation
     canvas: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None
     residual: Explanation | None
+    contained: str = ""
 
     @property
     def words(self) -> str:
-        said = (self.relation.word, f"probability of a copy {self.probability:.4f}", self.change)
-        return ", ".join(word for word in said if word)
+        parts = (self.relation.word, f"probability of a copy {self.probability:.4f}", self.change, self.contained)
+        return ", ".join(part for part in parts if part)
 
 
-PhotoPair = tuple[int, int]  # photo numbers: who is kept, and the other
-Explained = Callable[
-    [Sequence[PhotoPair]], Iterator[Comparison | str]
-]  # pairs -> what their verdicts rest on; see why.py
+PhotoPair = tuple[int, int]  # photo numbers: the keeper, and the other one
+# pairs -> the explanations of their verdicts, or why there are none; see pipeline/explain.py
+Explained = Callable[[Sequence[PhotoPair]], Iterator[Comparison | str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A file of the last scan that matches a file somebody asked about."""
+    """A file of the last scan that matches a file of a query."""
 
     query: str
     path: str
