@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dedup.errors import BadUsage, UnreadablePhoto
 from dedup.files import user_dirs
-from dedup.files.walk import folder, protected
+from dedup.files.spellings import existing_folders
+from dedup.files.walk import folder
 from dedup.grouping.ranking import in_order, keep_order
 from dedup.models import weights
 from dedup.models.encoder import Encoder as Encoder
@@ -238,7 +239,7 @@ def scan(
         include_variant="variant" in included,
         include_similar="similar" in included,
         verify=verify,
-        protect=protected(map(_absolute, protect)),
+        protect=existing_folders(map(_absolute, protect)),
         keep=keep_order(keep),
         prefer=tuple(prefer),
         avoid=tuple(avoid),

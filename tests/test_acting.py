@@ -316,3 +316,75 @@ def test_links_take_the_same_bytes_only_and_a_row_that_asks_for_more_is_refused(
     assert "1 duplicate skipped: not the same bytes, which a hardlink would lose\n1 file to remove" in result.stdout
     assert len({p.stat().st_ino for p in photos.glob("*.png")}) == 3
     assert tree(photos) == before
+
+
+def test_sidecar_that_the_keeper_lacks_holds_its_photo_back_or_moves_to_the_keeper(
+    dedup: Dedup, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "sub").mkdir()
+    shutil.move(photos / "=copy\n.png", photos / "sub/x.png")
+    (photos / "sub/x.png.xmp").write_bytes(b"five stars")
+    (photos / "tiny bytes.xmp").write_bytes(b"three stars")
+    dedup("scan", photos, "-q", "--avoid", "sub", "--avoid", "tiny*")
+    before = tree(photos)
+    plan = dedup("apply").stdout
+    assert "x.png.xmp belongs to it and the keeper has none; --merge-sidecars moves it to the keeper" in plan
+    assert "0 files to remove" in plan
+    dedup("apply", "--merge-sidecars", "-o", tmp_path / "plan.csv")
+    assert "x.png.xmp belongs to it" in dedup("apply", tmp_path / "plan.csv", "--yes", code=3).stderr
+    assert tree(photos) == before
+    done = dedup("apply", tmp_path / "plan.csv", "--merge-sidecars", "--to", "delete", "--really-delete", "--yes")
+    assert "2 files to remove" in done.stdout
+    assert sorted(tree(photos)) == ["IMG_1.png", "IMG_1.png.xmp", "IMG_1.xmp", "other.png"]
+    assert tree(photos)["IMG_1.png.xmp"] == b"five stars"
+    assert tree(photos)["IMG_1.xmp"] == b"three stars"
+    dedup("undo", code=3)  # deleted photos do not come back; the sidecars do
+    assert {"sub/x.png.xmp", "tiny bytes.xmp"} <= tree(photos).keys()
+
+
+def test_sidecar_moves_with_its_photo_and_comes_back(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    (photos / "tiny bytes.xmp").write_bytes(b"three stars")
+    dedup("scan", photos, "-q", "--avoid", "tiny*")
+    before = tree(photos)
+    dedup("apply", "--merge-sidecars", "--to", tmp_path / "Away", "--yes")
+    assert len(tree(photos)) == 3
+    assert b"three stars" in tree(photos).values()
+    dedup("undo")
+    assert tree(photos) == before
+    assert not (tmp_path / "Away").exists()  # undo removes the folders that apply made
+
+
+def test_photo_marked_to_be_kept_after_the_plan_was_written_is_kept(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    dedup("scan", photos, "-q", "--avoid", "tiny*")
+    dedup("apply", "-o", tmp_path / "plan.csv")
+    dedup("mark", "keep", photos / "tiny bytes.png")
+    done = dedup("apply", tmp_path / "plan.csv", "--to", tmp_path / "Away", "--yes", code=3)
+    assert "tiny bytes.png: refused: marked to be kept; 'dedup mark clear' removes the mark" in done.stderr
+    assert len(tree(photos)) == 3  # the exact copy of the keeper is removed: its content stays
+    dedup("undo")
+    dedup("mark", "not-duplicate", photos / "tiny bytes.png", photos / "IMG_1.png")
+    dedup("mark", "clear", photos / "other.png")
+    done = dedup("apply", tmp_path / "plan.csv", "--to", tmp_path / "Away", "--yes", code=3)
+    assert "tiny bytes.png: refused: it matches no file that is kept" in done.stderr
+
+
+def test_plan_is_checked_against_the_last_scan_and_its_protection(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    dedup("scan", photos, "-q", "--avoid", "tiny*")
+    dedup("apply", "-o", tmp_path / "plan.csv")
+    dedup("scan", photos, "-q", "--protect", photos)
+    done = dedup("apply", tmp_path / "plan.csv", "--yes", "--to", tmp_path / "Away", code=3)
+    assert done.stderr.count("refused: in a protected folder") == 2
+    dedup("scan", photos, "-q", "--exclude", "tiny*")
+    done = dedup("apply", tmp_path / "plan.csv", "--yes", "--to", tmp_path / "Away", code=3)
+    assert "tiny bytes.png: refused: not a photo of the last scan" in done.stderr
+    assert len(tree(photos)) == 3
+
+
+def test_hard_link_of_the_keeper_is_not_promised(dedup: Dedup, photos: Path) -> None:
+    for name in ("=copy\n.png", "tiny bytes.png"):
+        (photos / name).unlink()
+    os.link(photos / "IMG_1.png", photos / "linked.png")
+    dedup("scan", photos, "-q")
+    printed = dedup("apply").stdout
+    assert "a hard link of its keeper; nothing to reclaim" in printed
+    assert printed.endswith("0 files to remove, 0 bytes to reclaim\n")

@@ -152,10 +152,11 @@ class _Run:
             raise ActionFailed(f"skipped: its keeper {file.path} changed after the scan; scan again")
 
     def _targets(self, parts: Sequence[Removal], root: str) -> list[str]:
-        """Return where each file is moved to; empty strings if it is not moved to a folder."""
+        """Return where each file is moved to; an empty string for one that is not moved to a folder."""
         if self.how.to in DESTINATIONS:
-            return [""] * len(parts)
-        return _free_names(parts, self.how.to, root)
+            return [part.target for part in parts]
+        names = _free_names(parts, self.how.to, root)
+        return [part.target or name for part, name in zip(parts, names, strict=True)]
 
     def _entry(self, part: Removal, digest: str, target: str) -> Entry:
         """Return the line of the journal for a file."""
@@ -163,7 +164,7 @@ class _Run:
         path, run = file_ops.real_path(part.file.path), os.path.splitext(os.path.basename(self.journal.path))[0]
         return {
             "do": self.number,
-            "to": self.how.to if self.how.to in DESTINATIONS else "folder",
+            "to": "folder" if target else self.how.to,
             "path": path,
             "target": target,
             "sha256": digest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dedup.errors import BadUsage
@@ -15,17 +15,26 @@ from dedup.types.pairs import Relation
 from dedup.types.photo import File
 from dedup.types.plan import Plan, Removal, RemovalStep, Retained
 from dedup.types.report import Report
+from dedup.types.settings import Settings
 
+HARD_LINK = "a hard link of its keeper; nothing to reclaim"
 OTHER_BYTES = "not the same bytes as its keeper"  # why a duplicate is retained that cannot become a link
 
 
-def make_plan(report: Report, folders: Folders, *, include: Collection[Relation] = (), linking: bool = False) -> Plan:
+def make_plan(
+    report: Report,
+    folders: Folders,
+    *,
+    include: Collection[Relation] = (),
+    linking: bool = False,
+    merge_sidecars: bool = False,
+) -> Plan:
     """Return what to do about the groups of a report.
 
-    Files in protected folders and photos marked to be kept are retained, and so are variants and similar photos unless
-    `include` names their relation.
+    Files in protected folders, photos marked to be kept and hard links of the keeper are retained, and so are variants
+    and similar photos unless `include` names their relation.
     folders: of the files as they are now. linking: duplicates become links under their own names, so those with other
-    bytes than their keeper are retained, and companions are not touched.
+    bytes than their keeper are retained, and companions are not touched. merge_sidecars: see with_companions().
     """
     steps: list[RemovalStep] = []
     retained: list[Retained] = []
@@ -39,7 +48,9 @@ def make_plan(report: Report, folders: Folders, *, include: Collection[Relation]
                 retained.append(Retained(file.path, keeper.path, file.size, reason))
             else:
                 steps.append(step)
-    return Plan(tuple(steps), tuple(retained)) if linking else with_companions(steps, retained, folders)
+    if linking:
+        return Plan(tuple(steps), tuple(retained))
+    return with_companions(steps, retained, folders, merge_sidecars=merge_sidecars)
 
 
 def _steps(report: Report, group: Group) -> Iterator[RemovalStep]:
@@ -63,7 +74,7 @@ def _reason_to_retain(
 ) -> str:
     """Return why a duplicate is not removed, or an empty string."""
     photo = step.parts[0]
-    if protected(photo.file.path, report.run.settings):
+    if is_protected(photo.file.path, report.run.settings, folders):
         return "in a protected folder"
     if step.relation is Relation.SIMILAR and Relation.SIMILAR not in include:
         return "only similar; --include similar would remove it too"
@@ -73,7 +84,16 @@ def _reason_to_retain(
         return "marked to be kept"
     if not folders.holds(photo.file.path):
         return "already gone"
+    if is_hard_link(photo):
+        return HARD_LINK
     return OTHER_BYTES if linking and step.relation is not Relation.EXACT else ""
+
+
+def is_protected(path: str, settings: Settings, folders: Folders) -> bool:
+    """Return whether a file is in a protected folder, by its path or by its real path."""
+    return protected(path, settings) or any(
+        Path(folders.real(path)).is_relative_to(os.path.realpath(folder)) for folder in settings.protect
+    )
 
 
 def root_of(report: Report, path: str) -> str:
@@ -84,58 +104,101 @@ def root_of(report: Report, path: str) -> str:
     return max(above, key=len)
 
 
-def with_companions(steps: Sequence[RemovalStep], retained: Sequence[Retained], folders: Folders) -> Plan:
+def is_hard_link(part: Removal) -> bool:
+    """Return whether a file and its keeper were one file when they were scanned."""
+    keeper = part.keeper_file
+    return keeper is not None and (part.file.device, part.file.inode) == (keeper.device, keeper.inode)
+
+
+def with_companions(
+    steps: Sequence[RemovalStep], retained: Sequence[Retained], folders: Folders, *, merge_sidecars: bool
+) -> Plan:
     """Return the plan with the companions of each photo added to its step.
 
-    A photo is retained if one of its companions, a RAW or a video, has no copy beside the keeper.
+    A photo is retained if one of its companions would be lost: a RAW or a video without a copy beside the keeper, or a
+    sidecar where the keeper has none. merge_sidecars: such a sidecar is moved to the keeper instead.
     """
     removed = {step.parts[0].file.path for step in steps}
     keepers = {part.keeper_file.path for step in steps for part in step.parts if part.keeper_file}
+    companions = _Companions(removed, keepers, folders, merge_sidecars)
     complete, others = [], list(retained)
     for step in steps:
         photo = step.parts[0]
         assert photo.keeper_file is not None
-        parts, missing = _companion_parts(photo, removed, keepers, folders)
-        if missing:
-            reason = f"{os.path.basename(missing)} belongs to it and has no copy beside the keeper"
-            others.append(Retained(photo.file.path, photo.keeper_file.path, photo.file.size, reason))
+        try:
+            parts = companions.of(photo)
+        except _Lost as lost:
+            others.append(Retained(photo.file.path, photo.keeper_file.path, photo.file.size, str(lost)))
         else:
-            removed.update(part.file.path for part in parts)
             complete.append(replace(step, parts=(photo, *parts)))
     return Plan(tuple(complete), tuple(others))
 
 
-def _companion_parts(
-    photo: Removal, removed: set[str], keepers: set[str], folders: Folders
-) -> tuple[list[Removal], str]:
-    """Return the companions to remove with a photo, and the first one that forbids to remove it, if any.
+class _Lost(Exception):
+    """A companion would be lost with its photo; str() says which and why."""
 
-    removed: paths that other steps remove. keepers: paths that must stay.
-    """
-    assert photo.keeper_file is not None
-    twins = {_suffix(f.path): f for f in folders.companions(photo.keeper_file.path)}
-    parts: list[Removal] = []
-    mine = folders.companions(photo.file.path)
-    for f in (f for f in mine if f.path not in removed):
-        if f.path in keepers:
-            return [], f.path
-        twin = twins.get(_suffix(f.path))
-        in_use = _is_in_use(f, photo.file, mine, removed, folders)
+
+@dataclass(frozen=True)
+class _Companions:
+    """Finds what to do with companions.   removed: paths that are removed so far. keepers: paths that must stay."""
+
+    removed: set[str]
+    keepers: set[str]
+    folders: Folders
+    merge_sidecars: bool
+    merged: set[str] = field(default_factory=set)  # names that sidecars get beside keepers
+
+    def of(self, photo: Removal) -> list[Removal]:
+        """Return the companions to remove, or to move, with a photo. Raises _Lost."""
+        assert photo.keeper_file is not None
+        twins = {_suffix(f.path): f for f in self.folders.companions(photo.keeper_file.path)}
+        mine = self.folders.companions(photo.file.path)
+        parts = [
+            part
+            for f in mine
+            if f.path not in self.removed
+            and (part := self._part(f, photo, twins.get(_suffix(f.path)), self._is_in_use(f, photo.file, mine)))
+        ]
+        self.removed.update(part.file.path for part in parts)
+        self.merged.update(part.target for part in parts)
+        return parts
+
+    def _part(self, f: File, photo: Removal, twin: File | None, in_use: bool) -> Removal | None:
+        """Return what to do with one companion; None if it stays. Raises _Lost.
+
+        twin: the companion of the keeper with the same suffix. in_use: another picture that stays needs it.
+        """
+        name = os.path.basename(f.path)
+        if f.path in self.keepers:
+            raise _Lost(f"{name} belongs to it and is kept")
         if kind(f.path) is Kind.SIDECAR:
-            parts += [] if in_use else [Removal(f, "", None, "")]
-        elif kind(f.path) is Kind.VIDEO and in_use:
-            continue
-        elif twin is None or twin.size != f.size or twin.path in removed or twin.path == f.path:
-            return [], f.path
-        else:
-            parts.append(Removal(f, "", twin, ""))
-    return parts, ""
+            return None if in_use else self._sidecar(f, photo, twin)
+        if kind(f.path) is Kind.VIDEO and in_use:
+            return None
+        if twin is None or twin.size != f.size or twin.path in self.removed or twin.path == f.path:
+            raise _Lost(f"{name} belongs to it and has no copy beside the keeper")
+        return Removal(f, "", twin, "")
+
+    def _sidecar(self, f: File, photo: Removal, twin: File | None) -> Removal:
+        assert photo.keeper_file is not None
+        if twin is not None and twin.path not in self.removed and twin.path != f.path:
+            return Removal(f, "", None, "")
+        target = merged_name(f.path, photo.file.path, photo.keeper_file.path)
+        if self.merge_sidecars and target not in self.merged and not self.folders.holds(target):
+            return Removal(f, "", None, "", target)
+        hint = "" if self.merge_sidecars else "; --merge-sidecars moves it to the keeper"
+        raise _Lost(f"{os.path.basename(f.path)} belongs to it and the keeper has none{hint}")
+
+    def _is_in_use(self, companion: File, photo: File, mine: Sequence[File]) -> bool:
+        """Return whether a companion belongs to another picture too, and that one is not removed."""
+        ours = {photo.path, *(f.path for f in mine)}
+        return any(host not in self.removed and host not in ours for host in self.folders.hosts(companion.path))
 
 
-def _is_in_use(companion: File, photo: File, mine: Sequence[File], removed: set[str], folders: Folders) -> bool:
-    """Return whether a companion belongs to another picture too, and that one is not removed."""
-    ours = {photo.path, *(f.path for f in mine)}
-    return any(host not in removed and host not in ours for host in folders.hosts(companion.path))
+def merged_name(sidecar: str, photo: str, keeper: str) -> str:
+    """Return the path that a sidecar of a photo gets beside its keeper: a.jpg.xmp -> b.jpg.xmp, a.xmp -> b.xmp."""
+    names_photo = os.path.basename(sidecar).lower().startswith(os.path.basename(photo).lower())
+    return (keeper if names_photo else os.path.splitext(keeper)[0]) + os.path.splitext(sidecar)[1]
 
 
 def _suffix(path: str) -> str:

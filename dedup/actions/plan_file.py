@@ -7,11 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dedup.actions.plan import root_of, with_companions
+from dedup.actions.plan import is_protected, root_of, with_companions
 from dedup.errors import BadUsage
 from dedup.files.stacks import Folders
 from dedup.grouping.groups import matches, reported
-from dedup.grouping.ranking import protected
 from dedup.report.csv_file import Row, read_csv
 from dedup.types.pairs import Relation
 from dedup.types.plan import Plan, Removal, RemovalStep
@@ -32,14 +31,19 @@ def plan_rows(plan: Plan) -> Iterator[Row]:
         photo = step.parts[0]
         assert photo.keeper_file is not None
         for part in step.parts:
-            reason = step.reason if part is photo else f"belongs to {os.path.basename(photo.file.path)}"
+            reason = step.reason if part is photo else _reason(part, photo)
             relation, probability = (step.relation.word, step.probability) if part is photo else ("", None)
             values = ("remove", part.file.path, photo.keeper_file.path, relation, probability, part.file.size, reason)
             rows.append((photo.keeper_file.path, 1, dict(zip(COLUMNS, values, strict=True))))
     return (row for _, _, row in sorted(rows, key=lambda r: r[:2]))
 
 
-def read_plan(path: str, report: Report, folders: Folders) -> tuple[Plan, list[str]]:
+def _reason(companion: Removal, photo: Removal) -> str:
+    reason = f"belongs to {os.path.basename(photo.file.path)}"
+    return f"{reason}; moves to {os.path.basename(companion.target)}" if companion.target else reason
+
+
+def read_plan(path: str, report: Report, folders: Folders, *, merge_sidecars: bool = False) -> tuple[Plan, list[str]]:
     """Return the plan in a file, and a line for each of its rows that is refused.
 
     A row counts only if the last scan found its file, and found it to match a file that is kept. Raises BadUsage if
@@ -47,7 +51,7 @@ def read_plan(path: str, report: Report, folders: Folders) -> tuple[Plan, list[s
     """
     rows = _read_rows(path)
     steps, refused = _steps_of(rows, path, report, folders)
-    plan = with_companions(steps, [], folders)
+    plan = with_companions(steps, [], folders, merge_sidecars=merge_sidecars)
     refused += [f"{path}: {kept.path}: skipped: {kept.reason}" for kept in plan.retained]
     refused += _stray_companions(rows, path, plan, report, folders)
     named = {row["path"] for _, row in rows if row["action"] == "remove"}
@@ -65,7 +69,7 @@ def read_plan(path: str, report: Report, folders: Folders) -> tuple[Plan, list[s
 
 def _steps_of(rows: _Rows, path: str, report: Report, folders: Folders) -> tuple[list[RemovalStep], list[str]]:
     """Return the steps that the rows ask for, and a line for each row that is refused."""
-    known = _Known(report)
+    known = _Known(report, folders)
     removed = {row["path"] for _, row in rows if row["action"] == "remove"}
     kept: dict[str, list[str]] = defaultdict(list)
     for _, row in rows:
@@ -109,13 +113,17 @@ def _stray_companions(rows: _Rows, path: str, plan: Plan, report: Report, folder
 class _Known:
     """What the last scan found, by path, and which photos match, similar ones included."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, folders: Folders) -> None:
         photos = report.photos.photos
         self.report, self.photos, self.settings = report, photos, report.run.settings
         self.number_of = {f.path: i for i, photo in enumerate(photos) for f in photo.files}
         self.file_of = {f.path: f for photo in photos for f in photo.files}
         wide = replace(self.settings, include_similar=True)
         self.matched = matches(photos, report.verdicts, wide, report.decisions)
+        self._folders = folders
+
+    def is_protected(self, path: str) -> bool:
+        return is_protected(path, self.settings, self._folders)
 
 
 def _step_of(row: dict[str, str], kept: Sequence[str], known: _Known) -> RemovalStep:
@@ -123,7 +131,7 @@ def _step_of(row: dict[str, str], kept: Sequence[str], known: _Known) -> Removal
     name = row["path"]
     if name not in known.number_of:
         raise BadUsage("not a photo of the last scan")
-    if protected(name, known.settings):
+    if known.is_protected(name):
         raise BadUsage("in a protected folder")
     i = known.number_of[name]
     allowed = {i, *known.matched.get(i, {})}
@@ -136,6 +144,8 @@ def _step_of(row: dict[str, str], kept: Sequence[str], known: _Known) -> Removal
         at = known.matched[i][j]
         relation = reported(known.report.verdicts, at, known.settings, keeper=j)
         probability = float(known.report.verdicts.copy[at])
+    if i != j and known.photos[i].sha256 in known.report.decisions.kept:
+        raise BadUsage("marked to be kept; 'dedup mark clear' removes the mark")
     if relation in (Relation.SIMILAR, Relation.VARIANT) and row["relation"] != relation.word:
         raise BadUsage(f"only {relation.word}; the column relation must say so")
     part = Removal(known.file_of[name], known.photos[i].sha256, known.file_of[keeper], known.photos[j].sha256)

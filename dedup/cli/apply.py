@@ -38,12 +38,14 @@ if TYPE_CHECKING:
 )
 @click.option("--include", multiple=True, type=click.Choice(["variant", "similar"]),
               help="Also remove versions that the kept file does not contain, or other shots of a scene.")  # fmt: skip
+@click.option("--merge-sidecars", is_flag=True, help="Move sidecars to keepers that have none.")
 @click.option("--yes", is_flag=True, help="Carry the plan out. Without it, the plan is printed and nothing is changed.")
 @click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be undone.")
 @database
 def apply(
-    plan: str | None, to: str, output: str | None, include: tuple[str, ...], yes: bool, really_delete: bool, db: str
-) -> None:
+    plan: str | None, to: str, output: str | None, include: tuple[str, ...], merge_sidecars: bool, yes: bool,
+    really_delete: bool, db: str,
+) -> None:  # fmt: skip
     """Preview removals; --yes carries them out.
 
     The removals are those of the last scan, or those of PLAN.csv, which --output writes.
@@ -68,11 +70,12 @@ def apply(
         result = load_results(store)
         to = to if to in DESTINATIONS else quarantine(to, result.run.roots)
         if plan is None:
-            linking = to in LINKS
             wanted = [Relation[word.upper()] for word in include]
-            todo = make_plan(result, Folders(files_in), include=wanted, linking=linking)
+            todo = make_plan(
+                result, Folders(files_in), include=wanted, linking=to in LINKS, merge_sidecars=merge_sidecars
+            )
         else:
-            todo, refused = read_plan(plan, result, Folders(files_in))
+            todo, refused = read_plan(plan, result, Folders(files_in), merge_sidecars=merge_sidecars)
         for line in refused:
             click.echo(printable(line), err=True)
         if output:
@@ -94,8 +97,8 @@ def show(todo: Plan, to: str, *, each: bool) -> None:
     others = sum(r.reason == OTHER_BYTES for r in todo.retained)
     if others:
         click.echo(f"{others:,} {plural('duplicate', others)} skipped: not the same bytes, which a {to} would lose")
-    reclaimed = sum({(p.file.device, p.file.inode): p.file.size for s in todo.steps for p in s.parts}.values())
-    count = sum(len(step.parts) for step in todo.steps)
+    removed = [part.file for step in todo.steps for part in step.parts if not part.target]
+    reclaimed, count = sum({(f.device, f.inode): f.size for f in removed}.values()), len(removed)
     click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(reclaimed)} to reclaim")
     if each and todo.steps:
         words = {

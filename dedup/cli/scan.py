@@ -108,7 +108,8 @@ def scan(
 
     --output, --exclude, --protect, --prefer and --avoid can be repeated.
     """
-    from dedup.files.walk import folder, protected
+    from dedup.files.spellings import existing_folders
+    from dedup.files.walk import folder
     from dedup.models.weights import weights_spec
     from dedup.types.settings import Settings
     from dedup.workers import Runtime
@@ -126,7 +127,7 @@ def scan(
         include_variant="variant" in include,
         include_similar="similar" in include,
         verify=verify,
-        protect=protected(protect),
+        protect=existing_folders(protect),
         keep=keep,
         prefer=prefer,
         avoid=avoid,

@@ -24,6 +24,7 @@ from dedup.cluster.tables import Columns
 from dedup.cluster.tasks import Bundle, Job, Slice
 from dedup.errors import DedupError
 from dedup.files import object_store
+from dedup.files.spellings import as_scanned, spelled_globs
 from dedup.files.walk import walk
 from dedup.grouping import relations
 from dedup.models.encoder import DIMS
@@ -78,10 +79,11 @@ def find_duplicates(
     """
     started = runtime.clock()
     stage = Stages(run, runtime)
-    listed = list(chain.from_iterable(listing(roots, exclude)))
+    folders = [root for root in roots if not object_store.is_uri(root)]
+    listed = list(chain.from_iterable(listing(roots, spelled_globs(exclude, folders))))
     skipped = [f for f in listed if isinstance(f, Skipped)]
     slices = list(slices_of([f for f in listed if isinstance(f, File)], weights, sizes))
-    base = Job(at, "", settings, store.decisions.load(), device_of(weights.device))
+    base = Job(at, "", as_scanned(settings, folders), store.decisions.load(), device_of(weights.device))
     shards, failed = describe(base, slices, stage)
     job = replace(base, run=f"{at}/runs/{run_key(base, shards, weights, sizes)}")
     for shard in shards:

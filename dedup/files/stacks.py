@@ -1,12 +1,13 @@
 """Group companion files: RAW and JPEG of one shot, the video of a Live Photo, sidecars, the edit of a phone.
 
-Decided by the names in one folder, as cameras and phones assign them. Opens no file.
+Decided by the names in one folder, as cameras, phones and exporters assign them. Opens no file.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -14,7 +15,18 @@ from enum import Enum
 from dedup.types.photo import RAW_SUFFIXES, SIDECAR_SUFFIXES, VIDEO_SUFFIXES, File
 
 _PICTURES = frozenset(".jpg .jpeg .jpe .heic .heif .hif .png .tif .tiff .webp .avif .jxl".split())
-_EDITED = re.compile(r"(img_)[eo](?=\d+$)")  # IMG_E1234 is the edit of IMG_1234; IMG_O1234.AAE belongs to both
+
+# Names are compared in lower case and in NFC.
+_EDIT_PREFIX = re.compile(r"^(img_)[eo](?=\d+$)")  # IMG_E1234 is the edit of IMG_1234; IMG_O1234.AAE belongs to both
+# What Google Photos adds to the name of an edit, in the languages of its users.
+_EDIT_SUFFIX = re.compile(
+    r"-(edited|effects|smile|mix|bearbeitet|bewerkt|modifié|modificato|ha editado|editat|edytowane|編集済み)$"
+)
+_PIXEL_PAIR = re.compile(r"\.raw-\d\d(\.mp)?\.(cover|original)$")  # PXL_1.RAW-01.COVER.jpg, PXL_1.RAW-02.ORIGINAL.dng
+_OF_SUFFIX = re.compile(r"(.+)_(heic|heif|jpe?g|png|dng)$")  # icloudpd: IMG_1_HEIC.MOV is the video of IMG_1.HEIC
+_COPY_NUMBER = re.compile(r"\((\d+)\)$")
+_TAKEOUT_SUFFIX = "supplemental-metadata"  # IMG_1.jpg.supplemental-metadata.json, cut anywhere
+_TAKEOUT_LENGTH = 46  # characters of a name in Google Takeout, before .json
 
 
 class Kind(Enum):
@@ -27,7 +39,7 @@ class Kind(Enum):
 
 def kind(path: str) -> Kind:
     """Return what kind of file the suffix names."""
-    suffix = os.path.splitext(path)[1].lower()
+    suffix = _suffix(path)
     kinds = {
         Kind.RAW: RAW_SUFFIXES,
         Kind.PICTURE: _PICTURES,
@@ -62,6 +74,14 @@ class Folders:
     def __init__(self, files_in: Callable[[str], Iterable[File]]) -> None:
         self._files_in = files_in
         self._stacks: dict[str, dict[str, list[File]]] = {}
+        self._real: dict[str, str] = {}
+
+    def real(self, path: str) -> str:
+        """Return the real path of the folder of a file."""
+        folder = os.path.dirname(path)
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        return self._real[folder]
 
     def holds(self, path: str) -> bool:
         """Return whether a file is there."""
@@ -77,38 +97,102 @@ class Folders:
         return [picture for picture in pictures if _belongs(path, picture)]
 
     def _stack_of(self, path: str) -> list[File]:
-        folder, stem = _stack(path)
+        folder = os.path.dirname(path)
         if folder not in self._stacks:
             stacks = self._stacks[folder] = defaultdict(list)
             for file in self._files_in(folder):
-                stacks[_stack(file.path)[1]].append(file)
-        return self._stacks[folder].get(stem, [])
+                for key in _keys(file.path):
+                    stacks[key].append(file)
+        found = {f.path: f for key in _keys(path) for f in self._stacks[folder].get(key, ())}
+        return list(found.values())
 
 
 def _belongs(path: str, picture: str) -> bool:
+    """Return whether a file belongs to a picture in the same folder."""
     if path == picture:
         return False
     match kind(path):
+        case Kind.SIDECAR if _suffix(path) == ".json":
+            return _is_takeout_of(path, picture)
         case Kind.SIDECAR:
             host = os.path.splitext(path)[0]  # IMG_1.jpg.xmp belongs to IMG_1.jpg alone
-            return host == picture if kind(host) in (Kind.RAW, Kind.PICTURE) else _stem(path) == _stem(picture)
+            if kind(host) in (Kind.RAW, Kind.PICTURE):
+                return _name(host) == _name(picture)
+            return _key(path) == _key(picture)
         case Kind.VIDEO:
-            return _stem(path) == _stem(picture)
+            named = _OF_SUFFIX.match(_stem(path))
+            if named and _stem(path) != _stem(picture):
+                return f"{named[1]}.{named[2]}" == _name(picture)
+            return _key(path) == _key(picture)
         case Kind.RAW | Kind.PICTURE:
             return same_stack(path, picture)
     return False
 
 
+def _is_takeout_of(path: str, picture: str) -> bool:
+    """Return whether a JSON file of Google Takeout describes a picture, or the original of an edited picture.
+
+    IMG_1.jpg.json, IMG_1.json, IMG_1.jpg.supplemental-metadata.json and any shorter form of that; for a second picture
+    of the same name, IMG_1(1).jpg, the number is at the end: IMG_1.jpg(1).json. Names are cut after 46 characters.
+    """
+    about, number = _without_number(_stem(path))
+    stem, of_picture = _without_number(_stem(picture))
+    original = _EDIT_SUFFIX.sub("", stem)
+    name = original + _suffix(picture)
+    return number == of_picture and (
+        about in (name, original)
+        or (about.startswith(f"{name}.") and _TAKEOUT_SUFFIX.startswith(about[len(name) + 1 :]))
+        or (len(name) > _TAKEOUT_LENGTH and about == name[:_TAKEOUT_LENGTH])
+    )
+
+
 def _stack(path: str) -> tuple[str, str]:
-    """Return the folder and the name that all files of one stack share."""
-    host, suffix = os.path.splitext(path)
-    is_of_one_file = suffix.lower() in SIDECAR_SUFFIXES and kind(host) in (Kind.RAW, Kind.PICTURE)
-    return os.path.dirname(path), _stem(host if is_of_one_file else path)
+    """Return the folder and the key that all files of one stack share."""
+    return os.path.dirname(path), _key(path)
+
+
+def _keys(path: str) -> list[str]:
+    """Return the keys to find a file by. Names that Takeout cuts are found by their beginning as well."""
+    name = _stem(path) if _suffix(path) == ".json" else _name(path)
+    return [_key(path), *([f"{name[:_TAKEOUT_LENGTH]}..."] if len(name) >= _TAKEOUT_LENGTH else [])]
+
+
+def _key(path: str) -> str:
+    """Return what is left of a name without suffixes, and without what marks an edit or a companion.
+
+    Files of one stack have the same key; files with the same key need not be of one stack.
+    """
+    stem, number = _without_number(_stem(path))
+    if _suffix(path) == ".json" and "." in stem:
+        head, tail = stem.rsplit(".", 1)
+        stem = head if _TAKEOUT_SUFFIX.startswith(tail) else stem
+    while os.path.splitext(stem)[1] in {*_PICTURES, *RAW_SUFFIXES, *VIDEO_SUFFIXES}:
+        stem = os.path.splitext(stem)[0]
+    of_suffix = _OF_SUFFIX.match(stem)
+    stem = of_suffix[1] if of_suffix else stem
+    for mark in (_PIXEL_PAIR, _EDIT_SUFFIX):
+        stem = mark.sub("", stem)
+    return _EDIT_PREFIX.sub(r"\1", stem) + number
+
+
+def _without_number(stem: str) -> tuple[str, str]:
+    """Return a name without the number of a copy at its end, and that: IMG_1(2) -> IMG_1, (2)."""
+    number = _COPY_NUMBER.search(stem)
+    return (stem[: number.start()], number[0]) if number else (stem, "")
+
+
+def _name(path: str) -> str:
+    return unicodedata.normalize("NFC", os.path.basename(path)).lower()
 
 
 def _stem(path: str) -> str:
-    return _EDITED.sub(r"\1", os.path.splitext(os.path.basename(path))[0].lower())
+    return os.path.splitext(_name(path))[0]
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(_name(path))[1]
 
 
 def _is_edit(path: str) -> bool:
-    return _EDITED.match(os.path.splitext(os.path.basename(path))[0].lower()) is not None
+    stem, _ = _without_number(_stem(path))
+    return _EDIT_PREFIX.match(stem) is not None or _EDIT_SUFFIX.search(stem) is not None

@@ -8,7 +8,6 @@ always scanned, whatever its name.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +18,7 @@ from hashlib import sha256
 from operator import attrgetter
 
 from dedup.errors import BadUsage, DedupError
-from dedup.files.globs import glob_pattern
+from dedup.files.globs import glob_matcher
 from dedup.types.photo import File, Skipped
 
 
@@ -116,7 +115,7 @@ def walk(roots: Sequence[str], *, exclude: Sequence[str] = ()) -> Listing:
     Folders that cannot be listed, and files that are not regular, are Skipped.
     Raises BadUsage, before anything is listed, if a root is missing or cannot be read.
     """
-    excluded = glob_pattern(exclude)
+    excluded = glob_matcher(exclude)
     return Listing(tuple(_walk_all([_checked(root) for root in roots], excluded)))
 
 
@@ -130,15 +129,6 @@ def folder(path: str) -> str:
     if os.path.isfile(path):
         raise BadUsage(f"{path}: a file, not a folder; scan its folder, or search for its matches with 'dedup find'")
     return os.path.abspath(path)
-
-
-def protected(folders: Iterable[str]) -> tuple[str, ...]:
-    """Return the absolute paths of folders to protect. Raises BadUsage if one does not exist."""
-    paths = tuple(map(os.path.abspath, folders))
-    missing = [path for path in paths if not os.path.exists(path)]
-    if missing:
-        raise BadUsage(f"protect {missing[0]}: no such folder; nothing would be protected")
-    return paths
 
 
 def _checked(root: str) -> tuple[str, os.stat_result]:
@@ -160,7 +150,7 @@ def _checked(root: str) -> tuple[str, os.stat_result]:
     return path, target
 
 
-def _walk_all(roots: list[tuple[str, os.stat_result]], excluded: re.Pattern[str] | None) -> Iterator[Folder]:
+def _walk_all(roots: list[tuple[str, os.stat_result]], excluded: Callable[[str], bool] | None) -> Iterator[Folder]:
     named: set[str] = set()  # real paths of files that are roots
     done: set[str] = set()  # real paths of folders that were listed
     for root, target in roots:
@@ -173,7 +163,7 @@ def _walk_all(roots: list[tuple[str, os.stat_result]], excluded: re.Pattern[str]
             yield from _walk(root, named, done, excluded)
 
 
-def _walk(root: str, named: set[str], done: set[str], excluded: re.Pattern[str] | None) -> Iterator[Folder]:
+def _walk(root: str, named: set[str], done: set[str], excluded: Callable[[str], bool] | None) -> Iterator[Folder]:
     prefix = len(os.path.join(root, ""))
     # Below a root no link is followed, so a folder's real path is the root's real path and the same relative path.
     waiting = [(root, os.path.realpath(root))]
@@ -237,12 +227,12 @@ def _sorted(
 
 
 def _is_unwanted(
-    folder: str, real: str, named: set[str], prefix: int, excluded: re.Pattern[str] | None, name: str
+    folder: str, real: str, named: set[str], prefix: int, excluded: Callable[[str], bool] | None, name: str
 ) -> bool:
     """Return whether an entry of a folder is excluded, or is a root that was listed already."""
     path = os.path.join(folder, name)
     texts = (name, path, path[prefix:])
-    return os.path.join(real, name) in named or (excluded is not None and any(map(excluded.match, texts)))
+    return os.path.join(real, name) in named or (excluded is not None and any(map(excluded, texts)))
 
 
 def _is_ignored(name: str, *, in_library: bool) -> bool:
@@ -258,7 +248,7 @@ def _message(error: OSError) -> str:
 
 def is_listed(below: str, root: str, exclude: Sequence[str]) -> bool:
     """Return whether walk() would list a file with this path below the root."""
-    excluded = glob_pattern(exclude)
+    excluded = glob_matcher(exclude)
     parts = below.split("/")
     for n, name in enumerate(parts, 1):
         tail = "/".join(parts[:n])
@@ -267,7 +257,7 @@ def is_listed(below: str, root: str, exclude: Sequence[str]) -> bool:
         folder = n < len(parts)
         if (
             name.startswith(".")
-            or (excluded and any(map(excluded.match, texts)))
+            or (excluded and any(map(excluded, texts)))
             or (folder and _is_ignored(name.lower(), in_library=library))
         ):
             return False

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from dedup.errors import BadUsage
-from dedup.files.globs import glob_pattern
+from dedup.files.globs import glob_matcher
 from dedup.grouping.containment import contained
 from dedup.types.groups import Group
 from dedup.types.pairs import Loss, Relation, Verdicts
@@ -102,14 +102,12 @@ def preference(path: str, settings: Settings) -> int:
 
     A glob is compared as a whole with the path and with each folder above it, and with their names.
     """
-    if not settings.prefer and not settings.avoid:
+    prefer, avoid = glob_matcher(settings.prefer), glob_matcher(settings.avoid)
+    if not prefer and not avoid:
         return 0
-    prefer, avoid = glob_pattern(settings.prefer), glob_pattern(settings.avoid)
     parts = path.split("/")
     texts = {*parts, *("/".join(parts[:n]) for n in range(2, len(parts) + 1))}
-    return any(avoid is not None and avoid.match(text) for text in texts) - any(
-        prefer is not None and prefer.match(text) for text in texts
-    )
+    return bool(avoid and any(map(avoid, texts))) - bool(prefer and any(map(prefer, texts)))
 
 
 def in_order(groups: Sequence[Group], photos: Sequence[Photo], settings: Settings) -> list[Group]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dedup.files.spellings import as_scanned, spelled_globs
 from dedup.files.walk import walk
 from dedup.grouping import relations
 from dedup.grouping.groups import group, missing_pairs
@@ -41,8 +42,8 @@ def find_duplicates(
     runtime: Runtime,
 ) -> Report:
     """Return the groups of near-duplicate photos under `roots`. Changes no file but the store."""
-    context, started = Context(store, weights, settings, runtime), runtime.clock()
-    files = walk(roots, exclude=exclude)  # list
+    context, started = Context(store, weights, as_scanned(settings, roots), runtime), runtime.clock()
+    files = walk(roots, exclude=spelled_globs(exclude, roots))  # list
     terms = _terms(files.digest(), roots, context)
     with store.listing(files, weights_name=weights.name, reader=decoders()) as found:
         del files  # 100 bytes a file
@@ -59,8 +60,8 @@ def count_duplicates(
     runtime: Runtime,
 ) -> tuple[Run, Totals]:
     """Return the totals of find_duplicates(); taken from the last scan if nothing changed."""
-    context, started = Context(store, weights, settings, runtime), runtime.clock()
-    files = walk(roots, exclude=exclude)  # list
+    context, started = Context(store, weights, as_scanned(settings, roots), runtime), runtime.clock()
+    files = walk(roots, exclude=spelled_globs(exclude, roots))  # list
     terms = _terms(files.digest(), roots, context)
     known = store.runs.repeat(terms, started_at=started, ended_at=runtime.clock())
     if known:

@@ -20,8 +20,8 @@ AGE_MARGIN_NS = 3_000_000_000
 RAW_SUFFIXES = frozenset(
     ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .raw .rwl .kdc .mrw".split()
 )
-VIDEO_SUFFIXES = frozenset((".mov", ".mp4"))
-SIDECAR_SUFFIXES = frozenset((".xmp", ".aae"))
+VIDEO_SUFFIXES = frozenset((".mov", ".mp4", ".mp"))  # PXL_1.MP is the video of PXL_1.MP.jpg
+SIDECAR_SUFFIXES = frozenset((".xmp", ".aae", ".pp3", ".dop", ".json"))
 
 
 @dataclass(frozen=True, slots=True)

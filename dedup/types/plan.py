@@ -16,6 +16,7 @@ class Removal:
     sha256: str  # empty for a file that no scan reads: a sidecar, a video
     keeper_file: File | None  # None for a sidecar, which is removed with its photo
     keeper_sha256: str
+    target: str = ""  # where a sidecar is moved, beside the keeper, instead of being removed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,77 @@
+"""Folders and globs as a user types them -> as a scan of some roots sees them.
+
+A scan lists files under the roots as they were given, which may be symbolic links. A protected folder, or a glob with
+an absolute path, may lead to the same files by another way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dedup.errors import BadUsage
+from dedup.files.globs import nfc
+from dedup.types.settings import Settings
+
+
+def existing_folders(folders: Iterable[str]) -> tuple[str, ...]:
+    """Return the absolute paths of folders to protect, as they are spelled on disk.
+
+    Raises BadUsage if a folder does not exist.
+    """
+    found = {folder: existing(os.path.abspath(folder)) for folder in folders}
+    for folder, path in found.items():
+        if path is None:
+            raise BadUsage(f"protect {folder}: no such folder; nothing would be protected")
+    return tuple(path for path in found.values() if path is not None)
+
+
+def as_scanned(settings: Settings, roots: Sequence[str]) -> Settings:
+    """Return settings whose folders and globs have every path by which a scan of these roots may see them."""
+    protect = dict.fromkeys(path for folder in settings.protect for path in spellings(folder, roots))
+    prefer, avoid = (spelled_globs(globs, roots) for globs in (settings.prefer, settings.avoid))
+    return replace(settings, protect=tuple(protect), prefer=prefer, avoid=avoid)
+
+
+def spelled_globs(globs: Iterable[str], roots: Sequence[str]) -> tuple[str, ...]:
+    """Return globs, and for each with an absolute path the globs for other paths that a scan may see it by."""
+    found: list[str] = []
+    for glob in globs:
+        found.append(glob)
+        literal = re.match(r"[^*?\[]*(?=/)|[^*?\[]*$", glob)
+        if os.path.isabs(glob) and literal is not None:
+            folder = literal[0] or "/"
+            others = (other for other in spellings(folder, roots) if other != folder)
+            found += [re.sub(r"([*?\[])", r"[\1]", other) + glob[len(literal[0]) :] for other in others]
+    return tuple(dict.fromkeys(found))
+
+
+def spellings(path: str, roots: Sequence[str]) -> list[str]:
+    """Return an absolute path, its real path, and its paths below each root that leads to it, without repetitions."""
+    real = os.path.realpath(path)
+    found = [path, real]
+    for root in roots:
+        real_root = os.path.realpath(root)
+        if Path(real).is_relative_to(real_root):
+            found.append(os.path.normpath(os.path.join(root, os.path.relpath(real, real_root))))
+        elif Path(real_root).is_relative_to(real):
+            found.append(root)
+    return list(dict.fromkeys(found))
+
+
+def existing(path: str) -> str | None:
+    """Return an absolute path as it is spelled on disk, which may be in another Unicode form; None if there is none."""
+    if os.path.exists(path):
+        return path
+    folder, name = os.path.split(path)
+    parent = existing(folder) if folder != path else None
+    if parent is None or not os.path.isdir(parent):
+        return None
+    try:
+        entries = os.listdir(parent)
+    except OSError:
+        return None
+    return next((os.path.join(parent, entry) for entry in entries if nfc(entry) == nfc(name)), None)
