@@ -146,7 +146,7 @@ def test_find_returns_what_the_command_line_prints(album: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ({"include": "all"}, "include must be None or 'similar'"),
+        ({"include": "all"}, "include takes 'variant' and 'similar'"),
         ({"min_probability": 2}, r"min_probability must lie in \[0, 1\]"),
         ({"keep": ["colour"]}, "'colour' is none of them"),
         ({"device": "tpu"}, "not 'tpu'"),

@@ -73,10 +73,10 @@ def sha(review: Review, number: int, name: str) -> str:
 
 
 def test_groups_come_in_the_order_and_number_of_the_report(review: Review) -> None:
-    assert names(review) == ["harbour.jpg", "tower.jpg", "garden.tif"]
+    assert names(review) == ["harbour.jpg", "tower.jpg", "garden.png"]
     assert [card.number for card in review.listed(GroupFilter())] == [1, 2, 3]
     assert names(review, text="TRIP [2019]/harb") == ["harbour.jpg"]
-    assert names(review, relation="identical") == ["garden.tif"]
+    assert names(review, relation="identical") == ["garden.png"]
     sizes = [card.bytes for card in review.listed(GroupFilter(order="bytes"))]
     assert sizes == sorted(sizes, reverse=True)
     assert names(review, status="decided") == []
