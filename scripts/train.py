@@ -661,6 +661,8 @@ def gates_stage(training: Training) -> None:
 def verification_gate(pairs: VerifiedPairs) -> Gate:
     """Return the gate that tells copies which verification finds from pairs that are none."""
     found = (pairs.classes == COPY) & (pairs.odds > 0)
+    if not found.any():
+        sys.exit("choose: verification accepts no copy; more photos or more steps are needed")
     counted = found | (pairs.classes != COPY)
     columns = pairs.copy, pairs.similar, pairs.similarity
     gate = fitted_gate(figures(*columns)[counted], found[counted], seed=SEED + 5)
@@ -693,6 +695,8 @@ def fitted_prefilter(training: Training) -> Gate:
     """Return the gate before the head; it keeps PREFILTER_KEEPS of the copies that need verification."""
     weights = training.weights()
     values, copies, wanted = prefiltered_candidates(training, "choose", weights)
+    if not wanted.any():
+        sys.exit("choose: no copy passes the gate; more photos or more steps are needed")
     counted = wanted | ~copies
     gate = keeping(fitted_gate(values[counted], wanted[counted], seed=SEED + 5), values[wanted], share=PREFILTER_KEEPS)
     apart = prefiltered_candidates(training, "calibrate", weights)
