@@ -388,3 +388,17 @@ def test_hard_link_of_the_keeper_is_not_promised(dedup: Dedup, photos: Path) -> 
     printed = dedup("apply").stdout
     assert "a hard link of its keeper; nothing to reclaim" in printed
     assert printed.endswith("0 files to remove, 0 bytes to reclaim\n")
+
+
+def test_hard_links_and_protected_copies_are_not_promised_and_fail_no_scan(
+    dedup: Dedup, photos: Path, tmp_path: Path
+) -> None:
+    for name in ("=copy\n.png", "tiny bytes.png"):
+        (photos / name).unlink()
+    os.link(photos / "IMG_1.png", photos / "linked.png")
+    done = dedup("scan", photos, "--fail-if-found")
+    assert "1 group with 1 duplicate, 0 bytes to reclaim" in done.stdout
+    (photos / "archive").mkdir()
+    shutil.copy(photos / "IMG_1.png", photos / "archive/copy.png")
+    assert "0 bytes to reclaim" not in dedup("scan", photos, "--fail-if-found", code=10).stdout
+    dedup("scan", photos, "--fail-if-found", "--protect", photos)

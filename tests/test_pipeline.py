@@ -408,7 +408,18 @@ def count(shipped_weights: WeightsSpec, tmp_path: Path) -> Count:
     new, totals = count()
     assert (new, asdict(totals) | {"bytes": 0}) == (
         True,
-        {"files": 6, "photos": 4, "groups": 1, "duplicates": 2, "bytes": 0, "skipped": 1, "other": 1},
+        {
+            "files": 6,
+            "photos": 4,
+            "groups": 1,
+            "duplicates": 2,
+            "removable": 2,
+            "bytes": 0,
+            "skipped": 1,
+            "other": 1,
+            "across": 0,
+            "new_failures": 1,
+        },  # fmt: skip
     )
     assert totals.bytes in (size, size // 2 + (root / "a.bmp").stat().st_size)
     return count

@@ -332,7 +332,7 @@ def line_of(figures: dict[str, Any], roots: Sequence[str]) -> str:
 
 def exit_code(figures: dict[str, Any], *, fail_if_found: bool, strict: bool) -> int:
     """Return the exit code. Broken files that the last scan reported already count only if `strict`."""
-    if fail_if_found and figures["groups"]:
+    if fail_if_found and figures["removable"]:
         return FOUND
     return SKIPPED if figures["skipped" if strict else "new_failures"] else 0
 

@@ -6,12 +6,14 @@ import numpy as np
 
 from dedup.grouping import relations
 from dedup.grouping.groups import group, missing_pairs
-from dedup.grouping.ranking import best_files
+from dedup.grouping.ranking import best_files, protected
 from dedup.pipeline.collection import root_of
 from dedup.pipeline.context import Context
 from dedup.store.listing import Listing
 from dedup.store.store import Store
+from dedup.types.groups import Group
 from dedup.types.pairs import NOTHING_VERIFIED, Relation, Scores, Verified
+from dedup.types.photo import File
 from dedup.types.report import Compared, Photos, Report, Run, Totals
 from dedup.types.settings import Settings
 
@@ -36,20 +38,35 @@ def report_of(run: Run, compared: Compared, found: Listing, store: Store) -> Rep
 def totals_of(report: Report) -> Totals:
     """Return the totals that a person or a script asks for first. Variants count as duplicates only if asked for."""
     photos, variants = report.photos.photos, report.run.settings.include_variant
-    duplicates = [(len(photos[g.keeper].files) - 1, g.keeper) for g in report.groups]
     counted = [d.photo for g in report.groups for d in g.duplicates if variants or d.relation is not Relation.VARIANT]
-    duplicates += [(len(photos[i].files), i) for i in counted]
+    duplicates = sum(len(photos[g.keeper].files) - 1 for g in report.groups) + sum(
+        len(photos[i].files) for i in counted
+    )
+    removable = [file for one in report.groups for file in _removable(report, one)]
     return Totals(
         files=photos.files + len(report.skipped),
         photos=photos.files,
         groups=len(report.groups),
-        duplicates=sum(n for n, _ in duplicates),
-        bytes=sum(n * photos[i].size for n, i in duplicates),
+        duplicates=duplicates,
+        removable=len(removable),
+        bytes=sum({(f.device, f.inode): f.size for f in removable}.values()),
         skipped=sum(one.picture for one in report.skipped),
         other=sum(not one.picture for one in report.skipped),
         across=_across(report),
         new_failures=report.new_failures,
     )
+
+
+def _removable(report: Report, one: Group) -> list[File]:
+    """Return the files of a group that could be removed to reclaim their bytes."""
+    photos, settings, kept = report.photos.photos, report.run.settings, report.decisions.kept
+    keeper, *files = best_files(photos[one.keeper], settings)
+    for d in one.duplicates:
+        variant = d.relation is Relation.VARIANT and not settings.include_variant
+        files += () if variant or photos[d.photo].sha256 in kept else photos[d.photo].files
+    return [
+        f for f in files if not protected(f.path, settings) and (f.device, f.inode) != (keeper.device, keeper.inode)
+    ]
 
 
 def _across(report: Report) -> int:

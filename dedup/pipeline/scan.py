@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -152,5 +152,6 @@ def _is_settled(found: ScanListing, compared: Compared, context: Context) -> boo
 
 def _terms(files: bytes, roots: Sequence[str], context: Context) -> bytes:
     """Return 32 bytes that stand for all that decides what a scan finds, besides what is stored."""
-    terms = json.dumps([roots, asdict(context.settings), context.weights.name, decoders()])
+    totals = [field.name for field in fields(Totals)]  # others are stored by another version
+    terms = json.dumps([roots, asdict(context.settings), context.weights.name, decoders(), totals])
     return sha256(files + terms.encode()).digest()

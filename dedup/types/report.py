@@ -56,7 +56,8 @@ class Totals:
     photos: int  # files that are one
     groups: int
     duplicates: int  # files in groups other than the keepers
-    bytes: int  # of the duplicates
+    removable: int  # of the duplicates, those that are neither protected, nor marked, nor hard links of their keeper
+    bytes: int  # of the removable ones, hard links counted once
     skipped: int  # files that should be photos and are not
     other: int  # files that are not images
     across: int  # duplicates in another root than their keeper
