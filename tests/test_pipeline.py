@@ -419,7 +419,7 @@ def count(shipped_weights: WeightsSpec, tmp_path: Path) -> Count:
             "other": 1,
             "across": 0,
             "new_failures": 1,
-        },  # fmt: skip
+        },
     )
     assert totals.bytes in (size, size // 2 + (root / "a.bmp").stat().st_size)
     return count
