@@ -3,6 +3,7 @@
 It is one page, with the examples; groff_man(7) explains the macros.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from inspect import cleandoc
@@ -20,6 +21,7 @@ def page() -> str:
     ctx = click.Context(main, info_name="dedup")
     lines = [
         f'.TH DEDUP 1 "" "dedup {__version__}" "User Commands"',
+        ".ad l",  # ragged on the right: a long list of words leaves nothing to adjust
         ".SH NAME",
         r"dedup \- find the near-duplicate photos in a collection",
         ".SH SYNOPSIS",
@@ -54,6 +56,7 @@ def text(words: str) -> Iterator[str]:
 def roff(words: str) -> str:
     """Return the text escaped, so that none of it is a groff request or escape."""
     plain = words.replace("\\", "\\e").replace("-", "\\-")
+    plain = re.sub(r"(?<=[a-z]),(?=[a-z])", r",\\:", plain)  # a long list of words may be broken after each comma
     return "\n".join("\\&" + line if line.startswith((".", "'")) else line for line in plain.split("\n"))
 
 

@@ -64,11 +64,15 @@ def test_tables_relations_and_rules_are_those_of_the_code() -> None:
     from dedup.actions.plan_file import COLUMNS
     from dedup.report.tables import MATCHES, TABLES
     from dedup.types.pairs import Relation
-    from dedup.types.settings import KEEP
+    from dedup.types.settings import KEEP, KEEP_WORDS
 
     page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     stated = re.findall(r"^### (\w+)\n`([\w,]+)`$", page, re.MULTILINE)
     assert stated == [(name, ",".join(columns)) for name, (columns, _) in TABLES.items()]
     for columns in (MATCHES, COLUMNS, KEEP):
         assert f"\n`{','.join(columns)}`" in page
-    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*(r.word for r in Relation), *KEEP]
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    relations, rules = listed[: len(Relation)], listed[len(Relation) :]
+    assert relations == [r.word for r in Relation]
+    assert [word for word in rules if word in KEEP] == list(KEEP)
+    assert sorted(rules) == sorted(KEEP_WORDS)
