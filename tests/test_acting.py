@@ -402,3 +402,33 @@ def test_hard_links_and_protected_copies_are_not_promised_and_fail_no_scan(
     shutil.copy(photos / "IMG_1.png", photos / "archive/copy.png")
     assert "0 bytes to reclaim" not in dedup("scan", photos, "--fail-if-found", code=10).stdout
     dedup("scan", photos, "--fail-if-found", "--protect", photos)
+
+
+def test_undo_needs_the_journal_alone(dedup: Dedup, photos: Path, tmp_path: Path) -> None:
+    dedup("scan", photos, "-q")
+    before = tree(photos)
+    dedup("apply", "--to", tmp_path / "Away", "--yes")
+    (tmp_path / "test.db").write_bytes(b"damaged" * 999)
+    dedup("undo")
+    assert tree(photos) == before
+    for path in tmp_path.glob("test.db*"):
+        if path.is_file():
+            path.unlink()
+    assert dedup("undo").stdout == "Nothing to undo.\n"
+    assert "no such database" in dedup("undo", "--db", tmp_path / "other.db", code=1).stderr
+
+
+def test_link_to_a_database_evades_neither_its_lock_nor_its_journals(
+    dedup: Dedup, photos: Path, tmp_path: Path
+) -> None:
+    from dedup.store.lock import StoreLock
+
+    dedup("scan", photos, "-q")
+    before = tree(photos)
+    (tmp_path / "linked.db").symlink_to(tmp_path / "test.db")
+    with StoreLock(str(tmp_path / "test.db")):
+        assert "another run" in dedup("undo", "--db", tmp_path / "linked.db", code=4).stderr
+        assert "another run" in dedup("apply", "--yes", "--db", tmp_path / "linked.db", code=4).stderr
+    dedup("apply", "--yes", "--to", tmp_path / "Away")
+    dedup("undo", "--db", tmp_path / "linked.db")
+    assert tree(photos) == before

@@ -54,8 +54,8 @@ class Journal:
 
 
 def folder_of(db: str) -> str:
-    """Return the folder for the journals of a database."""
-    return f"{db}.journal"
+    """Return the folder for the journals of a database, beside it by its real path."""
+    return f"{os.path.realpath(db)}.journal"
 
 
 def new_run(folder: str, now: float) -> str:

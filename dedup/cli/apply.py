@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dedup.cli.options import SKIPPED, PathWord, database, notes
-from dedup.errors import BadUsage, OutOfTime
+from dedup.errors import BadUsage, OutOfTime, StoreUnusable
 from dedup.files import user_dirs
 from dedup.report.text import human_bytes, plural, printable
 
@@ -148,11 +148,13 @@ def undo(run: str | None, db: str) -> None:
     """Undo an apply, as far as possible. Overwrites nothing, and may run twice."""
     from dedup.actions import journal
     from dedup.actions.undo import undo as undo_run
-    from dedup.store.store import Store
+    from dedup.store.lock import StoreLock
 
     db = os.path.abspath(db)
-    with Store(db, changing=True):
-        folder = journal.folder_of(db)
+    folder = journal.folder_of(db)
+    if not os.path.exists(db) and not os.path.exists(folder):
+        raise StoreUnusable(f"{db}: no such database; name the one that apply used with --db")
+    with StoreLock(db):  # undo needs the journal alone: the database may be damaged or gone
         run = run or journal.last_run(folder)
         if run is None:
             click.echo("Nothing to undo.")

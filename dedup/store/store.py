@@ -10,13 +10,12 @@ import os
 from collections.abc import Iterable
 from types import TracebackType
 
-from filelock import FileLock, Timeout
-
-from dedup.errors import DedupError, StoreBusy, StoreUnusable
+from dedup.errors import DedupError, StoreUnusable
 from dedup.store.database import Database
 from dedup.store.decisions import DecisionTable
 from dedup.store.features import Features
 from dedup.store.listing import LastListing, ScanListing
+from dedup.store.lock import StoreLock
 from dedup.store.pairs import Pairs
 from dedup.store.roots import Roots
 from dedup.store.runs import Runs
@@ -36,11 +35,11 @@ class Store:
         Raises StoreBusy if another process changes it or scans.
         """
         self.path = path
-        self._lock = FileLock(path + ".lock")
+        self._lock = StoreLock(path)
         if not scanning and not os.path.exists(path):
             raise StoreUnusable(f"{path}: no such database; run 'dedup scan FOLDER' first, or choose another database")
         if scanning or changing:
-            self._acquire()
+            self._lock.acquire()
         try:
             self._database = Database(path)
         except BaseException:
@@ -51,18 +50,6 @@ class Store:
         self.runs = Runs(self._database, self.pairs)
         self.decisions = DecisionTable(self._database)
         self.roots = Roots(self._database, self.runs)
-
-    def _acquire(self) -> None:
-        try:
-            os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
-            os.close(os.open(self._lock.lock_file, os.O_RDWR | os.O_CREAT, 0o644))  # filelock would wait for permission
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            message = f"{self.path}: another run is using this database; wait for it, or choose another database"
-            raise StoreBusy(message) from None
-        except OSError as error:
-            message = f"{self.path}: cannot be written ({error.strerror or error}); choose another database"
-            raise StoreUnusable(message) from error
 
     def __enter__(self) -> Store:
         return self
