@@ -72,6 +72,26 @@ def sha(review: Review, number: int, name: str) -> str:
     return next(s.photo.sha256 for s in review.card(number).shots if s.name == name)
 
 
+def scored(folder: Path, pairs: dict[str, tuple[float, float]], settings: Settings) -> str:
+    """Return a database of three pictures, with the probabilities (copy, similar) of pairs of them."""
+    for name, size in {"a.png": (60, 40), "b.png": (50, 40), "c.png": (40, 30)}.items():
+        scene(1, size).save(folder / name)
+    db = str(folder / "scored.db")
+    with Store(db, scanning=True) as store:
+        found = store.listing(walk([str(folder)]), weights_name="w", reader="r")
+        readings = [(same, read_photo(Task(same[0], 4))) for same in found.unknown() if same[0].path.endswith("png")]
+        found.add(readings, np.zeros((3, 4), np.float16), np.zeros((3, 4), np.int8), started_ns=0)
+        photos = found.photos()
+        at = {p.files[0].path.rpartition("/")[2]: n for n, p in enumerate(photos.photos)}
+        both = np.array([sorted(at[name] for name in pair.split()) for pair in pairs])
+        copy, similar = np.array(list(pairs.values()), np.float32).T
+        scores = Scores(both[:, 0], both[:, 1], np.ones(len(pairs), np.float32), copy, similar)
+        store.pairs.add_scores(scores, photos.ids, weights_name="w", prefiltered=True)
+        run = Run(0, 1, (str(folder),), settings, "w", 1.0, photos.photos.contents())
+        store.runs.add(run, found, scores, photos.ids)
+    return db
+
+
 def test_groups_come_in_the_order_and_number_of_the_report(review: Review) -> None:
     assert names(review) == ["harbour.jpg", "tower.jpg", "garden.png"]
     assert [card.number for card in review.listed(GroupFilter())] == [1, 2, 3]
@@ -91,15 +111,15 @@ def test_accepted_group_is_decided_and_an_open_one_is_next(review: Review) -> No
     assert again.totals()["decided"] == 1
 
 
-def test_keeping_another_photo_makes_the_first_go(review: Review) -> None:
+def test_keeping_a_smaller_photo_keeps_the_larger_ones_as_variants_of_it(review: Review) -> None:
     before = roles(review, HARBOUR)
     assert [n for n, role in before.items() if role == "keep"] == ["harbour.jpg"]
     review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour small.jpg"))
-    after = roles(review, HARBOUR)
-    assert (after["harbour.jpg"], after["harbour small.jpg"]) == ("remove", "keep")
-    going = {step.parts[0].file.path.rpartition("/")[2] for step in review.plan(everything=False).steps}
-    assert going >= {"harbour.jpg", "harbour (1).jpg"}
-    assert "harbour small.jpg" not in going
+    fates = {s.name: review.fate(s) for s in review.card(HARBOUR).shots}
+    assert fates["harbour small.jpg"].marked
+    assert (fates["harbour.jpg"].role, fates["harbour.jpg"].marked) == ("keep", False)
+    assert fates["harbour.jpg"].note == "variant photos are not removed by default"
+    assert review.plan(everything=False).steps == ()
     review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour.jpg"))
     assert roles(review, HARBOUR) == before
 
@@ -124,6 +144,51 @@ def test_kept_all_stay_and_one_apart_belongs_to_nobody(review: Review) -> None:
         assert store.decisions.load() == Decisions()
 
 
+def test_photos_are_kept_one_by_one_besides_each_other(review: Review) -> None:
+    tower, cropped, mirrored = (s.photo.sha256 for s in review.card(TOWER).shots)
+    review.decide(TOWER, "toggle", mirrored)
+    assert list(roles(review, TOWER).values()) == ["keep", "remove", "keep"]
+    assert review.decisions == Decisions(kept=frozenset([tower, mirrored]))  # what was proposed to keep is kept
+    assert review.is_decided(review.card(TOWER))
+    review.decide(TOWER, "toggle", mirrored)
+    assert list(roles(review, TOWER).values()) == ["keep", "remove", "remove"]
+    with pytest.raises(BadUsage, match="keep at least one"):
+        review.decide(TOWER, "toggle", tower)
+    review.decide(TOWER, "toggle", cropped)
+    assert review.decisions.kept == {tower, cropped}
+    assert {step.parts[0].sha256 for step in review.plan(everything=False).steps} == {mirrored}
+    for _ in range(3):
+        review.undo()
+    assert review.decisions == Decisions()
+
+
+def test_similar_photo_is_kept_in_the_page_as_in_the_plan(tmp_path: Path) -> None:
+    db = scored(tmp_path, {"a.png b.png": (0.1, 0.8), "a.png c.png": (0.99, 0)}, Settings(include_similar=True))
+    review = Review(db)
+    fates = {s.name: review.fate(s) for s in review.card(1).shots}
+    assert fates["b.png"].note == "similar photos are not removed by default"
+    assert str(tmp_path / "b.png") not in [step.parts[0].file.path for step in review.plan(everything=True).steps]
+    with pytest.raises(BadUsage, match="it is kept anyway"):
+        review.decide(1, "toggle", sha(review, 1, "b.png"))
+
+
+def test_protected_photo_is_shown_as_kept_as_in_the_plan(dedup: Dedup, tmp_path: Path) -> None:
+    for folder, size in (("Safe", (160, 120)), ("Safe/also", (140, 105)), ("Photos", (320, 240))):
+        (tmp_path / "All" / folder).mkdir(parents=True, exist_ok=True)
+        scene(1, size).save(tmp_path / "All" / folder / f"{size[0]}.png")
+    dedup("scan", tmp_path / "All", "-q", "--protect", tmp_path / "All" / "Safe")
+    review = Review(str(tmp_path / "test.db"))
+    fates = {s.name: (review.fate(s).role, review.fate(s).note) for s in review.card(1).shots}
+    assert fates["140.png"] == ("keep", "in a protected folder")
+    assert review.plan(everything=True).steps == ()
+    assert review.reclaimable(review.card(1)) == 0
+
+
+def test_folder_is_shown_from_the_scanned_one_on(review: Review) -> None:
+    shots = [shot for card in review.cards for shot in card.shots]
+    assert {review.short_folder(shot) for shot in shots} == {"Photos", "Photos/Trip [2019]"}
+
+
 def test_photo_that_is_no_duplicate_stays_so_whatever_is_kept_later(review: Review) -> None:
     grey = sha(review, HARBOUR, "harbour grey.webp")
     review.decide(HARBOUR, "not-duplicate", grey)
@@ -133,33 +198,16 @@ def test_photo_that_is_no_duplicate_stays_so_whatever_is_kept_later(review: Revi
         assert not any(path.endswith("harbour grey.webp") for path in going)
 
 
-def test_photo_that_only_the_other_one_matches_is_shown_before_it_goes(tmp_path: Path) -> None:
+def test_photo_that_only_the_other_one_matches_is_shown(tmp_path: Path) -> None:
     """a matches b, b matches c, a does not match c: keeping b instead of a takes c along."""
-    sizes = {"a.png": (60, 40), "b.png": (50, 40), "c.png": (40, 30)}
-    for name, size in sizes.items():
-        scene(1, size).save(tmp_path / name)
-    db = str(tmp_path / "chain.db")
-    with Store(db, scanning=True) as store:
-        found = store.listing(walk([str(tmp_path)]), weights_name="w", reader="r")
-        readings = [(same, read_photo(Task(same[0], 4))) for same in found.unknown() if same[0].path.endswith("png")]
-        found.add(readings, np.zeros((3, 4), np.float16), np.zeros((3, 4), np.int8), started_ns=0)
-        photos = found.photos()
-        at = {p.files[0].path.rpartition("/")[2]: n for n, p in enumerate(photos.photos)}
-        pairs = np.array([sorted((at[x], at[y])) for x, y in ("a.png b.png".split(), "b.png c.png".split())])
-        sure = np.full(2, 0.99, np.float32)
-        scores = Scores(pairs[:, 0], pairs[:, 1], sure, sure, np.zeros(2, np.float32))
-        store.pairs.add_scores(scores, photos.ids, weights_name="w", prefiltered=True)
-        run = Run(0, 1, (str(tmp_path),), Settings(), "w", 1.0, photos.photos.contents())
-        store.runs.add(run, found, scores, photos.ids)
+    db = scored(tmp_path, {"a.png b.png": (0.99, 0), "b.png c.png": (0.99, 0)}, Settings())
     review = Review(db)
-    assert roles(review, 1) == {"a.png": "keep", "b.png": "remove"}
+    assert list(roles(review, 1)) == ["a.png", "b.png"]
     review.decide(1, "keep", sha(review, 1, "b.png"))
-    assert roles(review, 1) == {"b.png": "keep", "a.png": "remove", "c.png": "remove"}
+    assert list(roles(review, 1)) == ["a.png", "b.png", "c.png"]
     assert review.shot(sha(review, 1, "c.png")) is not None
-    going = {part.file.path.rpartition("/")[2] for step in review.plan(everything=False).steps for part in step.parts}
-    assert going == {"a.png", "c.png"}
     review.decide(1, "not-duplicate", sha(review, 1, "c.png"))
-    assert roles(review, 1) == {"b.png": "keep", "a.png": "remove"}
+    assert set(roles(review, 1)) == {"a.png", "b.png"}
 
 
 def test_undo_goes_back_step_by_step_and_restores_what_a_step_replaced(review: Review) -> None:

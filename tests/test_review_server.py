@@ -45,7 +45,7 @@ def db(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def decisions(db: Path) -> Decisions:
     with Store(str(db)) as store:
-        return store.decisions()
+        return store.decisions.load()
 
 
 def fingerprint(server: Server, path: str, **headers: str) -> str:

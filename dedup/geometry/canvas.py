@@ -40,8 +40,8 @@ def draw_canvas(a: Image, b: Image, transform: Homography) -> Canvas:
     swapped = coverage(transform) < coverage(inverse(transform)) - 0.01
     first, other, h = (b, a, inverse(transform)) if swapped else (a, b, transform)
     canvas = np.asarray(cv2.resize(first, (CANVAS, CANVAS), interpolation=interpolation(first, CANVAS)))
-    warped, covered = _warp(other, h, CANVAS)
-    return Canvas(canvas, _match_colours(warped, canvas, covered), covered, swapped)
+    warped, covered = warp(other, h, (CANVAS, CANVAS))
+    return Canvas(canvas, match_colours(warped, canvas, covered), covered, swapped)
 
 
 def interpolation(image: NDArray[np.uint8], side: int) -> int:
@@ -64,22 +64,26 @@ def _unit_to_pixels(size: tuple[int, int]) -> Homography:
     return np.array([[size[0], 0, -0.5], [0, size[1], -0.5], [0, 0, 1]], np.float64)
 
 
-def _warp(image: Image, h: Homography, side: int) -> tuple[Image, NDArray[np.bool_]]:
-    """Return the image warped onto a square, and where it covers the square (side, side). h: square -> image."""
+def warp(image: Image, h: Homography, frame: tuple[int, int]) -> tuple[Image, NDArray[np.bool_]]:
+    """Return the image warped into a frame (H, W, 3), and where it covers the frame (H, W). h: frame -> image.
+
+    frame: width and height, in pixels.
+    """
     height, width = image.shape[:2]
-    density = np.sqrt(abs(np.linalg.det(h[:2, :2])) * height * width) / side  # image pixels per pixel of the square
+    # image pixels per pixel of the frame
+    density = np.sqrt(abs(np.linalg.det(h[:2, :2])) * height * width) / np.sqrt(frame[0] * frame[1])
     if density > 1.3:  # warpPerspective samples bilinearly: without shrinking first it would alias
         size = (max(2, round(width / density)), max(2, round(height / density)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         height, width = image.shape[:2]
-    pixels = pixel_transform(h, (side, side), (width, height))
+    pixels = pixel_transform(h, frame, (width, height))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpPerspective(image, pixels, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    covered = cv2.warpPerspective(np.ones((height, width), np.uint8), pixels, (side, side), flags=flags)
+    warped = cv2.warpPerspective(image, pixels, frame, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    covered = cv2.warpPerspective(np.ones((height, width), np.uint8), pixels, frame, flags=flags)
     return warped, covered > 0
 
 
-def _match_colours(image: Image, target: Image, covered: NDArray[np.bool_]) -> Image:
+def match_colours(image: Image, target: Image, covered: NDArray[np.bool_]) -> Image:
     """Return the image (S, S, 3) after the quadratic change of RGB that brings it closest to the target.
 
     Iteratively reweighted least squares (Holland and Welsch 1977), so that a part that differs does not distort the

@@ -161,8 +161,10 @@ def table(shots: Sequence[Shot]) -> list[TableRow]:
 
 
 def _row(title: str, values: list[str], worth: Sequence[float] = ()) -> TableRow:
-    best = [n for n, v in enumerate(worth) if v == max(worth)] if len(set(worth)) > 1 else []
-    return TableRow(title, tuple(values), frozenset(best))
+    """Return a row. worth: the higher, the better; values that read the same are equally good."""
+    best = {n for n, w in enumerate(worth) if w == max(worth)}
+    tied = {values[n] for n in best} & {value for n, value in enumerate(values) if n not in best}
+    return TableRow(title, tuple(values), frozenset() if tied or len(best) == len(values) else frozenset(best))
 
 
 def _day(mtime_ns: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -23,11 +24,13 @@ from dedup.actions.apply import LINKS
 from dedup.actions.plan_file import plan_rows
 from dedup.errors import BadUsage, DedupError
 from dedup.report.cards import Card, table
+from dedup.report.csv_file import Row
 from dedup.report.html import asset, environment
 from dedup.report.text import printable
 from dedup.review.figures import Figures
 from dedup.review.guard import Guard, has_control_characters
 from dedup.review.jobs import JobRunner, fingerprint
+from dedup.review.overlays import Overlays
 from dedup.review.pictures import SIZES, Pictures
 from dedup.review.session import ORDERS, GroupFilter, Review, state_of
 from dedup.types.pairs import Relation
@@ -42,8 +45,10 @@ _RELATIONS = [r.word for r in Relation if r <= Relation.SIMILAR]
 class Site:
     """The routes. Starlette runs the synchronous ones in threads."""
 
-    def __init__(self, review: Review, pictures: Pictures, figures: Figures, jobs: JobRunner) -> None:
-        self.review, self.pictures, self.figures, self.jobs = review, pictures, figures, jobs
+    def __init__(
+        self, review: Review, pictures: Pictures, figures: Figures, overlays: Overlays, jobs: JobRunner
+    ) -> None:
+        self.review, self.pictures, self.figures, self.overlays, self.jobs = review, pictures, figures, overlays, jobs
         self.env = environment("dedup.review")
         self.env.globals |= {
             "fate": review.fate,
@@ -52,6 +57,7 @@ class Site:
             "reclaimable": review.reclaimable,
             "sha256": review.sha256,
             "state_of": state_of,
+            "short_folder": review.short_folder,
         }
 
     def routes(self) -> list[Route | Mount]:
@@ -60,6 +66,8 @@ class Site:
             Route("/groups", self.groups),
             Route("/group/{number}", self.group),
             Route("/photo/{sha256}/{size}", self.photo),
+            Route("/aligned/{first}/{second}", self.aligned),
+            Route("/aligned/{first}/{second}/{layer}", self.layer),
             Route("/explanation/{left}/{right}", self.explanation),
             Route("/figure/{left}/{right}/{number}", self.figure),
             Route("/shown", self.shown),
@@ -85,8 +93,9 @@ class Site:
         listed = self.review.listed(chosen)
         number = small_number(query.get("group", "")) or 0
         first = next((c.number for c in listed if not self.review.is_decided(c)), listed[0].number if listed else 0)
-        number = number if 1 <= number <= len(self.review.cards) else first
-        stage = self.stage(number, chosen) if number else self.html("nothing.html")
+        number = number if listed and 1 <= number <= len(self.review.cards) else first
+        nothing = self.html("nothing.html", chosen=chosen if self.review.cards else GroupFilter())
+        stage = self.stage(number, chosen) if number else nothing
         html = self.html(
             "review.html",
             chosen=chosen,
@@ -94,6 +103,7 @@ class Site:
             relations=_RELATIONS,
             group_list=self.group_list(listed, 0),
             stage=stage,
+            nothing=self.html("nothing.html", chosen=GroupFilter(text="any")),
             totals=self.totals(),
         )
         return HTMLResponse(html)
@@ -129,6 +139,20 @@ class Site:
             return PlainTextResponse(picture, 404)
         media_type = "image/webp" if size == "thumb" else "image/jpeg"
         return Response(picture, media_type=media_type, headers=_CACHED)
+
+    def aligned(self, request: Request) -> Response:
+        pair = request.path_params["first"], request.path_params["second"]
+        layers = self.overlays.get(*pair)
+        shots = [self.review.shot(sha256) for sha256 in pair]
+        missing = layers if isinstance(layers, str) else ""
+        return HTMLResponse(self.html("aligned.html", layers=layers, missing=missing, pair=pair, shots=shots))
+
+    def layer(self, request: Request) -> Response:
+        layers = self.overlays.get(request.path_params["first"], request.path_params["second"])
+        jpeg = None if isinstance(layers, str) else layers.jpegs.get(request.path_params["layer"])
+        if jpeg is None:
+            return PlainTextResponse("there is no such picture", 404)
+        return Response(jpeg, media_type="image/jpeg", headers=_CACHED)
 
     def explanation(self, request: Request) -> Response:
         left, right = request.path_params["left"], request.path_params["right"]
@@ -213,6 +237,7 @@ class Site:
             removed=len(removed),
             bytes=sum(row["bytes"] for row in removed),
             run=self.jobs.last_run(),
+            reason=reason_of,
         )
         return HTMLResponse(html)
 
@@ -235,6 +260,17 @@ class Site:
     def job(self, request: Request) -> Response:
         job = asdict(self.jobs.job)
         return JSONResponse(job | {"failed": [printable(line) for line in job["failed"]], "totals": self.totals()})
+
+
+def reason_of(row: Row) -> str:
+    """Return why a row of a plan keeps or removes its file, as a page shows it."""
+    reason = str(row["reason"]).removeprefix("kept: ")
+    if row["action"] == "keep" or not row["relation"]:  # a companion has no relation
+        return reason
+    keeper = os.path.basename(str(row["keeper"]))
+    if row["relation"] == Relation.EXACT.word:
+        return f"exact copy of {keeper}"
+    return f"{row['relation']} of {keeper}, which is kept: {reason}"
 
 
 def filter_of(request: Request) -> GroupFilter:
@@ -307,8 +343,10 @@ def http_error_response(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-def application(review: Review, pictures: Pictures, figures: Figures, jobs: JobRunner, **guard: Any) -> Guard:
+def application(
+    review: Review, pictures: Pictures, figures: Figures, overlays: Overlays, jobs: JobRunner, **guard: Any
+) -> Guard:
     """Return the whole application. guard: the keyword arguments of Guard."""
-    site = Site(review, pictures, figures, jobs)
+    site = Site(review, pictures, figures, overlays, jobs)
     handlers = {DedupError: error_response, HTTPException: http_error_response}
     return Guard(Starlette(routes=site.routes(), exception_handlers=handlers), **guard)

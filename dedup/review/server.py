@@ -25,6 +25,7 @@ from dedup.review.app import application
 from dedup.review.figures import Figures
 from dedup.review.guard import PublicUrl, local_host, network_host
 from dedup.review.jobs import JobRunner
+from dedup.review.overlays import Overlays
 from dedup.review.pictures import Pictures
 from dedup.review.session import Review
 
@@ -89,11 +90,17 @@ def serve(
     token = secrets.token_urlsafe(24)
     names = frozenset((socket.gethostname().lower(), f"{socket.gethostname()}.local".lower(), host.lower()))
     review = Review(db)
-    with listening(host, port) as listener, Pictures(workers=workers) as pictures, Figures(review) as figures:
+    with (
+        listening(host, port) as listener,
+        Pictures(workers=workers) as pictures,
+        Figures(review) as figures,
+        Overlays(review, workers=workers) as overlays,
+    ):
         app = application(
             review,
             pictures,
             figures,
+            overlays,
             JobRunner(db, dirs=dirs),
             token=token,
             password=password,

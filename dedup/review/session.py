@@ -6,6 +6,7 @@ decision, grouping runs again for the photos connected with the changed ones; th
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,15 +22,19 @@ from dedup.errors import ActionFailed, BadUsage
 from dedup.files.stacks import Folders
 from dedup.files.walk import files_in
 from dedup.geometry.edits import describe_edits
+from dedup.geometry.homography import inverse
 from dedup.grouping.groups import components, group, matches
+from dedup.grouping.ranking import protected
 from dedup.pipeline.results import load_results
 from dedup.report.cards import Card, Shot, cards, compared, shot
 from dedup.store.store import Store
+from dedup.types.arrays import Homography
 from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
-from dedup.types.pairs import PhotoPair
+from dedup.types.pairs import PhotoPair, Relation
 from dedup.types.plan import Plan
 from dedup.types.report import Report
 
+REMOVED_BY_DEFAULT = (Relation.EXACT, Relation.IDENTICAL, Relation.COPY)
 ORDERS: dict[str, tuple[str, Callable[[Card], tuple[float, int]]]] = {
     "path": ("By folder", lambda c: (0, c.number)),
     "bytes": ("Most space first", lambda c: (-c.bytes, c.number)),
@@ -55,7 +60,8 @@ class PlannedFate:
 
     role: str
     marked: bool  # the user marked this photo
-    keeper: str  # SHA-256 of the photo that is kept; empty for a separate one
+    keeper: str  # SHA-256 of the keeper of its group; empty for a separate one
+    note: str = ""  # why a duplicate is kept that nobody marked
 
 
 class Review:
@@ -168,9 +174,25 @@ class Review:
             a, b = (self._index_of.get(sha256, -1) for sha256 in (left, right))
             return self.report, (a, b) if b in self._matches.get(a, {}) else None
 
+    def transform(self, first: int, second: int) -> Homography | None:
+        """Return the homography from one photo to another that verification found, by their numbers; None if none."""
+        verified, (left, right) = self.report.verified, sorted((first, second))
+        rows = np.flatnonzero((verified.left == left) & (verified.right == right))
+        if not len(rows):
+            return None
+        found: Homography = verified.transform[rows[0]]
+        return inverse(found) if first > second else found
+
     def sha256(self, index: int) -> str:
         """Return the SHA-256 of a photo by its number."""
         return self.report.photos.photos[index].sha256
+
+    def short_folder(self, shot: Shot) -> str:
+        """Return the folder of a photo, without what lies above the scanned folder that holds it."""
+        folder = shot.folder
+        above = [root.rstrip(os.sep) for root in self.report.run.roots]
+        root = max((r for r in above if folder == r or folder.startswith(r + os.sep)), key=len, default="")
+        return folder.removeprefix(os.path.dirname(root)).lstrip(os.sep) if root else folder
 
     def neighbours(self, number: int, chosen: GroupFilter) -> tuple[int, int]:
         """Return the numbers of the groups before and after this one in the list; 0 where there is none.
@@ -190,8 +212,17 @@ class Review:
         if keeper is None:
             return PlannedFate("separate", True, "")
         sha256 = self.report.photos.photos[keeper].sha256
-        marked = shot.photo.sha256 in kept
-        return PlannedFate("keep" if marked or keeper == shot.index else "remove", marked, sha256)
+        if keeper == shot.index or shot.photo.sha256 in kept:
+            return PlannedFate("keep", shot.photo.sha256 in kept, sha256)
+        note = self._retained(shot, self._duplicate[shot.index])
+        return PlannedFate("keep" if note else "remove", False, sha256, note)
+
+    def _retained(self, shot: Shot, duplicate: Duplicate) -> str:
+        """Return why a plan keeps a duplicate by default, empty if it does not."""
+        if duplicate.relation not in REMOVED_BY_DEFAULT:
+            return f"{duplicate.relation.word} photos are not removed by default"
+        files = (shot.file, *shot.copies)
+        return "in a protected folder" if all(protected(f.path, self.report.run.settings) for f in files) else ""
 
     def fingerprint(self, shown: Iterable[Card]) -> str:
         """Return a digest of the photos of groups and what the plan does with each.
@@ -227,9 +258,9 @@ class Review:
     def decide(self, number: int, action: str, sha256: str = "") -> list[int]:
         """Store a decision on a group; return the numbers of the groups that it changes.
 
-        accept: keep the keepers as proposed. keep: keep this photo instead of those that match it. keep-all: keep every
-        photo. not-duplicate: this photo is no duplicate of the others. clear: forget the decisions on this group.
-        Raises BadUsage.
+        accept: keep the keepers as proposed. keep: keep this photo instead of those that match it. toggle: keep this
+        photo besides the others that are kept, or no longer. keep-all: keep every photo. not-duplicate: this one is no
+        duplicate of the others. clear: forget the decisions on this group. Raises BadUsage.
         """
         with self.lock:
             return self._decide(*self._changes(self.card(number), action, sha256), number)
@@ -237,7 +268,7 @@ class Review:
     def _changes(self, card: Card, action: str, sha256: str) -> tuple[Decisions, Decisions]:
         """Return the decisions to add and those to remove for an action."""
         members = [s.photo.sha256 for s in card.shots]
-        if action in ("keep", "not-duplicate") and sha256 not in members:
+        if action in ("keep", "toggle", "not-duplicate") and sha256 not in members:
             raise BadUsage("this photo is not in the group")
         among = frozenset((a, b) for a, b in combinations(sorted(members), 2))
         with_it = frozenset(pair for pair in among if sha256 in pair)
@@ -247,6 +278,8 @@ class Review:
         if action == "keep":
             matching = {photos[i].sha256 for i in self._matches.get(self._index_of[sha256], {})}
             return Decisions(kept=frozenset([sha256])), Decisions(kept=frozenset(matching & set(members)))
+        if action == "toggle":
+            return self._toggled(card, sha256)
         if action == "keep-all":
             return Decisions(kept=frozenset(members)), NOTHING_DECIDED
         if action == "not-duplicate" and len(members) > 1:
@@ -254,6 +287,16 @@ class Review:
         if action == "clear":
             return NOTHING_DECIDED, Decisions(among, frozenset(members))
         raise BadUsage(f"there is no such decision: {action}")
+
+    def _toggled(self, card: Card, sha256: str) -> tuple[Decisions, Decisions]:
+        """Return the changes after which one photo more or less is kept, and the fates of the others are as shown."""
+        fates = {s.photo.sha256: self.fate(s) for s in card.shots}
+        if fates[sha256].note or fates[sha256].role == "separate":
+            raise BadUsage(f"it is kept anyway: {fates[sha256].note or 'it is in no group'}")
+        kept = {sha for sha, fate in fates.items() if fate.role == "keep" and not fate.note} ^ {sha256}
+        if not kept:
+            raise BadUsage("keep at least one photo of the group")
+        return Decisions(kept=frozenset(kept)), Decisions(kept=frozenset(fates.keys() - kept))
 
     def accept(self, numbers: Sequence[int]) -> None:
         """Accept many groups as proposed, as one step for undo()."""

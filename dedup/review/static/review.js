@@ -14,12 +14,15 @@ let sending = Promise.resolve(); // decisions are sent one at a time, in the ord
 const group = () => stage.querySelector(".group");
 const number = () => Number(group()?.dataset.number ?? 0);
 
-function show(html) {
+function show(html, { stay = false } = {}) { // stay: the same group, with other decisions
+  const { right, mode } = (stay && comparison) || {};
   const inside = stage.contains(document.activeElement);
   stage.innerHTML = html;
-  stage.scrollTop = 0;
+  if (!stay) stage.scrollTop = 0;
   if (inside) stage.focus();
   enter();
+  if (right) comparison.pick(right);
+  if (mode && mode !== "side") comparison.view(mode);
 }
 
 function enter() { // sets up the group on the stage
@@ -59,18 +62,18 @@ async function open(n) {
   }
 }
 
-const messages = { accept: "Accepted", keep: "Kept", "keep-all": "All kept", "not-duplicate": "Not a duplicate", clear: "Reopened", undo: "Undone" };
+const messages = { accept: "Accepted", keep: "Kept", toggle: "", "keep-all": "All kept", "not-duplicate": "Not a duplicate", clear: "Reopened", undo: "Undone" };
 
 function decide(action, sha = "") {
   const here = number();
   if (!here) return;
   const after = Number(group().dataset.after);
   const { fingerprint: shown } = group().dataset;
-  const moves = after && !["undo", "clear"].includes(action) && !(action === "not-duplicate" && Number(group().dataset.count) > 2);
+  const moves = after && !["undo", "clear", "toggle"].includes(action) && !(action === "not-duplicate" && Number(group().dataset.count) > 2);
   if (moves) open(after);
   const fields = { group: here, action, sha256: sha, shown, query: query() };
   sending = sending.then(() => post(action === "undo" ? "undo-decision" : "decide", fields)).then((result) => {
-    notify(messages[action]);
+    if (messages[action]) notify(messages[action]);
     change(result, { shown: !moves });
   }).catch((error) => {
     notify(error.message, { error: true });
@@ -88,7 +91,7 @@ function change(result, { shown }) {
   }
   if (shown || result.group === number()) {
     prefetched.clear();
-    show(result.stage);
+    show(result.stage, { stay: result.group === number() });
   } else {
     list.querySelector(`[data-number="${number()}"] a`)?.setAttribute("aria-current", "true");
   }
@@ -99,8 +102,15 @@ async function reload({ stay = false } = {}) {
   list.innerHTML = await (await get(`groups?${query()}`)).text();
   list.scrollTop = 0;
   const first = list.querySelector(".line:not(.decided)") ?? list.querySelector(".line");
-  const n = stay && number() ? number() : Number(first?.dataset.number ?? 0);
+  const n = first && stay && number() ? number() : Number(first?.dataset.number ?? 0);
   if (n) await open(n);
+  else showNothing();
+}
+
+function showNothing() {
+  comparison = null;
+  stage.replaceChildren(document.querySelector("#nothing").content.cloneNode(true));
+  history.replaceState(null, "", `?${query()}`);
 }
 
 const more = new IntersectionObserver(async (entries) => {
@@ -125,7 +135,9 @@ const keys = {
   ArrowDown: () => comparison?.pick(comparison.right + 1),
   ArrowUp: () => comparison?.pick(comparison.right - 1),
   s: () => comparison?.view("swap"),
+  l: () => comparison?.view("slider"),
   d: () => comparison?.view("difference"),
+  k: () => comparison && decide("toggle", comparison.sha),
   z: () => comparison?.view("zoom"),
   w: () => {
     const details = stage.querySelector(`details[data-n="${comparison?.right + 1}"]`);
@@ -147,15 +159,21 @@ for (let n = 1; n <= 9; n += 1) {
   };
 }
 
+function keepToo(n) {
+  const pane = comparison?.all[n - 1];
+  if (pane && comparison.all.length > 1) decide("toggle", pane.dataset.sha);
+}
+
 document.addEventListener("keydown", (event) => {
-  const { target, key } = event;
+  const { target, key, code } = event;
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (target.matches("input, select, textarea")) {
     if (key === "Escape") target.blur();
     return;
   }
   if (key === "Enter" && target.matches("button, a, summary")) return;
-  const action = keys[key] ?? keys[key.toLowerCase()];
+  const digit = event.shiftKey && code.match(/^Digit([1-9])$/); // Shift changes the key, as the layout wants
+  const action = digit ? () => keepToo(Number(digit[1])) : keys[key] ?? keys[key.toLowerCase()];
   if (!action) return;
   event.preventDefault();
   action();
@@ -168,7 +186,7 @@ stage.addEventListener("click", (event) => {
   if (action === "not-duplicate") keys.x();
   else if (action) decide(action, sha);
   else if (view) comparison.view(view);
-  else if (pick) comparison.pick(Number(pick) - 1);
+  else if (pick) comparison.pick(Number(pick) - 1 || 1);
   else if (direction) open(Number(group().dataset[direction]));
 });
 
@@ -197,7 +215,8 @@ list.addEventListener("click", (event) => {
 let typing = 0;
 filters.addEventListener("input", (event) => {
   clearTimeout(typing);
-  typing = setTimeout(reload, event.target.name === "text" ? 200 : 0);
+  const load = () => reload().catch((error) => notify(error.message, { error: true }));
+  typing = setTimeout(load, event.target.name === "text" ? 200 : 0);
 });
 filters.addEventListener("submit", (event) => {
   event.preventDefault();
