@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dedup.actions.file_ops import make_folder, missing_folders
 from dedup.errors import StoreBusy
 
 _WAIT_S = 10.0  # for another process that is just about to take or release its locks
@@ -41,7 +42,9 @@ def locked(roots: Sequence[str], folder: str) -> Iterator[None]:
 
 def _can_be_written(folder: str) -> bool:
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        for missing in missing_folders(folder):
+            with suppress(FileExistsError):  # another process has just made it
+                make_folder(missing)
     except OSError:
         return False
     return os.access(folder, os.W_OK)
