@@ -1,7 +1,7 @@
-"""Run a function over many items in worker processes that may crash.
+"""run(fn, items): calls a function on each item in worker processes, and yields the results.
 
-Photos come from strangers, and the native codecs that open them can crash or hang. A crash or a timeout costs
-only the item that caused it and one process: its result is then a Failure with the reason.
+Photos are untrusted files, and the native codecs that open them can crash or hang. A crash or a timeout costs one item
+and one process, never the run: the result of the item is then a Failure that says what happened.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,12 +23,21 @@ from threading import Lock
 from types import ModuleType
 from typing import Any, Generic, Self, TypeVar
 
+from dedup.errors import DedupError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 4  # items sent to a worker ahead of its answers, so that it never waits
+_AHEAD = 4  # items sent to a worker before it answers, so that it never waits
 _LIMIT_S = 120.0  # for one item
-_STARTING = Lock()  # the environment that a new process inherits is shared by all threads
+_DYING_S = 5.0  # for a process whose end of the pipe is closed
+_STARTING = Lock()  # starting a process changes the environment, which all threads share
+_START_ATTEMPTS = 3  # in a row; then worker processes cannot be started here
+_START_PAUSE_S = 0.5  # between them
+_START_LIMIT_S = 120.0  # for one worker, on a busy machine
+_READY = "ready"  # the first message of a worker
+# Signals sent by a person, by another program or by the kernel when memory is short; no file causes them.
+_FROM_OUTSIDE = {"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGXCPU", "SIGPWR"}
 _THREADS = (  # environment variables by which native libraries learn how many threads to use
     "OPENBLAS_NUM_THREADS",
     "OMP_NUM_THREADS",
@@ -43,35 +52,46 @@ Progress = Callable[[str, int, int], None]  # stage, done, of
 
 @dataclass(frozen=True)
 class Runtime:
-    """The resources of a run. Nothing here changes the result."""
+    """The resources of a scan; nothing here changes the result."""
 
-    workers: int  # number of decoding processes, and of threads that run the networks
+    workers: int  # processes that decode, and threads that run the networks
     progress: Progress
     clock: Callable[[], float]  # seconds since the epoch
     preview_folder: str | None = None  # the folder of images/preview_cache.py
-    pool: Pool | None = None  # processes that are already running
+    pool: Pool | None = None  # processes that are running already
 
     def run(
         self, fn: Callable[[Item], Result], items: Iterable[Item], *, limit_s: float = _LIMIT_S
     ) -> Iterator[tuple[Item, Result | Failure]]:
-        """Yield the results of run(), using the processes of the pool if there is one."""
+        """Yield the results of run(), in the processes of the pool if there is one."""
         if self.pool is None:
             return run(fn, items, workers=self.workers, limit_s=limit_s)
         return self.pool.run(fn, items, limit_s=limit_s)
 
+    def run_again(
+        self, fn: Callable[[Item], Result], items: Sequence[Item], *, limit_s: float = _LIMIT_S
+    ) -> Iterator[tuple[Item, Result | Failure]]:
+        """Yield the results of run() in new processes, for items that failed in one of the others."""
+        return run(fn, items, workers=min(self.workers, max(1, len(items))), limit_s=limit_s)
+
 
 @contextmanager
 def worker_pool(runtime: Runtime) -> Iterator[Runtime]:
-    """Give the runtime a pool of processes until the end of the block; starting one takes 0.25 s."""
+    """Give the runtime with processes that run until the end of the block: starting one takes a quarter of a second."""
     with Pool(runtime.workers) as pool:
         yield replace(runtime, pool=pool)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """There is no result: the worker died or was stopped."""
+    """No result: the worker died or had to be stopped.
+
+    crashed: the item itself seems to be the cause, as the worker crashed. False: it ran out of time, or something else
+    killed the worker (a person, or the kernel when memory is short).
+    """
 
     reason: str
+    crashed: bool = False
 
 
 @dataclass
@@ -79,7 +99,12 @@ class _Worker(Generic[Item]):
     process: BaseProcess
     connection: Connection
     waiting: deque[Item]
-    since: float  # the earliest time at which the first waiting item was started
+    since: float  # when the first waiting item was started, at the earliest
+    ready: bool = False  # the process has started
+
+
+class _Died(Exception):
+    """The worker died before it answered, or in the middle of its answer."""
 
 
 def run(
@@ -87,14 +112,15 @@ def run(
 ) -> Iterator[tuple[Item, Result | Failure]]:
     """Yield (item, fn(item)) for every item, each once, in any order.
 
-    fn and the items must be picklable. What fn raises is a bug and is raised here.
+    fn and the items must be picklable. An exception in fn is a bug and is raised here. Raises DedupError if no worker
+    process can be started.
     """
     with Pool(workers) as pool:
         yield from pool.run(fn, items, limit_s=limit_s)
 
 
 class Pool:
-    """Processes that are reused by successive calls of run(). Not thread-safe."""
+    """Worker processes that keep running from one run() to the next. For one thread."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -104,22 +130,39 @@ class Pool:
     def run(
         self, fn: Callable[[Item], Result], items: Iterable[Item], *, limit_s: float = _LIMIT_S
     ) -> Iterator[tuple[Item, Result | Failure]]:
-        """Yield what run() does."""
+        """Yield the results of run()."""
         todo = iter(items)
-        again: deque[Item] = deque()  # sent to a worker that died before it reached them
+        again: deque[Item] = deque()  # sent to a worker that died before it started them
         pool: list[_Worker[Item]] = []
+        failed_starts = 0
         try:
             while True:
-                _hand_out(fn, pool, self._idle, again, todo, workers=self._workers)
+                failed_starts += _hand_out(fn, pool, self._idle, again, todo, workers=self._workers)
                 busy = {w.connection: w for w in pool if w.waiting}
-                if not busy:
+                if not busy and not again:
                     return
                 ready = wait(list(busy), timeout=_until_overdue(busy.values(), limit_s))
                 for connection in ready:
                     assert isinstance(connection, Connection)
-                    yield _answer(busy[connection], pool, again)
+                    worker = busy[connection]
+                    started = worker.ready
+                    answer = _answer(worker, pool, again)
+                    if answer is not None:
+                        yield answer
+                    elif worker.ready and not started:
+                        failed_starts = 0
+                    else:
+                        failed_starts += 1
                 if not ready:
-                    yield from _overdue(pool, again, limit_s=limit_s)
+                    for worker in _overdue(pool, limit_s):
+                        worker.process.kill()
+                        if worker.ready:
+                            yield _bury(worker, pool, again, _overdue_after(limit_s))
+                        else:
+                            _discard(worker, pool, again)
+                            failed_starts += 1
+                if failed_starts >= _START_ATTEMPTS and not any(w.ready for w in pool):
+                    raise DedupError("worker processes cannot be started; free some memory, or use fewer workers")
         finally:
             for worker in pool:
                 if worker.waiting or self._closed:  # its results are no longer needed
@@ -143,10 +186,10 @@ def in_threads(
     begin: Callable[[], None],
     threads: int,
 ) -> Iterator[Result]:
-    """Yield fn(item) in the order of the items, while the next items are awaited.
+    """Yield fn(item) in the order of the items; further items are taken while threads work on the first ones.
 
-    For functions that release the GIL. begin: called once by each thread. At most threads + 1 items are
-    in progress. Exceptions of fn or of the items are raised here.
+    For functions that do their work in native code. begin: called once by each thread. At most threads + 1 items are
+    under way. Exceptions of fn or of the items are raised here.
     """
     with ThreadPoolExecutor(threads, initializer=begin) as pool:
         under_way: deque[Future[Result]] = deque()
@@ -159,17 +202,17 @@ def in_threads(
 
 
 class Helpers(Generic[Item, Result]):
-    """Processes that handle one item at a time; call() can be used from any thread."""
+    """Worker processes that answer one item at a time; call() may be called from any thread."""
 
     def __init__(self, fn: Callable[[Item], Result], *, workers: int, limit_s: float = _LIMIT_S) -> None:
         self._fn, self._limit_s = fn, limit_s
         self._free: Queue[_Worker[Item] | None] = Queue()
         for _ in range(workers):
-            self._free.put(None)  # started on first use
+            self._free.put(None)  # started when it is first needed
         self._workers = workers
 
     def call(self, item: Item) -> Result | Failure:
-        """Return fn(item). What fn raises is a bug and is raised here."""
+        """Return fn(item). An exception in fn is a bug and is raised here."""
         worker = self._free.get()
         try:
             worker = worker or _start(self._fn)
@@ -178,24 +221,26 @@ class Helpers(Generic[Item, Result]):
             self._free.put(worker if worker and worker.process.is_alive() else None)
 
     def _ask(self, worker: _Worker[Item], item: Item) -> Result | Failure:
-        reason = f"not done after {self._limit_s:.0f} s"
+        failure = _overdue_after(self._limit_s)
         try:
-            worker.connection.send((self._fn, item))
-            if worker.connection.poll(self._limit_s):
-                answer, error = worker.connection.recv()
-                if error is not None:
-                    raise error
-                result: Result = answer
-                return result
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            worker.process.join()
-            reason = _cause(worker.process.exitcode)
+            with suppress(OSError):  # it died; reading from it says so next
+                worker.connection.send((self._fn, item))
+            while worker.connection.poll(self._limit_s if worker.ready else max(self._limit_s, _START_LIMIT_S)):
+                message = _receive(worker)
+                if message is not None:
+                    answer, error = message
+                    if error is not None:
+                        raise error
+                    result: Result = answer
+                    return result
+        except _Died:
+            failure = _death_of(worker)
         worker.process.kill()
         _stop(worker)
-        return Failure(reason)
+        return failure
 
     def close(self) -> None:
-        """Wait for pending results and stop the processes."""
+        """Wait for the answers under way, and end the processes."""
         for _ in range(self._workers):
             worker = self._free.get()
             if worker:
@@ -210,84 +255,138 @@ def _hand_out(
     todo: Iterator[Item],
     *,
     workers: int,
-) -> None:
-    """Send each worker its next items, using idle workers or starting new ones."""
+) -> int:
+    """Give each worker its next items, taking idle workers or starting new ones while there are items for them.
+
+    Return how many workers could not be started.
+    """
     for depth in range(1, _AHEAD + 1):
         for n in range(workers):
             if n < len(pool) and len(pool[n].waiting) >= depth:
                 continue
             item = again.popleft() if again else next(todo, None)
             if item is None:
-                return
+                return 0
             if n >= len(pool):
-                pool.append(idle.pop() if idle else _start(fn))
+                try:
+                    pool.append(idle.pop() if idle else _start(fn))
+                except OSError:  # too many processes, or no memory: the others go on
+                    again.appendleft(item)
+                    time.sleep(0 if pool else _START_PAUSE_S)
+                    return 1
                 n = len(pool) - 1
             worker = pool[n]
             if not worker.waiting:
                 worker.since = time.monotonic()
             worker.waiting.append(item)
-            with suppress(BrokenPipeError, ConnectionResetError):  # it died, which the next read will show
+            with suppress(OSError):  # it died; reading from it says so next
                 worker.connection.send((fn, item))
+    return 0
 
 
-def _answer(worker: _Worker[Item], pool: list[_Worker[Item]], again: deque[Item]) -> tuple[Item, Result | Failure]:
+def _receive(worker: _Worker[Any]) -> tuple[Any, BaseException | None] | None:
+    """Return the next answer and the error that fn raised; None if the message says that the worker has started."""
     try:
-        result, error = worker.connection.recv()
-    except (EOFError, ConnectionResetError):
-        worker.process.join()
-        return _bury(worker, pool, again, _cause(worker.process.exitcode))
+        message: tuple[Any, BaseException | None] | str = worker.connection.recv()
+    except (EOFError, OSError) as error:  # OSError: the message ends in the middle
+        raise _Died from error
+    if isinstance(message, str):
+        worker.ready = True
+        return None
+    return message
+
+
+def _answer(
+    worker: _Worker[Item], pool: list[_Worker[Item]], again: deque[Item]
+) -> tuple[Item, Result | Failure] | None:
+    """Return the next result; None if the worker has started, or has died while it started."""
+    try:
+        message = _receive(worker)
+    except _Died:
+        if worker.ready:
+            return _bury(worker, pool, again, _death_of(worker))
+        _discard(worker, pool, again)
+        return None
+    worker.since = time.monotonic()
+    if message is None:
+        return None
+    result, error = message
     if error is not None:
         raise error
-    worker.since = time.monotonic()
     return worker.waiting.popleft(), result
 
 
-def _overdue(
-    pool: list[_Worker[Item]], again: deque[Item], *, limit_s: float
-) -> Iterator[tuple[Item, Result | Failure]]:
+def _overdue(pool: Iterable[_Worker[Item]], limit_s: float) -> list[_Worker[Item]]:
     now = time.monotonic()
-    for worker in [w for w in pool if w.waiting and now - w.since >= limit_s]:
-        worker.process.kill()
-        yield _bury(worker, pool, again, f"not done after {limit_s:.0f} s")
+    return [worker for worker in pool if worker.waiting and now >= _deadline(worker, limit_s)]
+
+
+def _deadline(worker: _Worker[Any], limit_s: float) -> float:
+    """Return when the worker must have answered; the time that it takes to start is not counted as an item's."""
+    return worker.since + (limit_s if worker.ready else max(limit_s, _START_LIMIT_S))
+
+
+def _overdue_after(limit_s: float) -> Failure:
+    return Failure(f"not done after {limit_s:.0f} s")
 
 
 def _until_overdue(busy: Iterable[_Worker[Item]], limit_s: float) -> float:
-    return max(0.0, min(w.since for w in busy) + limit_s - time.monotonic())
+    return max(0.0, min((_deadline(w, limit_s) for w in busy), default=0.0) - time.monotonic())
 
 
 def _bury(
-    worker: _Worker[Item], pool: list[_Worker[Item]], again: deque[Item], reason: str
+    worker: _Worker[Item], pool: list[_Worker[Item]], again: deque[Item], failure: Failure
 ) -> tuple[Item, Result | Failure]:
-    """Return the failure of the worker's current item; its other items return to the queue."""
-    pool.remove(worker)
+    """Return the failure of the item that the worker was working on; its other items go back to the queue."""
     item = worker.waiting.popleft()
+    _discard(worker, pool, again)
+    return item, failure
+
+
+def _discard(worker: _Worker[Item], pool: list[_Worker[Item]], again: deque[Item]) -> None:
+    """Remove a worker from the pool; its items go back to the queue."""
+    pool.remove(worker)
     again.extend(worker.waiting)
     worker.waiting.clear()
     _stop(worker)
-    return item, Failure(reason)
 
 
-def _cause(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        return f"the decoder crashed ({signal.Signals(-exitcode).name})"
-    return f"the decoder ended with code {exitcode}"
+def _death_of(worker: _Worker[Any]) -> Failure:
+    """Return why a worker died."""
+    worker.process.join(timeout=_DYING_S)
+    code = worker.process.exitcode
+    if code is None or code >= 0:
+        return Failure(f"the decoder ended with code {code}", crashed=code is not None)
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # real-time signals have no names
+        name = f"signal {-code}"
+    if name in _FROM_OUTSIDE:
+        return Failure(f"the decoder was stopped ({name})")
+    return Failure(f"the decoder crashed ({name})", crashed=True)
 
 
 def _start(fn: Callable[[Item], Result]) -> _Worker[Item]:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the locks held by torch's threads
+    """Return a new worker. Raises OSError if the system starts no process."""
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch's threads
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs,), daemon=True)
-    with _STARTING, _one_thread_each(), _without_main(fn):
-        process.start()
-    theirs.close()
+    try:
+        with _STARTING, _one_thread_each(), _without_main(fn):
+            process.start()
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
     return _Worker(process, ours, deque(), time.monotonic())
 
 
 @contextmanager
 def _without_main(fn: Callable[..., object]) -> Iterator[None]:
-    """Keep a new process from running this process's main module again, unless fn is defined there.
+    """Keep a new process from running this program's main module again, unless fn is defined there.
 
-    Otherwise a script that starts a scan at its top level would start it again in every worker.
+    A script without a main guard would otherwise start a scan in every worker.
     """
     main = sys.modules["__main__"]
     if getattr(fn, "__module__", "") != "__main__":
@@ -300,9 +399,9 @@ def _without_main(fn: Callable[..., object]) -> Iterator[None]:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Limit linear algebra libraries in a new process to one thread; the processes provide the parallelism.
+    """Make linear-algebra libraries in a new process use one thread: the processes are the parallelism.
 
-    The libraries read these variables when they are loaded; more threads than cores only wait for each other.
+    They read the environment when they are loaded; more threads than cores only wait for each other.
     """
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
@@ -325,12 +424,16 @@ def _stop(worker: _Worker[Item]) -> None:
 
 
 def _work(connection: Connection) -> None:
-    """Answer calls until the other end closes the pipe. Output of native libraries is discarded."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too and closes the pipe
+    """Answer each (function, item) until the other end closes. Output of native libraries is discarded."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to all processes at once; the parent handles it and ends us
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (for the life of the process)
+    with suppress(OSError):  # the parent is gone
+        connection.send(_READY)
     while True:
         try:
             fn, item = connection.recv()
@@ -339,8 +442,8 @@ def _work(connection: Connection) -> None:
         try:
             answer: tuple[object, BaseException | None] = fn(item), None
         except Exception as error:
-            answer = None, error  # a bug, which is raised again in the parent
+            answer = None, error  # a bug: raised in the parent
         try:
             connection.send(answer)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:
             return

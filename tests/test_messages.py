@@ -136,19 +136,43 @@ def test_guessed_times_are_no_finer_than_a_guess(seconds: float, text: str) -> N
     assert roughly(seconds) == text
 
 
-def test_ctrl_c_is_one_line_and_on_record(album: Path, tmp_path: Path) -> None:
+def default_signals() -> None:
+    """A suite that is started in the background of a script, or below nohup, would pass on what that ignores."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def in_the_background() -> None:
+    """Ignore SIGINT, as a shell makes the commands that a script starts with &."""
+    default_signals()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize(
+    ("name", "by", "started"),
+    [
+        ("SIGINT", "Ctrl-C", default_signals),
+        ("SIGTERM", "SIGTERM", default_signals),
+        ("SIGHUP", "SIGHUP", default_signals),
+        ("SIGTERM", "SIGTERM", in_the_background),
+    ],
+)
+def test_signal_stops_a_scan_in_one_line_on_record_and_leaves_no_previews(
+    album: Path, tmp_path: Path, name: str, by: str, started: Callable[[], None]
+) -> None:
     words = [sys.executable, "-m", "dedup", "scan", str(album), "--db", str(tmp_path / "c.db"), "--json-log", "-"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as scan:
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=started) as scan:
         assert scan.stderr is not None
         assert '"started"' in scan.stderr.readline()
-        scan.send_signal(signal.SIGINT)
+        scan.send_signal(getattr(signal, name))
         out, err = scan.communicate()
+    assert not list(tmp_path.glob(".*.previews"))
     told, line = err.splitlines()
     assert (scan.returncode, out) == (3, "")
     assert '"event": "stopped"' in told
-    assert line == "stopped by Ctrl-C; what was read is stored, and the next scan continues from there"
+    assert line == f"stopped by {by}; what was read is stored, and the next scan continues from there"
     runs = [sys.executable, "-m", "dedup", "history", "--db", str(tmp_path / "c.db")]
-    assert "stopped by Ctrl-C" in subprocess.run(runs, capture_output=True, text=True, check=True).stdout
+    assert f"stopped by {by}" in subprocess.run(runs, capture_output=True, text=True, check=True).stdout
 
 
 # completion

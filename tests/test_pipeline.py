@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from album import make_album, plain, scene
 from click.testing import Result
 
 from dedup.files.walk import Folder, Listing
+from dedup.images.read import Task, read_photo
 from dedup.models.weights import WeightsSpec, weights_spec
-from dedup.pipeline import judge, match
+from dedup.pipeline import extract, judge, match
 from dedup.pipeline import scan as pipeline_scan
 from dedup.pipeline.context import Context
+from dedup.pipeline.pairs import Pair
 from dedup.pipeline.query import find_matches
 from dedup.pipeline.results import load_results, totals_of
 from dedup.pipeline.scan import count_duplicates, find_duplicates
@@ -314,7 +317,7 @@ def test_without_the_second_look_the_head_decides(scan: Scan, album: Path) -> No
     assert "verifying" not in fresh.steps
 
 
-def test_photo_that_vanishes_before_the_second_look_keeps_the_verdict_of_the_head(scan: Scan, album: Path) -> None:
+def test_photo_that_vanishes_before_verification_is_in_no_group_and_counted(scan: Scan, album: Path) -> None:
     def removing(stage: str, done: int, of: int) -> None:
         if stage == "comparing":
             (album / "harbour small.jpg").unlink(missing_ok=True)
@@ -324,7 +327,92 @@ def test_photo_that_vanishes_before_the_second_look_keeps_the_verdict_of_the_hea
         result = find_duplicates(
             [str(album)], exclude=(), store=store, weights=scan.weights, settings=Settings(), runtime=runtime
         )
-    assert "harbour small.jpg" in {os.path.basename(row["path"]) for row in tables.group_rows(result)}
+        assert load_results(store).unverified == result.unverified > 0
+    assert "harbour small.jpg" not in {os.path.basename(row["path"]) for row in tables.group_rows(result)}
+
+
+class Killing(Runtime):
+    """Has the worker killed that aligns one of these files, the first times that it does."""
+
+    def run(self, fn: Any, items: Any, *, limit_s: float = 120.0) -> Any:
+        return super().run(dying_once if fn is judge.read_aligned else fn, items, limit_s=limit_s)
+
+
+class KillingAlways(Killing):
+    def run_again(self, fn: Any, items: Any, *, limit_s: float = 120.0) -> Any:
+        return super().run_again(dying if fn is judge.read_aligned else fn, items, limit_s=limit_s)
+
+
+def dying_once(pairs: tuple[Pair, ...]) -> object:
+    return dying(pairs)
+
+
+def dying(pairs: tuple[Pair, ...]) -> object:
+    if any("harbour small" in path for pair in pairs for path, _ in (pair.left, pair.right)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return judge.read_aligned(pairs)
+
+
+def test_pair_whose_worker_dies_once_is_verified_by_another(scan: Scan, album: Path) -> None:
+    expected = groups(scan(album), album)
+    with Store(str(album.parent / "killed.db"), scanning=True) as store:
+        runtime = Killing(1, lambda stage, done, of: None, clock=later)
+        result = find_duplicates(
+            [str(album)], exclude=(), store=store, weights=scan.weights, settings=Settings(), runtime=runtime
+        )
+    assert (groups(result, album), result.unverified) == (expected, 0)
+
+
+def test_pair_whose_worker_dies_each_time_is_in_no_group_until_it_is_verified(scan: Scan, album: Path) -> None:
+    with Store(scan.db, scanning=True) as store:
+        runtime = KillingAlways(1, lambda stage, done, of: None, clock=later)
+        result = find_duplicates(
+            [str(album)], exclude=(), store=store, weights=scan.weights, settings=Settings(), runtime=runtime
+        )
+        assert totals_of(result).unverified == result.unverified > 0
+    found = groups(result, album)
+    assert "harbour small.jpg" not in {name for keeper, star in found.items() for name in (keeper, *star)}
+    assert "harbour grey.webp" in found["Trip [2019]/harbour.jpg"]  # the others were verified
+    again = scan(album)
+    assert again.unverified == 0
+    assert groups(again, album)["Trip [2019]/harbour.jpg"]["harbour small.jpg"] == "copy"
+
+
+def crashing(task: Task) -> object:
+    if task.file.path.endswith("alone 10.jpg"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return read_photo(task)
+
+
+def killed(task: Task) -> object:
+    if task.file.path.endswith("alone 10.jpg"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read_photo(task)
+
+
+@pytest.mark.parametrize(("read", "lasting"), [(crashing, True), (killed, False)])
+def test_only_what_the_bytes_cause_twice_is_remembered(
+    scan: Scan, album: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Task], object], lasting: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "read_photo", read)
+        assert [os.path.basename(s.path) for s in scan(album).skipped] == ["alone 10.jpg"]
+    assert len(scan(album).skipped) == lasting
+    assert ("reading" in scan.steps) == (not lasting)
+
+
+class CrashingOnce(Runtime):
+    def run(self, fn: Any, items: Any, *, limit_s: float = 120.0) -> Any:
+        return super().run(crashing if fn is read_photo else fn, items, limit_s=limit_s)
+
+
+def test_file_that_is_read_at_the_second_try_is_a_photo(scan: Scan, album: Path) -> None:
+    with Store(scan.db, scanning=True) as store:
+        result = find_duplicates(
+            [str(album)], exclude=(), store=store, weights=scan.weights, settings=Settings(),
+            runtime=CrashingOnce(1, lambda stage, done, of: None, clock=later),
+        )  # fmt: skip
+    assert (result.skipped, result.photos.photos.files) == ([], 13)
 
 
 def test_pairs_are_looked_at_with_their_kin(shipped_weights: WeightsSpec) -> None:
@@ -419,6 +507,7 @@ def count(shipped_weights: WeightsSpec, tmp_path: Path) -> Count:
             "other": 1,
             "across": 0,
             "new_failures": 1,
+            "unverified": 0,
         },
     )
     assert totals.bytes in (size, size // 2 + (root / "a.bmp").stat().st_size)

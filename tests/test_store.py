@@ -230,7 +230,7 @@ def test_intact_database_with_unreadable_totals_is_not_called_damaged(path: str)
     with Store(path, scanning=True) as store:
         found, _ = three_photos(store)
         finish(store, found)
-        store.runs.save_totals(b"terms", Totals(3, 3, 0, 0, 0, 0, 0, 0, 0))
+        store.runs.save_totals(b"terms", Totals(3, 3, 0, 0, 0, 0, 0, 0, 0, 0))
     with sqlite3.connect(path) as db:
         db.execute("UPDATE total SET figures = replace(figures, 'files', 'filed')")
     db.close()
@@ -417,7 +417,7 @@ def test_totals_are_kept_until_something_changes_that_they_depend_on(path: str) 
     none = np.zeros(1, np.int64)
     verified = Verified(*(one, one + 1, share, share, share), np.array([False]), np.zeros((1, 3, 3)), none, none)
     kept = Decisions(kept=frozenset(["ab" * 32]))
-    terms, totals = b"terms", Totals(3, 3, 0, 0, 0, 0, 0, 0, 0)
+    terms, totals = b"terms", Totals(3, 3, 0, 0, 0, 0, 0, 0, 0, 0)
 
     def stand(store: Store) -> bool:
         known = store.runs.repeat(terms, started_at=5.0, ended_at=6.0)

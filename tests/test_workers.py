@@ -1,11 +1,16 @@
+import multiprocessing.spawn
 import os
 import signal
+import stat
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
+from dedup.errors import DedupError
 from dedup.workers import Failure, Helpers, Pool, Runtime, in_threads, run, worker_pool
 
 
@@ -45,9 +50,57 @@ def test_every_item_comes_back_once(workers: int) -> None:
 
 def test_crash_costs_one_item_and_says_which_signal() -> None:
     results = dict(run(square_unless_seven, range(30), workers=2))
-    assert results.pop(7) == Failure("the decoder crashed (SIGSEGV)")
-    assert results.pop(8) == Failure("the decoder ended with code 5")
+    assert results.pop(7) == Failure("the decoder crashed (SIGSEGV)", crashed=True)
+    assert results.pop(8) == Failure("the decoder ended with code 5", crashed=True)
     assert results == {n: n * n for n in range(30) if n not in (7, 8)}
+
+
+def killed_at_four(n: int) -> int:
+    if n == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+def test_worker_killed_from_outside_is_no_crash_of_the_item() -> None:
+    results = dict(run(killed_at_four, range(8), workers=2))
+    assert results.pop(4) == Failure("the decoder was stopped (SIGKILL)", crashed=False)
+    assert results == {n: n for n in range(8) if n != 4}
+
+
+def half_an_answer_at_five(n: int) -> int:
+    """At five, write the beginning of an answer to the pipe and die."""
+    if n == 5:
+        for number in range(3, 64):
+            with suppress(OSError):
+                if stat.S_ISSOCK(os.fstat(number).st_mode) or stat.S_ISFIFO(os.fstat(number).st_mode):
+                    os.write(number, struct.pack("!i", 1000) + b"only a part")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+def test_worker_killed_while_it_sends_costs_one_item() -> None:
+    results = dict(run(half_an_answer_at_five, range(10), workers=1))
+    assert results.pop(5) == Failure("the decoder was stopped (SIGKILL)")
+    assert results == {n: n for n in range(10) if n != 5}
+
+
+def test_signals_to_the_whole_group_do_not_end_a_worker() -> None:
+    assert dict(run(signalled, ["SIGTERM", "SIGHUP", "SIGINT"], workers=1)) == {
+        "SIGTERM": True, "SIGHUP": True, "SIGINT": True
+    }  # fmt: skip
+
+
+def signalled(name: str) -> bool:
+    os.kill(os.getpid(), getattr(signal, name))
+    return True
+
+
+def test_workers_that_cannot_be_started_end_the_run_and_blame_no_item() -> None:
+    assert list(run(square, [2], workers=1)) == [(2, 4)]  # also starts the process that tracks resources
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing.spawn, "_python_exe", b"/nonexistent/python")
+        with pytest.raises(DedupError, match="worker processes cannot be started"):
+            list(run(square, range(3), workers=2))
 
 
 def test_hang_costs_one_item() -> None:
@@ -98,7 +151,7 @@ def test_processes_stay_from_one_run_to_the_next_and_end_with_the_pool() -> None
 def test_pool_survives_a_crash_and_a_run_that_was_given_up() -> None:
     with Pool(2) as pool:
         results = dict(pool.run(square_unless_seven, range(30)))
-        assert results.pop(7) == Failure("the decoder crashed (SIGSEGV)")
+        assert results.pop(7) == Failure("the decoder crashed (SIGSEGV)", crashed=True)
         given_up = pool.run(square, range(1000))
         next(given_up)
         given_up.close()  # type: ignore[attr-defined]
@@ -139,7 +192,12 @@ def test_helper_that_crashes_or_hangs_costs_one_answer() -> None:
     crashing: Helpers[int, int] = Helpers(square_unless_seven, workers=1)
     answers = [crashing.call(n) for n in (3, 7, 8, 4)]
     crashing.close()
-    assert answers == [9, Failure("the decoder crashed (SIGSEGV)"), Failure("the decoder ended with code 5"), 16]
+    assert answers == [
+        9,
+        Failure("the decoder crashed (SIGSEGV)", crashed=True),
+        Failure("the decoder ended with code 5", crashed=True),
+        16,
+    ]
     hanging: Helpers[int, int] = Helpers(hang_at_three, workers=1, limit_s=3)
     answers = [hanging.call(n) for n in (2, 3, 4)]
     hanging.close()

@@ -16,6 +16,7 @@ from dedup.cli.export import compare, export, find
 from dedup.cli.options import notes
 from dedup.cli.review import review
 from dedup.cli.scan import demo, scan
+from dedup.cli.stopping import Stopped, stopping_on_signals
 from dedup.errors import BadUsage, DedupError, OutOfTime
 from dedup.report.text import printable
 from dedup.version import __version__
@@ -36,7 +37,11 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with stopping_on_signals():
+                return super().invoke(ctx)
+        except Stopped as error:
+            click.echo(f"stopped by {error}", err=True)
+            ctx.exit(OutOfTime.exit_code)
         except DedupError as error:
             kind = "" if isinstance(error, OutOfTime) else "Error: "
             click.echo(f"{kind}{printable(str(error))}", err=True)

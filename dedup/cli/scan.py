@@ -20,6 +20,7 @@ from click.core import ParameterSource
 from dedup.cli.export import why
 from dedup.cli.options import FOUND, SKIPPED, Duration, PathWord, Probability, csv_style, database, keep_words, notes
 from dedup.cli.progress import Log, outcome_of
+from dedup.cli.stopping import Stopped
 from dedup.errors import BadUsage, DedupError, OutOfTime, StoreUnusable
 from dedup.report.text import human_bytes, human_time, plural, printable
 
@@ -292,7 +293,8 @@ def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, An
         figures["new"] = store.count("photo") - photos
         store.runs.end_attempt(number, "finished", figures, ended_at=time.time())
     except (DedupError, KeyboardInterrupt) as caught:
-        stopped = OutOfTime("stopped by Ctrl-C; what was read is stored, and the next scan continues from there")
+        by = str(caught) if isinstance(caught, Stopped) else "Ctrl-C"
+        stopped = OutOfTime(f"stopped by {by}; what was read is stored, and the next scan continues from there")
         error = caught if isinstance(caught, DedupError) else stopped
         with suppress(StoreUnusable):
             store.runs.end_attempt(number, outcome_of(error), {"error": str(error)}, ended_at=time.time())
@@ -315,6 +317,10 @@ def summary(figures: dict[str, Any]) -> str:
         f"{plural('duplicate', t['duplicates'])}, {human_bytes(t['bytes'])} to reclaim",
         f"{t['across']:>9,} of them in another folder than their keeper" if t["across"] else "",
         f"{t['skipped']:>9,} skipped (dedup export skipped says why)" if t["skipped"] else "",
+        f"{t['unverified']:>9,} {plural('pair', t['unverified'])} not verified, in no group: a file could not be read "
+        "again, or a process died; scan again"
+        if t["unverified"]
+        else "",
         f"{t['other']:>9,} other {plural('file', t['other'])} (not images)" if t["other"] else "",
         f"{t['recall']:>9.2%} recall of the approximate search" if t["recall"] < 1 else "",
     ]
@@ -331,10 +337,13 @@ def line_of(figures: dict[str, Any], roots: Sequence[str]) -> str:
 
 
 def exit_code(figures: dict[str, Any], *, fail_if_found: bool, strict: bool) -> int:
-    """Return the exit code. Broken files that the last scan reported already count only if `strict`."""
+    """Return the exit code. Broken files that the last scan reported already count only if `strict`.
+
+    Pairs that could not be verified always count.
+    """
     if fail_if_found and figures["removable"]:
         return FOUND
-    return SKIPPED if figures["skipped" if strict else "new_failures"] else 0
+    return SKIPPED if figures["skipped" if strict else "new_failures"] or figures["unverified"] else 0
 
 
 @click.command(

@@ -33,7 +33,7 @@ from dedup.pipeline.judge import depth_first_order
 from dedup.pipeline.results import load_results
 from dedup.store.store import Store
 from dedup.types.arrays import Floats, Indices
-from dedup.types.pairs import Candidates, Gate, Scores, Verdicts, Verified
+from dedup.types.pairs import NOTHING_FOUND, Candidates, Gate, Scores, Verdicts, Verified
 from dedup.types.photo import File, Skipped
 from dedup.types.report import Photos, Report, Run
 from dedup.types.settings import Settings
@@ -372,16 +372,15 @@ def collect(
             found.add(tables.readings_in(table), vectors, maps, started_ns=int(started * 1e9))
         photos = found.photos()
         digests = np.array([bytes.fromhex(p.sha256) for p in photos.photos], "V32")
-        verdicts = [
-            add_batch(job, n, photos, digests, store, weights.name) for n in range(batches if len(digests) else 0)
+        numbers = range(batches if len(digests) else 0)
+        verdicts = [add_batch(job, n, photos, digests, store, weights.name) for n in numbers]
+        unverified = [
+            tables.pairs_in(Candidates, tables.read(f"{job.run}/grouped-unverified/{n}.parquet"), digests)
+            for n in numbers
         ]
-        left, right = (
-            np.concatenate([getattr(v, side) for v in verdicts] or [np.empty(0, np.int64)])
-            for side in ("left", "right")
-        )
-        every = Candidates(left, right, np.zeros(len(left), np.float32))
+        every = NOTHING_FOUND.followed_by(*(Candidates(v.left, v.right, v.similarity) for v in verdicts))
         done = Run(started, runtime.clock(), tuple(roots), job.settings, weights.name, recall, photos.photos.contents())
-        store.runs.add(done, found, every, photos.ids)
+        store.runs.add(done, found, every, photos.ids, unverified=NOTHING_FOUND.followed_by(*unverified))
     return load_results(store)
 
 

@@ -351,9 +351,12 @@ def verify(job: Job, block: int) -> None:
         context = context_of(store, job)
         pairs = tables.read(f"{job.run}/blocks/{block}.parquet")
         scores, rows = scores_among(pairs, table)
-        verified = match.verify(scores.rows(tables.numbers(pairs, "verify")[rows]), photos, context)
+        chosen = tables.numbers(pairs, "verify")[rows]
+        verified = match.verify(scores.rows(chosen), photos, context)
+        unverified = chosen & ~np.isin(scores.keys(len(photos.ids)), verified.keys(len(photos.ids)))
         pixels = match.known_pixels(scores, photos, context)
         verdicts = relations.relate(photos.photos, scores, verified, pixels)
+        verdicts = relations.inconclusive(verdicts, unverified & job.settings.verify)
     ids = np.empty(len(photos.photos), np.int64)
     ids[number_of(table)] = tables.numbers(table, "id")
     tables.write(f"{job.run}/block-verdicts/{block}.parquet", tables.pairs_table(verdicts, ids))
@@ -385,7 +388,9 @@ def group_batch(job: Job, batch: int) -> None:
     grouped[[i for g in compared.groups for i in (g.keeper, *(d.photo for d in g.duplicates))]] = True
     known = [number for number, digest in pixels.items() if digest is not None]
     same = {"sha256": digests[known], "pixels": np.array([pixels[number] for number in known], "V32")}
-    for kind, some in {"verdicts": compared.verdicts, "scores": scores, "verified": compared.verified}.items():
+    unverified = compared.scores.rows(compared.unverified)
+    kinds = {"verdicts": compared.verdicts, "scores": scores, "verified": compared.verified, "unverified": unverified}
+    for kind, some in kinds.items():
         tables.write(f"{job.run}/grouped-{kind}/{batch}.parquet", tables.pairs_table(some, digests))
     tables.write(f"{job.run}/grouped-pixels/{batch}.parquet", tables.columns_table(same))
     kept = tables.taken(table, grouped[number_of(table)]).select(tables.FILES.names)

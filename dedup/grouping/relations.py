@@ -8,6 +8,7 @@ networks: two shots are two photographs, however alike they look.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -126,6 +127,16 @@ def _beside(
         return beside(*pair, transform=None, identical=identical)
     measured = int(verified.left_loss[at]), int(verified.right_loss[at])
     return beside(*pair, transform=verified.transform[at], measured=measured, identical=identical)
+
+
+def inconclusive(verdicts: Verdicts, rows: NDArray[np.bool_]) -> Verdicts:
+    """Return the verdicts with these rows (P,) INCONCLUSIVE, unless the photos are IDENTICAL.
+
+    For pairs that should have been verified and could not be: their files were gone, or a process died.
+    """
+    relation = verdicts.relation.copy()
+    relation[rows & (relation != Relation.IDENTICAL)] = Relation.INCONCLUSIVE
+    return replace(verdicts, relation=relation)
 
 
 def likeliest(copy: Floats, similar: Floats) -> NDArray[np.int8]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,11 @@ Shard = list[FileReading]
 
 
 def read(unknown: Sequence[list[File]], found: ScanListing, context: Context) -> Iterator[FileReading]:
-    """Yield the reading of each inode with all of its files, in any order."""
+    """Yield the reading of each inode with all of its files, in any order.
+
+    Files that failed are read once more, in new processes. A failure is lasting only if the bytes caused it both times:
+    time, memory and whoever stopped a process may be other the next time.
+    """
     runtime, quick = context.runtime, context.weights.quick
     under_way: dict[str, list[File]] = {}
     kept = 0  # bytes of previews
@@ -33,10 +38,21 @@ def read(unknown: Sequence[list[File]], found: ScanListing, context: Context) ->
             folder = runtime.preview_folder if kept < preview_cache.MAX_BYTES else None
             yield Task(same[0], SIDE, found.digests_of_size(same[0].size), folder, quick)
 
+    failed: list[tuple[Task, bool]] = []  # and whether its bytes were the cause
     for task, result in runtime.run(read_photo, tasks()):
-        kept += result.preview_bytes if isinstance(result, Reading) else 0
         if isinstance(result, Failure):
-            result = Rejected(Skipped(task.file.path, result.reason), lasting=True)
+            failed.append((task, result.crashed))
+        elif isinstance(result, Rejected) and result.lasting and result.skipped.picture:
+            failed.append((task, True))
+        else:
+            kept += result.preview_bytes if isinstance(result, Reading) else 0
+            yield under_way.pop(task.file.path), result
+    by_bytes = {task.file.path: caused for task, caused in failed}
+    for task, result in runtime.run_again(read_photo, [task for task, _ in failed]):
+        if isinstance(result, Failure):
+            result = Rejected(Skipped(task.file.path, result.reason), lasting=result.crashed)
+        if isinstance(result, Rejected):
+            result = replace(result, lasting=result.lasting and by_bytes[task.file.path])
         yield under_way.pop(task.file.path), result
 
 

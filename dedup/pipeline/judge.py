@@ -35,7 +35,11 @@ Thing = TypeVar("Thing")
 
 @dataclass(frozen=True)
 class Batch:
-    """The results of some pairs. tried: how many there were. aligned: the pictures of each row of `verified`."""
+    """The results of some pairs.
+
+    tried: how many there were; those not in `verified` could not be verified. aligned: the pictures of each row of
+    `verified`.
+    """
 
     tried: int
     verified: Verified
@@ -58,6 +62,7 @@ def verify(
 ) -> Iterator[Batch]:
     """Yield the results of the pairs whose files could be read, batch by batch.
 
+    A pair that fails is tried once more, alone and in a new process: a crash costs all pairs that a worker was given.
     The photo with the smaller SHA-256 is drawn onto the other, whichever of them is the left one: the result is the
     same in a scan, where that is always the left one, and in a query.
     """
@@ -84,16 +89,25 @@ def verify(
             parts = [tuple(pairs[n : n + _ALIGN_BATCH]) for n in range(0, len(pairs), _ALIGN_BATCH)]
             yield from deal_round_robin(parts, runtime.workers)
 
-    def judged(answer: tuple[tuple[Pair, ...], list[Aligned | NotAligned | None] | Failure]) -> Batch:
+    def judged(
+        answer: tuple[tuple[Pair, ...], list[Aligned | NotAligned | None] | Failure],
+    ) -> tuple[Batch, list[Pair]]:
         task, result = answer
-        found = [None] * len(task) if isinstance(result, Failure) else result  # then the head's verdict stands
+        found = [None] * len(task) if isinstance(result, Failure) else result
         read = [(pair.number, pictures) for pair, pictures in zip(task, found, strict=True) if pictures is not None]
         rows, aligned = np.array([row for row, _ in read], np.int64), [pictures for _, pictures in read]
-        verified = judge_aligned(aligned, scores.rows(rows), logits[rows], weights)
-        return Batch(len(task), _flipped(verified, flipped[rows]), aligned)
+        verified = _flipped(judge_aligned(aligned, scores.rows(rows), logits[rows], weights), flipped[rows])
+        failed = [pair for pair, pictures in zip(task, found, strict=True) if pictures is None]
+        return Batch(len(task), verified, aligned), failed
 
+    again: list[tuple[Pair]] = []
     answers = runtime.run(read_aligned, tasks(), limit_s=_ALIGN_LIMIT_S)
-    yield from in_threads(judged, answers, begin=encoder.one_thread, threads=1)
+    for batch, failed in in_threads(judged, answers, begin=encoder.one_thread, threads=1):
+        again += [(pair,) for pair in failed]
+        yield replace(batch, tried=batch.tried - len(failed))
+    answers = runtime.run_again(read_aligned, again, limit_s=_ALIGN_LIMIT_S)
+    for batch, _ in in_threads(judged, answers, begin=encoder.one_thread, threads=1):
+        yield batch
 
 
 def _flipped(verified: Verified, back: NDArray[np.bool_]) -> Verified:

@@ -54,7 +54,9 @@ def find_matches(images: Sequence[str], context: Context) -> tuple[list[Match], 
     likely = scores.rows(judge.selected(scores, weights))
     batches = judge.verify(likely, everyone, all_maps, weights, context.runtime)
     verified = NOTHING_VERIFIED.followed_by(*(batch.verified for batch in batches))
-    verdicts = relations.relate(everyone, scores, verified, {})
+    unverified = np.isin(scores.keys(len(everyone)), likely.keys(len(everyone)))
+    unverified &= ~np.isin(scores.keys(len(everyone)), verified.keys(len(everyone)))
+    verdicts = relations.inconclusive(relations.relate(everyone, scores, verified, {}), unverified)
     matches = []
     for row, (q, i) in enumerate(zip(verdicts.left.tolist(), verdicts.right.tolist(), strict=True)):
         same = everyone[q].sha256 == everyone[i].sha256
@@ -73,20 +75,23 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
     vectors, maps = encoder.encode(weights.encoder, [pixels for _, pixels in queries], device=weights.device)
     pair = Candidates(np.array([0]), np.array([1]), encoder.unit(vectors).prod(0).sum(keepdims=True))
     scores = judge.score(pair, lambda rows: maps[rows], weights, prefilter=False)
-    (batch,) = judge.verify(scores, photos, lambda rows: maps[rows], weights, runtime)
+    batches = list(judge.verify(scores, photos, lambda rows: maps[rows], weights, runtime))
+    verified = NOTHING_VERIFIED.followed_by(*(batch.verified for batch in batches))
+    if not len(verified):
+        raise UnreadablePhoto(f"{left}, {right}: the two could not be read together; try again")
     sources = [photo.source for photo in photos]
     pixels = dict(runtime.run(read_pixels, set(sources)))
     ((_, images),) = runtime.run(read_images, [Pair(0, sources[0], sources[1], ())])
     if not isinstance(images, PairImages):
         raise UnreadablePhoto(f"{left}, {right}: {images.reason if isinstance(images, Failure) else images}")
     digests = {n: d if isinstance(d := pixels[source], bytes) else None for n, source in enumerate(sources)}
-    verdicts = relations.relate(photos, scores, batch.verified, digests)
+    verdicts = relations.relate(photos, scores, verified, digests)
     exact = photos[0].sha256 == photos[1].sha256
     relation = Relation.EXACT if exact else Relation(int(verdicts.relation[0]))
     change = ""
-    if relation <= Relation.COPY and len(batch.verified):
+    if relation <= Relation.COPY:
         sizes = [(p.width, p.height) for p in photos]
-        change = edits.edit_between(batch.verified.transform[0], *sizes).words
+        change = edits.edit_between(verified.transform[0], *sizes).words
     contained = ""
     if not exact and relation <= Relation.COPY:
         losses = int(verdicts.left_loss[0]), int(verdicts.right_loss[0])
@@ -99,7 +104,7 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
         change,
         images=[*images.images],
         maps=maps,
-        canvas=next((pictures for pictures in batch.aligned if isinstance(pictures, Aligned)), None),
+        canvas=next((p for batch in batches for p in batch.aligned if isinstance(p, Aligned)), None),
         weights=weights,
     )
     return replace(found, contained=contained)

@@ -31,7 +31,7 @@ def report_of(run: Run, compared: Compared, found: Listing, store: Store) -> Rep
     """Return the report of a scan of the listed files."""
     return Report(
         run, compared.photos, found.skipped(), compared.verdicts, compared.groups, store.decisions.load(),
-        compared.verified,
+        compared.verified, unverified=int(compared.unverified.sum()),
     )  # fmt: skip
 
 
@@ -54,6 +54,7 @@ def totals_of(report: Report) -> Totals:
         other=sum(not one.picture for one in report.skipped),
         across=_across(report),
         new_failures=report.new_failures,
+        unverified=report.unverified,
     )
 
 
@@ -101,7 +102,7 @@ def is_complete(compared: Compared, pixels: dict[int, bytes | None], context: Co
     wanted = relations.selected_for_verification(scores, context.weights.gate)
     wanted |= relations.keeper_pairs(scores, compared.groups, N)
     unverified = wanted & ~np.isin(scores.keys(N), compared.verified.keys(N)) & context.settings.verify
-    return not unverified.any() and None not in pixels.values()
+    return not (unverified | compared.unverified).any() and None not in pixels.values()
 
 
 def last_alike(contents: bytes, context: Context) -> Run | None:
@@ -127,6 +128,7 @@ def _stored(last: Run, photos: Photos, store: Store) -> tuple[Compared, dict[int
     scores = store.pairs.candidates(photos.ids)
     verified = stored_verified(photos, store, last.weights_name, last.settings)
     pixels = stored_pixels(scores, photos, store)
-    verdicts = relations.relate(photos.photos, scores, verified, pixels)
+    unverified = np.isin(scores.keys(len(photos.ids)), store.pairs.unverified(photos.ids))
+    verdicts = relations.inconclusive(relations.relate(photos.photos, scores, verified, pixels), unverified)
     groups = group(photos.photos, verdicts, last.settings, store.decisions.load())
-    return Compared(photos, scores, verdicts, groups, verified, last.recall, fresh=False), pixels
+    return Compared(photos, scores, verdicts, groups, verified, unverified, last.recall, fresh=False), pixels

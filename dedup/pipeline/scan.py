@@ -84,7 +84,9 @@ def _report(found: ScanListing, context: Context, roots: Sequence[str], started:
         photos.photos.contents(),
     )  # fmt: skip
     failures = found.new_failures()
-    store.runs.add(run, found, compared.verdicts if compared.fresh else None, photos.ids)
+    unverified = compared.scores.rows(compared.unverified)
+    candidates = compared.verdicts if compared.fresh else None
+    store.runs.add(run, found, candidates, photos.ids, unverified=unverified)
     report = replace(results.report_of(run, compared, found, store), new_failures=failures)
     if unchanged or _is_settled(found, compared, context):
         store.runs.save_totals(terms, replace(results.totals_of(report), new_failures=0))
@@ -116,26 +118,31 @@ def verify_and_group(scores: Scores, photos: Photos, context: Context, *, recall
     """Return the groups that scored pairs make, after verification; pairs that grouping needs besides are scored too.
 
     Verification begins with the pairs that relations.py selects, and goes on until every pair of a keeper and its
-    duplicate was verified. recall: of the search that proposed the pairs.
+    duplicate was verified. Pairs that could not be verified are in no group. recall: of the search that proposed the
+    pairs.
     """
     from dedup.pipeline import match
 
     settings, decisions, N = context.settings, context.store.decisions.load(), len(photos.ids)
+    tried_keys = np.empty(0, np.int64)
     while True:
-        pixels = match.known_pixels(scores, photos, context)
+        pixels, keys = match.known_pixels(scores, photos, context), scores.keys(N)
         wanted = relations.selected_for_verification(scores, context.weights.gate)
-        tried = np.zeros(len(scores), bool)
+        tried = np.isin(keys, tried_keys)
         while True:
             verified = match.verify(scores.rows(wanted & ~tried), photos, context)  # verify
-            verdicts = relations.relate(photos.photos, scores, verified, pixels)  # relate
-            groups = group(photos.photos, verdicts, settings, decisions)  # group
             tried |= wanted
+            unverified = tried & ~np.isin(keys, verified.keys(N)) & settings.verify
+            verdicts = relations.relate(photos.photos, scores, verified, pixels)  # relate
+            verdicts = relations.inconclusive(verdicts, unverified)
+            groups = group(photos.photos, verdicts, settings, decisions)  # group
             wanted = relations.keeper_pairs(scores, groups, N)
             if not settings.verify or not (wanted & ~tried).any():
                 break
         missing = missing_pairs(photos.photos, verdicts, settings, decisions)
         if not len(missing):
-            return Compared(photos, scores, verdicts, groups, verified, recall, fresh=True)
+            return Compared(photos, scores, verdicts, groups, verified, unverified, recall, fresh=True)
+        tried_keys = keys[tried]
         scores = match.with_missing(scores, missing, photos, context)
 
 

@@ -109,6 +109,16 @@ class Pairs:
                     [(mark, *pair) for pair in zip(a.tolist(), b.tolist(), strict=True)],
                 )
 
+    def unverified(self, ids: Indices) -> Indices:
+        """Return (P,), Candidates.keys() of the last run's pairs that should have been verified and could not be."""
+        return self._keys("SELECT a, b FROM unverified", (), ids)
+
+    def replace_unverified(self, db: sqlite3.Connection, pairs: Candidates, ids: Indices) -> None:
+        """Store the pairs that could not be verified in place of those of the run before."""
+        a, b = _ordered(ids, pairs.left, pairs.right)
+        db.execute("DELETE FROM unverified")
+        db.executemany("INSERT INTO unverified VALUES (?, ?)", zip(a.tolist(), b.tolist(), strict=True))
+
     def add_verified(self, verified: Verified, ids: Indices, *, weights_name: str) -> None:
         """Store results of verification."""
         v = verified

@@ -11,7 +11,7 @@ from dedup.store.database import Database
 from dedup.store.listing import Listing
 from dedup.store.pairs import Pairs
 from dedup.types.arrays import Indices
-from dedup.types.pairs import Candidates
+from dedup.types.pairs import NOTHING_FOUND, Candidates
 from dedup.types.report import Attempt, Run, Totals
 from dedup.types.settings import KEEP_WORDS, Settings
 
@@ -36,11 +36,19 @@ class Runs:
         except (ValueError, TypeError) as error:
             raise self._db.unusable() from error
 
-    def add(self, run: Run, found: Listing, candidates: Candidates | None, ids: Indices) -> None:
+    def add(
+        self,
+        run: Run,
+        found: Listing,
+        candidates: Candidates | None,
+        ids: Indices,
+        *,
+        unverified: Candidates = NOTHING_FOUND,
+    ) -> None:
         """Store a finished scan of the listed files.
 
         candidates: its pairs, by positions in `ids`, the database numbers of its photos; None if they are those of the
-        last run.
+        last run. unverified: those that should have been verified and could not be.
         """
         with self._db.change() as db:
             values = (json.dumps(run.roots), json.dumps(asdict(run.settings)), run.weights_name, run.recall)
@@ -52,6 +60,7 @@ class Runs:
             number, pairs = db.execute("SELECT id, pairs FROM run ORDER BY id DESC LIMIT 1").fetchone()
             if candidates is not None:
                 self._pairs.mark_candidates(db, candidates, ids, pairs)
+            self._pairs.replace_unverified(db, unverified, ids)
             db.execute(f"UPDATE file SET run = ? WHERE path IN (SELECT path FROM {found.found})", (number,))
             db.execute("DELETE FROM unread")
             db.execute(f"INSERT INTO unread SELECT * FROM {found.refused}")

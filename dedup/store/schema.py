@@ -91,6 +91,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE root (path BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
         "DELETE FROM total",
     ),
+    (
+        # pairs of the last run that should have been verified and could not be, a < b
+        """CREATE TABLE unverified (
+            a INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE,
+            b INTEGER NOT NULL REFERENCES photo ON DELETE CASCADE,
+            PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX unverified_b ON unverified (b)",
+    ),
 )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dedup.types.arrays import Indices
 from dedup.types.groups import NOTHING_DECIDED, Decisions, Group
 from dedup.types.pairs import (
@@ -30,6 +33,7 @@ class Report:
     decisions: Decisions = NOTHING_DECIDED
     verified: Verified = NOTHING_VERIFIED
     new_failures: int = 0  # skipped files that the scan before did not report
+    unverified: int = 0  # pairs that should have been verified and could not be; they are in no group
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Compared:
     """The result of comparing photos.
 
     scores: of the candidates.   recall: of the search.   fresh: computed now, not taken from the last scan.
+    unverified: (P,), which candidates should have been verified and could not be.
     """
 
     photos: Photos
@@ -44,6 +49,7 @@ class Compared:
     verdicts: Verdicts
     groups: list[Group]
     verified: Verified
+    unverified: NDArray[np.bool_]
     recall: float
     fresh: bool
 
@@ -62,6 +68,7 @@ class Totals:
     other: int  # files that are not images
     across: int  # duplicates in another root than their keeper
     new_failures: int  # of the skipped, those that the scan before did not report
+    unverified: int = 0  # pairs that should have been verified and could not be
 
 
 @dataclass(frozen=True, slots=True)
