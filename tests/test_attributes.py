@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import stat
@@ -12,6 +13,7 @@ import pytest
 from test_actions import act, failures, home, last_run, photos, runs, small_disk, step, tree, undo_run  # noqa: F401
 
 from dedup.actions.file_ops import Attributes
+from dedup.cli.progress import Lines
 
 # POSIX ACL, version 2: user::rw-, user:1234:r--, group::r--, mask::r--, other::---
 ACL = struct.pack("<I", 2) + b"".join(
@@ -165,3 +167,16 @@ def test_each_trash_is_listed_once_however_many_files_come_back(
     assert failures(undo_run(runs, home)) == []
     assert listed.count(str(home / "info")) == 1
     assert tree(photos) == before
+
+
+def test_log_is_for_its_owner_alone_and_so_are_the_files_it_is_rotated_to(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        log = Lines.to(str(tmp_path / "log"))
+        for _ in range(3):
+            log.emit(logging.makeLogRecord({"msg": "x" * 600_000}))
+        log.close()
+    finally:
+        os.umask(before)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("log", "log.1", "log.2"), 0o600)

@@ -374,6 +374,36 @@ def test_hostile_names_go_round_through_every_table_and_a_plan(dedup: Dedup, tmp
     assert [value_of(cell(name)) for name in NAMES] == NAMES
 
 
+@pytest.mark.parametrize("words", [["export"], ["export", "photos"], ["export", "--format", "json"], ["find", "0.png"]])
+def test_names_reach_a_terminal_escaped_and_a_pipe_as_they_are(dedup: Dedup, tmp_path: Path, words: list[str]) -> None:
+    pty = pytest.importorskip("pty")
+    root = tmp_path / "in"
+    root.mkdir()
+    for name in ("0.png", "\x1b[31mred\x07\x9b.png", "line\nbreak.png"):
+        scene(1, (64, 48)).save(root / name)
+    dedup("scan", root, "-q")
+    terminal, side = pty.openpty()
+    command = [sys.executable, "-m", "dedup", *words, "--db", str(tmp_path / "test.db")]
+    with os.fdopen(terminal, "rb") as reader, subprocess.Popen(command, cwd=root, stdout=side) as done:
+        os.close(side)
+        shown = b""
+        while chunk := read_terminal(reader.fileno()):
+            shown += chunk
+    assert done.returncode == 0
+    text = shown.decode().replace("\r\n", "\n")
+    assert [c for c in text if not c.isprintable() and c != "\n"] == []
+    assert r"line\nbreak.png" in text
+    piped = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, check=True).stdout.decode()
+    assert "json" in words or "line\nbreak.png" in piped
+
+
+def read_terminal(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux says so when the other side is closed
+        return b""
+
+
 def test_scan_needs_no_network(album: Path, tmp_path: Path) -> None:
     """In this process and all its workers, whoever opens a connection or looks up a name dies."""
     (tmp_path / "sitecustomize.py").write_text(

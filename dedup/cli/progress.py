@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from typing import Any
 
@@ -145,6 +147,10 @@ class Lines(RotatingFileHandler):
             return cls(path, maxBytes=1_000_000, backupCount=5, encoding="utf-8")
         except OSError as error:
             raise BadUsage(f"{path}: the log cannot be written ({error.strerror})") from error
+
+    def _open(self) -> TextIOWrapper:
+        """Open the log, which names files of the user: a new one is readable by its owner only."""
+        return open(self.baseFilename, "a", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600))
 
     def handleError(self, record: logging.LogRecord) -> None:
         if self.level <= logging.CRITICAL:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from dedup.errors import BadUsage, DedupError
+from dedup.report.text import printable
 
 Row = dict[str, Any]
 
@@ -59,8 +60,9 @@ def write_csv(f: IO[str], columns: list[str], rows: Iterable[Row], style: CsvSty
         f.write("\ufeff")
     writer = csv.writer(f, lineterminator="\r\n", delimiter=style.delimiter)
     writer.writerow(columns)
+    shown = printable if isinstance(f, Terminal) else str  # a name may hold a line break, or colours
     for row in rows:
-        writer.writerow(cell(row[column]) for column in columns)
+        writer.writerow(shown(cell(row[column])) for column in columns)
 
 
 def cell(value: Any) -> str:
@@ -84,14 +86,29 @@ def value_of(text: str) -> str:
     return re.sub(r"\\u(005c|dc[89a-f][0-9a-f])", lambda m: chr(int(m[1], 16)), text)
 
 
+class Terminal(io.StringIO):
+    """A terminal, to which control characters are written as escapes: a file name must not move its cursor."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def write(self, text: str, /) -> int:
+        lines = text.replace("\r\n", "\n").split("\n")
+        return self._stream.write("\n".join(map(printable, lines)))
+
+
 @contextmanager
 def text_stream(output: str | None) -> Iterator[IO[str]]:
-    """Give a UTF-8 text stream: standard output, or a file that gets its name only when it is complete."""
+    """Give a UTF-8 text stream: standard output, or a file that gets its name only when it is complete.
+
+    A terminal gets control characters as escapes; files and pipes get them as they are.
+    """
     if output is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             # regardless of the locale; CSV has its own line ends
             sys.stdout.reconfigure(encoding="utf-8", newline="")
-        yield sys.stdout
+        yield Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
         sys.stdout.flush()
         return
     output = os.path.realpath(output)  # a link remains a link
