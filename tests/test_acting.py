@@ -432,3 +432,26 @@ def test_link_to_a_database_evades_neither_its_lock_nor_its_journals(
     dedup("apply", "--yes", "--to", tmp_path / "Away")
     dedup("undo", "--db", tmp_path / "linked.db")
     assert tree(photos) == before
+
+
+def test_folders_that_become_empty_are_removed_on_request_and_made_again(
+    dedup: Dedup, photos: Path, tmp_path: Path
+) -> None:
+    deep = photos / "2019/05/copies"
+    deep.mkdir(parents=True)
+    (photos / "empty before").mkdir()
+    shutil.move(photos / "=copy\n.png", deep / "x.png")
+    deep.chmod(0o750)
+    dedup("scan", photos, "-q", "--avoid", "copies", "--avoid", "tiny*")
+    before = tree(photos)
+    dedup("apply", "--to", tmp_path / "Away", "--yes")
+    assert deep.is_dir()
+    dedup("undo")
+    dedup("scan", photos, "-q", "--avoid", "copies", "--avoid", "tiny*")
+    done = dedup("apply", "--to", tmp_path / "Away", "--yes", "--remove-empty")
+    assert done.stdout.count("removed: empty") == 3
+    assert not (photos / "2019").exists()
+    assert (photos / "empty before").is_dir()
+    dedup("undo")
+    assert tree(photos) == before
+    assert deep.stat().st_mode & 0o777 == 0o750

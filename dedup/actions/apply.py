@@ -30,6 +30,7 @@ class Apply:
 
     to: one of DESTINATIONS, or a folder. scanned_ns: when the last scan began, in nanoseconds since the epoch.
     roots: the folders that were scanned. protect: folders whose files must not be removed.
+    remove_empty: remove folders below the roots too that become empty.
     """
 
     to: str
@@ -37,12 +38,13 @@ class Apply:
     roots: Sequence[str]
     dirs: ActionDirs
     protect: Sequence[str] = ()
+    remove_empty: bool = False
 
     @classmethod
-    def of(cls, report: Report, to: str, dirs: ActionDirs) -> Self:
+    def of(cls, report: Report, to: str, dirs: ActionDirs, *, remove_empty: bool = False) -> Self:
         """Return how to carry out a plan of this report."""
         run = report.run
-        return cls(to, int(run.started_at * 1e9), run.roots, dirs, run.settings.protect)
+        return cls(to, int(run.started_at * 1e9), run.roots, dirs, run.settings.protect, remove_empty)
 
 
 def apply(steps: Sequence[RemovalStep], how: Apply, *, journal: Journal) -> Iterator[Outcome]:
@@ -58,6 +60,8 @@ def apply(steps: Sequence[RemovalStep], how: Apply, *, journal: Journal) -> Iter
         run = _Run(how, journal)
         for step in steps:
             yield from run.carry_out(step)
+        if how.remove_empty:
+            yield from run.remove_empty_folders()
 
 
 @dataclass
@@ -68,6 +72,7 @@ class _Run:
     journal: Journal
     keepers: KeeperCheck = field(default_factory=KeeperCheck)
     number: int = 0  # of files so far
+    folders: set[str] = field(default_factory=set)  # real paths of those that files were removed from
 
     def carry_out(self, step: RemovalStep) -> Iterator[Outcome]:
         """Yield the outcome for each file of a step: all of them are removed, or none."""
@@ -87,6 +92,7 @@ class _Run:
         except OSError as error:
             yield Outcome(path, False, f"skipped: {error.strerror or error}")
         else:
+            self.folders.update(os.path.dirname(entry["path"]) for entry in entries)
             yield from (
                 Outcome(part.file.path, True, f"-> {target or self.how.to}")
                 for part, target in zip(parts, targets, strict=True)
@@ -210,6 +216,26 @@ class _Run:
             else:
                 unrestored = outcome.line
         return unrestored
+
+    def remove_empty_folders(self) -> Iterator[Outcome]:
+        """Yield an outcome for each folder below the roots that became empty, the inner ones first."""
+        roots = [os.path.realpath(root) for root in self.how.roots]
+        for start in sorted(self.folders, key=len, reverse=True):
+            folder = start
+            while any(folder != root and Path(folder).is_relative_to(root) for root in roots):
+                try:
+                    if os.listdir(folder):
+                        break
+                    self.journal.write(emptied=folder, attributes=file_ops.Attributes.of(folder).to_json())
+                    os.rmdir(folder)
+                except FileNotFoundError:
+                    pass  # removed on the way up from another folder
+                except OSError as error:
+                    yield Outcome(folder, False, f"skipped: {error.strerror or error}")
+                    break
+                else:
+                    yield Outcome(folder, True, "removed: empty")
+                folder = os.path.dirname(folder)
 
     def _set_aside(self, part: Removal, entry: Entry) -> None:
         """Rename a file within its folder. Raises ActionFailed if it is no longer the one that was checked."""

@@ -108,6 +108,11 @@ def roots_of(entries: Sequence[Entry]) -> list[str]:
     return next((entry["roots"] for entry in entries if "roots" in entry), [])
 
 
+def folders_emptied(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the lines about empty folders that a run removed, in the order in which it did."""
+    return [entry for entry in entries if "emptied" in entry]
+
+
 def folders_made(entries: Sequence[Entry]) -> list[str]:
     """Return the folders that a run made, in the order in which it made them."""
     return [entry["made"] for entry in entries if "made" in entry]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from dedup.actions import file_ops
-from dedup.actions.journal import Entry, Journal, folders_made, roots_of, started
+from dedup.actions.journal import Entry, Journal, folders_emptied, folders_made, roots_of, started
 from dedup.actions.locks import locked
 from dedup.actions.trash import Contents
 from dedup.errors import ActionFailed
@@ -19,11 +19,17 @@ def undo(entries: Sequence[Entry], *, journal: Journal, dirs: ActionDirs) -> Ite
     """Yield the outcome for each file of a run, the last one first. Overwrites nothing.
 
     It looks at the disk and not only at the journal, so it may run twice, and after a crash. The run counts as undone
-    when no file is left that a later undo could restore. Folders that the run made are removed if they are empty.
+    when no file is left that a later undo could restore. Folders that the run made are removed if they are empty, and
+    empty folders that it removed are made again.
     Raises StoreBusy if another apply or undo is changing the same folders.
     """
     complete, trash = True, Contents(dirs.trash)
     with locked(roots_of(entries), dirs.locks):
+        for entry in reversed(folders_emptied(entries)):
+            if not os.path.lexists(entry["emptied"]):
+                outcome = _remade(entry)
+                complete &= outcome.done
+                yield outcome
         for entry in reversed(started(entries)):
             outcome = restored(entry, trash)
             complete &= outcome.done or entry["to"] == "delete"
@@ -33,6 +39,18 @@ def undo(entries: Sequence[Entry], *, journal: Journal, dirs: ActionDirs) -> Ite
                 os.rmdir(folder)
         if complete:
             journal.write(undone=True)
+
+
+def _remade(entry: Entry) -> Outcome:
+    """Return the outcome of making a folder again that was removed because it was empty."""
+    folder = entry["emptied"]
+    try:
+        os.makedirs(os.path.dirname(folder), exist_ok=True)
+        file_ops.make_folder(folder)
+        file_ops.Attributes.from_json(entry["attributes"]).set_on(folder)
+    except (ActionFailed, OSError) as error:
+        return Outcome(folder, False, f"not restored: {getattr(error, 'strerror', None) or error}")
+    return Outcome(folder, True, "made again")
 
 
 def restored(entry: Entry, trash: Contents) -> Outcome:

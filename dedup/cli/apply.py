@@ -39,11 +39,13 @@ if TYPE_CHECKING:
 @click.option("--include", multiple=True, type=click.Choice(["variant", "similar"]),
               help="Also remove versions that the kept file does not contain, or other shots of a scene.")  # fmt: skip
 @click.option("--merge-sidecars", is_flag=True, help="Move sidecars to keepers that have none.")
+@click.option("--remove-empty", is_flag=True, help="Remove folders too that become empty.")
 @click.option("--yes", is_flag=True, help="Carry the plan out. Without it, the plan is printed and nothing is changed.")
 @click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be undone.")
 @database
 def apply(
-    plan: str | None, to: str, output: str | None, include: tuple[str, ...], merge_sidecars: bool, yes: bool,
+    plan: str | None, to: str, output: str | None, include: tuple[str, ...], merge_sidecars: bool,
+    remove_empty: bool, yes: bool,
     really_delete: bool, db: str,
 ) -> None:  # fmt: skip
     """Preview removals; --yes carries them out.
@@ -82,7 +84,7 @@ def apply(
             write_rows(output, COLUMNS, plan_rows(todo))
         show(todo, to, each=not yes)
         if yes and todo.steps:
-            failed = carry_out(todo, to, result, db)
+            failed = carry_out(todo, to, result, db, remove_empty=remove_empty)
     sys.exit(SKIPPED if failed or refused else 0)
 
 
@@ -110,7 +112,7 @@ def show(todo: Plan, to: str, *, each: bool) -> None:
         click.echo(printable(f"Nothing was changed; {words}."))
 
 
-def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
+def carry_out(todo: Plan, to: str, result: Report, db: str, *, remove_empty: bool) -> int:
     """Carry out a plan, with a journal; return how many files were skipped that should not have been."""
     from dedup.actions import journal
     from dedup.actions.apply import Apply, apply
@@ -118,7 +120,9 @@ def carry_out(todo: Plan, to: str, result: Report, db: str) -> int:
     folder = journal.folder_of(db)
     run = journal.new_run(folder, time.time())
     with journal.Journal(journal.path_of(folder, run)) as lines:
-        outcomes = apply(todo.steps, Apply.of(result, to, user_dirs.for_actions()), journal=lines)
+        outcomes = apply(
+            todo.steps, Apply.of(result, to, user_dirs.for_actions(), remove_empty=remove_empty), journal=lines
+        )
         way_back = f"'dedup undo --run {run}' undoes it" if to != "delete" else "deleted permanently"
         failed = report_outcomes(outcomes, stopped=f"stopped by Ctrl-C; what was done until then: {way_back}")
     if journal.last_run(folder) == run:
