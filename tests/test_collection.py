@@ -1,11 +1,14 @@
 """A scan adds its folders to the collection; folders that are absent are reported and not forgotten."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
+
+from dedup.store.store import Store
 
 Dedup = Callable[..., Result]
 
@@ -73,3 +76,52 @@ def test_absent_root_is_a_warning_and_not_forgotten(dedup: Dedup, two: tuple[Pat
 
 def test_folder_that_nobody_knows_is_still_an_error(dedup: Dedup, album: Path, tmp_path: Path) -> None:
     assert "no such file or folder" in dedup("scan", album, tmp_path / "nowhere", code=2).stderr
+
+
+def test_relocated_folder_is_known_at_its_new_path_and_nothing_is_read_again(
+    dedup: Dedup, two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    album, backup = two
+    for path in (*album.rglob("*"), *backup.iterdir()):
+        os.utime(path, (1_500_000_000, 1_500_000_000))
+    dedup("scan", album, backup, "--protect", album, "--exclude", "*.txt", "-q")
+    before = dedup("export").stdout
+    (tmp_path / "mnt").mkdir()
+    new = tmp_path / "mnt/album"
+    album.rename(new)
+    said = dedup("relocate", album, new).stdout
+    assert said == f"{album} -> {new}: 13 files\n"
+    moved = before.replace(str(album), str(new))
+    assert sorted(dedup("export").stdout.splitlines()) == sorted(moved.splitlines())
+    assert "0 files to remove" not in dedup("apply").stdout
+    assert str(album) not in dedup("status").stdout
+    with Store(str(tmp_path / "test.db")) as store:
+        assert {f.path for f in store.roots.files_below(str(new))} == {str(p) for p in new.rglob("*") if p.is_file()}
+        old = [f for root in (new, backup) for f in store.roots.files_below(str(root))]
+    assert all((f.inode, f.ctime_ns) == (os.stat(f.path).st_ino, os.stat(f.path).st_ctime_ns) for f in old)
+
+
+def test_file_that_changed_with_its_folder_is_read_again(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    dedup("scan", album, "-q")
+    new = tmp_path / "new"
+    album.rename(new)
+    (new / "garden.png").write_bytes((new / "garden.png").read_bytes() + b"more")
+    (new / "garden.tif").unlink()
+    assert dedup("relocate", album, new).stdout.endswith("13 files; 2 of them changed or missing\n")
+    dedup("scan", new, "-q")
+    assert {Path(path).name for path in paths(dedup)} == {p.name for p in new.rglob("*") if p.is_file()} - {"notes.txt"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["{album}", "{tmp}/nowhere"], "no such folder; mount the disk first"),
+        (["{tmp}/unknown", "{album}"], "the database knows no files there"),
+        (["{album}", "{album}"], "one is inside the other"),
+    ],
+)
+def test_relocation_that_makes_no_sense_is_refused(
+    dedup: Dedup, album: Path, tmp_path: Path, words: list[str], says: str
+) -> None:
+    dedup("scan", album, "-q")
+    assert says in dedup("relocate", *(w.format(album=album, tmp=tmp_path) for w in words), code=2).stderr

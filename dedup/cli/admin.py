@@ -84,6 +84,24 @@ def forget(path: tuple[str, ...], db: str) -> None:
             click.echo(printable(f"{folder}: {removed} forgotten"))
 
 
+@click.command(epilog=notes("the database. No photo is changed.", "dedup relocate /media/old /media/new"))
+@click.argument("old", metavar="OLD", type=PathWord())
+@click.argument("new", metavar="NEW", type=PathWord())
+@database
+def relocate(old: str, new: str, db: str) -> None:
+    """Record that folder OLD is at NEW now, as a disk that is mounted elsewhere. Its files are not read again.
+
+    To undo an apply of before, do so first: its journal has the old paths.
+    """
+    from dedup.pipeline.collection import relocate as record
+    from dedup.store.store import Store
+
+    with Store(os.path.abspath(db), changing=True) as store:
+        files, same = record(os.path.abspath(old), os.path.abspath(new), store)
+    changed = f"; {files - same:,} of them changed or missing" if same < files else ""
+    click.echo(printable(f"{old} -> {new}: {files:,} {plural('file', files)}{changed}"))
+
+
 @click.command(
     "config",
     context_settings={"allow_interspersed_args": False},

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dedup.cli.admin import completion, config_, forget, history, schedule, status
+from dedup.cli.admin import completion, config_, forget, history, relocate, schedule, status
 from dedup.cli.apply import apply, mark, undo
 from dedup.cli.export import compare, export, find
 from dedup.cli.options import notes
@@ -84,7 +84,7 @@ def help_(ctx: click.Context, command: str | None) -> None:
 
 
 for _command in (
-    *(scan, export, find, compare, status, history, forget),
+    *(scan, export, find, compare, status, history, forget, relocate),
     *(apply, undo, mark),
     *(config_, schedule, review, demo, completion),
 ):

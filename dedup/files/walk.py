@@ -37,6 +37,15 @@ def files_in(folder: str) -> tuple[File, ...]:
     return tuple(found)
 
 
+def lstat(path: str) -> File | None:
+    """Return the regular file at a path; None if there is none, or if it cannot be reached."""
+    try:
+        s = os.lstat(path)
+    except OSError:
+        return None
+    return File.from_stat(path, s) if stat.S_ISREG(s.st_mode) else None
+
+
 # Trash, snapshots and thumbnails of NAS systems, Windows, Linux and macOS; compared in lower case.
 IGNORED = frozenset(
     {
