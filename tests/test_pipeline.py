@@ -17,6 +17,7 @@ from album import make_album, plain, scene
 from click.testing import Result
 
 from dedup.files.walk import Folder, Listing
+from dedup.images import preview_cache
 from dedup.images.read import Task, read_photo
 from dedup.models.weights import WeightsSpec, weights_spec
 from dedup.pipeline import extract, judge, match
@@ -450,6 +451,18 @@ def test_report_is_the_same_with_previews_and_without(scan: Scan, tmp_path: Path
     without = Scan(scan.weights, tmp_path / "bare.db")(photos)
     assert csv_of(with_previews, tmp_path) == csv_of(without, tmp_path)
     assert (with_previews.verdicts.copy == without.verdicts.copy).all()
+
+
+def test_previews_are_for_their_user_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with preview_cache.folder_of(str(tmp_path / "scan.db")) as folder:
+            assert folder is not None
+            assert preview_cache.write(folder, "a" * 64, b"preview") == 7
+            (file,) = Path(folder).iterdir()
+            assert (Path(folder).stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+    finally:
+        os.umask(before)
 
 
 class Count:

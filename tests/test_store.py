@@ -1,4 +1,6 @@
+import os
 import sqlite3
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -352,12 +354,54 @@ def test_file_that_is_not_a_database_is_refused_and_not_changed(tmp_path: Path, 
         assert path.read_bytes() == content
 
 
-def test_database_of_another_program_is_refused(path: str) -> None:
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TABLE bookmarks (url)"],
+        ["CREATE TABLE bookmarks (url)", "PRAGMA user_version = 3"],
+        ["CREATE TABLE photo (id)", "CREATE TABLE file (id)", "PRAGMA user_version = 1"],
+        ["PRAGMA application_id = 252006674"],
+        ["PRAGMA journal_mode = WAL", "CREATE TABLE bookmarks (url)", "PRAGMA user_version = 3"],
+    ],
+    ids=["tables", "a version like ours", "some tables like ours", "its application id", "WAL"],
+)
+@pytest.mark.parametrize("how", [{"scanning": True}, {"changing": True}, {}], ids=["scan", "change", "read"])
+def test_database_of_another_program_is_named_as_such_and_not_touched(
+    tmp_path: Path, statements: list[str], how: dict[str, bool]
+) -> None:
+    path = tmp_path / "places.sqlite"
     db = sqlite3.connect(path)
-    db.execute("CREATE TABLE bookmarks (url)")
+    for statement in statements:
+        db.execute(statement)
     db.close()
-    with pytest.raises(StoreUnusable, match="another program"):
-        Store(path, scanning=True)
+    before, times = path.read_bytes(), path.stat().st_mtime_ns
+    with pytest.raises(StoreUnusable, match="a database of another program"):
+        Store(str(path), **how)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, times)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lock_holds_for_every_link_to_the_database(path: str, tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(path)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    with Store(path, scanning=True):
+        for other in (tmp_path / "link.db", tmp_path / "folder" / "test.db"):
+            with pytest.raises(StoreBusy):
+                Store(str(other), changing=True)
+
+
+def test_database_and_its_folders_are_for_their_user_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Store(str(tmp_path / "a" / "b" / "test.db"), scanning=True) as store:
+            three_photos(store)
+            modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "a").rglob("*")}
+    finally:
+        os.umask(before)
+    assert modes == {
+        "b": 0o700, "test.db": 0o600, "test.db.lock": 0o600, "test.db-wal": 0o600, "test.db-shm": 0o600
+    }  # fmt: skip
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
 
 
 def test_database_of_a_newer_version_is_refused(path: str) -> None:

@@ -50,7 +50,7 @@ def write(folder: str, sha256: str, preview: bytes) -> int:
     """Write the preview of a photo; return the number of bytes written, 0 if that failed."""
     path = _path(folder, sha256)
     try:
-        with open(path, "wb") as f:
+        with open(path, "wb", opener=_private) as f:
             f.write(preview)
     except OSError:
         with suppress(OSError):
@@ -66,6 +66,10 @@ def read(folder: str, sha256: str) -> bytes | None:
             return f.read()
     except OSError:
         return None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _path(folder: str, sha256: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from dedup.errors import StoreUnusable
@@ -21,6 +22,12 @@ _ADVICE = {  # by the beginning of SQLite's name for an error
     "SQLITE_BUSY": "locked by another program; run this again when that is done",
     "SQLITE_IOERR": "cannot be read or written; check the disk",
 }
+
+
+def create(path: str) -> None:
+    """Create an empty database for this user alone, if there is none. SQLite's files beside it get the same mode."""
+    with suppress(OSError):  # opening it says why
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 class Database:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from types import TracebackType
 
 from filelock import FileLock, Timeout
@@ -20,7 +21,7 @@ class StoreLock:
     def acquire(self) -> None:
         """Take the lock. Raises StoreBusy if another process holds it, StoreUnusable if it cannot be written."""
         try:
-            os.makedirs(os.path.dirname(self._lock.lock_file) or ".", exist_ok=True)
+            _make_private(os.path.dirname(self._lock.lock_file))
             os.close(os.open(self._lock.lock_file, os.O_RDWR | os.O_CREAT, 0o600))  # filelock would wait for permission
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -39,3 +40,11 @@ class StoreLock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.release()
+
+
+def _make_private(folder: str) -> None:
+    """Create a folder and those above it for this user alone; makedirs() would give only the last one this mode."""
+    if not os.path.isdir(folder):
+        _make_private(os.path.dirname(folder))
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from dedup.errors import StoreUnusable
+
+_APPLICATION_ID = 0x64656475  # "dedu", in the header of the file
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100  # see "The Database Header" at https://www.sqlite.org/fileformat.html
+_FIRST_TABLES = {"photo", "descriptor", "file", "run", "unread", "pair"}  # of the first version
 
 # Append only: a database records how many of these have been applied (PRAGMA user_version).
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -99,7 +107,40 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID""",
         "CREATE INDEX unverified_b ON unverified (b)",
     ),
+    (f"PRAGMA application_id = {_APPLICATION_ID}",),
 )
+
+
+def check_ownership(path: str) -> None:
+    """Raise StoreUnusable if a file is the database of another program. The file is read, and nothing is changed.
+
+    Databases of versions before the application id are known by their tables. They are looked for with `immutable`,
+    which makes no files beside the database.
+    """
+    try:
+        with open(path, "rb") as f:
+            header = f.read(_HEADER_BYTES)
+    except OSError:
+        return  # opening it says why
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        return  # empty, or no database: SQLite says so
+    application, version = (int.from_bytes(header[at : at + 4]) for at in (68, 60))
+    if application == _APPLICATION_ID:
+        return
+    tables = set() if application else _tables(path)
+    new = not application and not version and not tables  # another process may be creating it
+    if not new and not tables >= _FIRST_TABLES:
+        raise StoreUnusable(f"{path}: a database of another program; choose another database")
+
+
+def _tables(path: str) -> set[str]:
+    """Return the tables of a database; those of the first version if they cannot be read, for opening it to say why."""
+    uri = f"{Path(os.path.abspath(path)).as_uri()}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as db:
+            return {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    except (sqlite3.Error, UnicodeDecodeError):
+        return set(_FIRST_TABLES)
 
 
 def migrate(db: sqlite3.Connection, path: str) -> None:

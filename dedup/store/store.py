@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from dedup.errors import DedupError, StoreUnusable
-from dedup.store.database import Database
+from dedup.store.database import Database, create
 from dedup.store.decisions import DecisionTable
 from dedup.store.features import Features
 from dedup.store.listing import LastListing, ScanListing
@@ -19,6 +19,7 @@ from dedup.store.lock import StoreLock
 from dedup.store.pairs import Pairs
 from dedup.store.roots import Roots
 from dedup.store.runs import Runs
+from dedup.store.schema import check_ownership
 from dedup.types.photo import File, Skipped
 
 
@@ -36,11 +37,14 @@ class Store:
         """
         self.path = path
         self._lock = StoreLock(path)
+        check_ownership(path)
         if not scanning and not os.path.exists(path):
             raise StoreUnusable(f"{path}: no such database; run 'dedup scan FOLDER' first, or choose another database")
         if scanning or changing:
             self._lock.acquire()
         try:
+            if scanning:
+                create(path)
             self._database = Database(path)
         except BaseException:
             self._lock.release()
