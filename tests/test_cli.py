@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from album import scene
 from click.testing import Result
+from PIL import Image
 
 from dedup.cli.main import main
 from dedup.report.text import human_bytes, human_time, printable
@@ -139,7 +140,7 @@ def test_duplicates_found_can_be_an_exit_code(dedup: Dedup, album: Path, tmp_pat
     dedup("scan", album, "--fail-if-found", code=10)
     (tmp_path / "single").mkdir()
     shutil.copy(album / "alone 10.jpg", tmp_path / "single")
-    dedup("scan", tmp_path / "single", "--fail-if-found")
+    dedup("scan", tmp_path / "single", "--only", "--fail-if-found")
 
 
 def test_folder_that_is_not_there_is_one_line(dedup: Dedup, tmp_path: Path) -> None:
@@ -171,9 +172,10 @@ def test_output_that_cannot_be_written_is_one_line(dedup: Dedup, album: Path, tm
 
 
 def test_export_before_any_scan_is_one_line(dedup: Dedup) -> None:
-    words = (["export"], ["status"], ["find", __file__], ["export", "skipped"], ["apply"], ["undo"], ["forget", "/x"])
+    words = (["export"], ["status"], ["find", __file__], ["export", "skipped"], ["apply"], ["forget", "/x"])
     for command in (*words, ["mark", "keep", "/x"]):
         assert "no such database; run 'dedup scan FOLDER' first" in error_of(dedup(*command, code=1))
+    assert "no such database" in error_of(dedup("undo", code=1))
 
 
 def test_database_that_is_none_is_one_line(dedup: Dedup, album: Path) -> None:
@@ -289,7 +291,7 @@ def test_time_that_is_up_stops_a_scan_and_the_next_goes_on(dedup: Dedup, tmp_pat
     result = dedup("scan", tmp_path / "in", "--max-time", "1s", "-o", tmp_path / "g.csv", code=3)
     assert "stopped after 1.0 s, as --max-time says" in error_of(result)
     assert not (tmp_path / "g.csv").exists()
-    assert dedup("status").stdout.splitlines()[2] == "no finished scan"
+    assert dedup("status").stdout.splitlines()[2:] == ["roots: none", "no finished scan"]
     assert "300 photos" in dedup("scan", tmp_path / "in", "--no-verify").stdout
     for wrong in ("1", "0s", "soon", "-3m"):
         assert "use 90s, 30m or 2h" in dedup("scan", tmp_path / "in", f"--max-time={wrong}", code=2).stderr
@@ -320,7 +322,9 @@ def test_config_show_says_where_each_value_came_from_and_is_a_config_file(
     assert (said["avoid"], said["keep"], said["workers"]) == ("environment", "command line", "default")
     assert tomllib.loads(text)["scan"] | {"workers": 1} == {
         "output": [], "delimiter": ",", "bom": False,
-        "min-probability": 0.9, "verify": True, "exclude": ["a*"], "protect": [], "keep": "path,pixels",
+        "min-probability": 0.9, "verify": True, "exclude": ["a*"], "protect": [],
+        "keep": "protected,preferred,contains,original,path,pixels", "include": [], "only": False,
+        "expect-mounted": False, "strict": False,
         "prefer": [], "avoid": ["old"], "quick": False, "workers": 1, "device": "auto", "fail-if-found": False,
             "engine": "local", "max-time": "7200s",
         "quiet": False,
@@ -430,6 +434,7 @@ def test_words_of_keep_are_checked_and_decide(dedup: Dedup, album: Path, tmp_pat
 
     assert "'biggest' is none of them" in error_of(dedup("scan", album, "--keep", "pixels,biggest", code=2))
     assert ",".join(KEEP) in "".join(dedup("scan", "--help").stdout.split()).replace("-", "")
+    Image.open(album / "garden.png").save(album / "garden saved again.png", compress_level=1)
     (tmp_path / "c.toml").write_text('[scan]\nkeep = "path, pixels"\n')
     dedup("scan", album, "-q", "--config", tmp_path / "c.toml", "-o", tmp_path / "g.json")
     rows = json.loads((tmp_path / "g.json").read_text())["groups"]
@@ -456,7 +461,8 @@ def test_status_and_forget_tell_what_is_stored(dedup: Dedup, album: Path) -> Non
     dedup("scan", album)
     lines = dedup("status").stdout.splitlines()
     assert lines[1].startswith("13 files, 12 photos, ")
-    assert lines[2].startswith("last scan finished ")
+    assert lines[2] == f"roots: {album}"
+    assert lines[3].startswith("last scan finished ")
     assert f"{album}: 13 files and 12 photos forgotten" in dedup("forget", album).stdout
     assert dedup("status").stdout.splitlines()[1].startswith("0 files, 0 photos, 0 pairs")
     assert len(list(album.rglob("*.*"))) == 13
@@ -490,7 +496,7 @@ def test_terminal_gets_a_bar_and_a_pipe_does_not(album: Path, tmp_path: Path) ->
     os.unlink(db)
     command = f"stty rows 24 cols 80; {sys.executable} -m dedup scan '{album}' --db '{db}'"
     seen = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, text=True, check=True).stdout
-    assert "Reading: " in seen
+    assert "[1/4] Reading" in seen
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 KB"), (3.2e12, "3.2 TB")])

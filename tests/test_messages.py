@@ -210,6 +210,7 @@ def test_commands_options_choices_and_paths_are_completed(words: str, at: int, f
 
 def test_every_path_is_completed() -> None:
     free = {
+        "URL",
         "[COMMAND]",
         "GLOB",
         "WORD,...",

@@ -7,7 +7,7 @@ from dedup.geometry.registration import NOT_ALIGNED_COPY, Aligned, NotAligned, a
 from dedup.models.pair_head import COPY
 from dedup.models.residual_head import ResidualHead, residual_logits
 from dedup.models.weights import Weights
-from dedup.pipeline.match import judge_aligned
+from dedup.pipeline.judge import judge_aligned
 from dedup.types.pairs import Scores
 
 

@@ -141,7 +141,7 @@ def setting(key: str, option: click.Option, value: Any, source: str) -> str:
         value = ",".join(value)
     text = f"# {key} =" if value is None else f"{key} = {json.dumps(value)}"
     words = {"COMMANDLINE": "command line", "ENVIRONMENT": "environment", "DEFAULT_MAP": "file"}
-    return printable(f"{text:<50} # {words.get(source, 'default')}")
+    return printable(f"{text:<50}  # {words.get(source, 'default')}")
 
 
 @click.command(

@@ -107,7 +107,7 @@ def scan(
     PATH joins the folders of earlier scans, which are scanned with it; 'dedup status' lists them, 'dedup forget'
     removes them, --only leaves them out.
 
-    --output, --exclude, --protect, --prefer and --avoid can be repeated.
+    --output, --include, --exclude, --protect, --prefer and --avoid can be repeated.
     """
     from dedup.files.spellings import existing_folders
     from dedup.files.walk import folder
