@@ -288,7 +288,7 @@ def test_review_says_what_becomes_of_files_with_the_same_bytes(
         playwright.expect(page.locator("dialog[open]")).to_have_count(0)  # until then it takes all keys
         page.keyboard.press("2")
         page.keyboard.press("ArrowLeft")
-        playwright.expect(line).to_contain_text("All of them are removed")
+        playwright.expect(line).to_contain_text("All of them are kept")  # the photo now kept shows less
 
 
 def test_person_decides_by_keyboard_and_it_lasts(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_several_photos_of_a_group_are_kept(chromium: Any, dedup: Dedup, album: 
             ["tower.jpg", "tower mirrored.png"]
         )  # as before
         page.locator(".film").get_by_role("button", name="Keep 1", exact=True).click()
-        playwright.expect(film.locator(".tag")).to_have_text(["remove", "remove", "✓ keep"])
+        playwright.expect(film.locator(".tag")).to_have_text(["keep", "keep", "✓ keep"])  # 3 shows less than they do
         page.keyboard.press("k")
         playwright.expect(page.locator("#status")).to_contain_text("keep at least one photo")
         page.keyboard.press("u")
