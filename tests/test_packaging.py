@@ -84,7 +84,11 @@ def texts() -> list[Path]:
     folders = [ROOT / name for name in ("dedup", "docs", "scripts", "tests", ".ci", ".github")]
     files = [p for folder in folders for p in folder.rglob("*") if p.is_file() and "data" not in p.parts]
     binary = {".pyc", ".jpg", ".png", ".safetensors"}
-    return sorted(p for p in (*files, *ROOT.glob("*.*"), ROOT / "Dockerfile") if p.is_file() and p.suffix not in binary)
+    return sorted(
+        p
+        for p in (*files, *ROOT.glob("*.*"), ROOT / "Dockerfile")
+        if p.is_file() and p.suffix not in binary and not p.name.startswith(".coverage")
+    )
 
 
 def test_no_text_tells_people_to_install_the_other_project_called_dedup() -> None:

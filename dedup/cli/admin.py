@@ -89,9 +89,10 @@ def forget(path: tuple[str, ...], db: str) -> None:
 @click.argument("new", metavar="NEW", type=PathWord())
 @database
 def relocate(old: str, new: str, db: str) -> None:
-    """Record that folder OLD is at NEW now, as a disk that is mounted elsewhere. Its files are not read again.
+    """Record that folder OLD is now at NEW.
 
-    To undo an apply of before, do so first: its journal has the old paths.
+    For example a disk that is mounted elsewhere. Its files are not read again. To undo an earlier apply, undo
+    it first: its journal has the old paths.
     """
     from dedup.pipeline.collection import relocate as record
     from dedup.store.store import Store
