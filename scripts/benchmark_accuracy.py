@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy import score
+from accuracy import keepers, score
 from accuracy.edits import EDITS, make_album
 from accuracy.peers import PEERS, LeftOut, ranking_of, usable
 from accuracy.score import Album, Ranking
@@ -51,7 +51,9 @@ def dedup_ranking(album: Album, root: Path, output: Path, *, workers: int) -> Ra
     )
     if scanned.returncode not in (0, 3):  # 3: some pictures were skipped, and count as not found
         sys.exit(f"dedup scan failed with {scanned.returncode}")
-    subprocess.run([*command, "export", "pairs", "--db", db, "--output", pairs], check=True)
+    for table_name in ("groups", "pairs"):
+        target = output / f"{table_name}.csv"
+        subprocess.run([*command, "export", table_name, "--db", db, "--output", target], check=True)
     return score.read_pairs(pairs, album)
 
 
@@ -144,7 +146,24 @@ def false_lines(album: Album, ranking: Ranking) -> list[str]:
     return [*lines, ""]
 
 
-def report(album: Album, results: Results, left_out: list[str]) -> str:
+def keeper_tables(album: Album, groups: list[keepers.Reported]) -> list[str]:
+    """Return who is kept in dedup's groups: by dedup, by the rules that other tools go by, and by kind of edit."""
+    originals = keepers.untouched(album)
+    rows = {f"dedup {__version__}": groups}
+    rows |= {rule: keepers.by_rule(groups, album, key) for rule, key in keepers.RULES.items()}
+    figures = {name: keepers.kept_figures(some, album, originals) for name, some in rows.items()}
+    header = ("who is kept by", *next(iter(figures.values())))
+    edits = keepers.kept_by_edit(groups, album, originals).items()
+    edit_header = ("edit", "files", "removable", "kept in place of the original", "originals lost for it")
+    return [
+        *["Who is kept, in the groups that dedup reports:", ""],
+        *table(header, ((name, *row.values()) for name, row in figures.items())),
+        *["By kind of edit:", ""],
+        *table(edit_header, ((kind, *row) for kind, row in edits)),
+    ]
+
+
+def report(album: Album, results: Results, left_out: list[str], groups: list[keepers.Reported]) -> str:
     files, wanted, names = len(album.paths), score.count_copies(album), list(results)
     ours = results[names[0]][0]
     lines = [
@@ -155,6 +174,7 @@ def report(album: Album, results: Results, left_out: list[str]) -> str:
         *(line for view in views(album, results) for line in edit_table(album, *view)),
         *calibration_table(album, ours),
         *false_lines(album, ours),
+        *keeper_tables(album, groups),
         *(f"Left out: {line}" for line in left_out),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -227,7 +247,7 @@ def main() -> None:
     if not score.count_copies(album):
         ap.error(f"{truth}: no photo in two versions")
     results, left_out = all_results(album, root, a.output, workers=a.workers)
-    text = report(album, results, left_out)
+    text = report(album, results, left_out, keepers.read_groups(a.output / "groups.csv", album))
     (a.output / "accuracy.md").write_text(text, encoding="utf-8")
     plot(album, results, a.output / "accuracy.png")
     write_errors(album, next(iter(results.values()))[0], a.output / "errors.csv", most=100)

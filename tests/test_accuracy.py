@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import benchmark_accuracy
 import cv2
 import numpy as np
 import pytest
-from accuracy import score
+from accuracy import keepers, score
 from accuracy.edits import EDITS, make_album
+from accuracy.keepers import Reported
 from accuracy.peers import PEERS, LeftOut, Peer, by_cosine, by_hamming, ranking_of, usable
 from accuracy.score import Album, Ranking
 from album import scene
@@ -301,3 +303,75 @@ def test_wrong_words_are_one_line(
     with pytest.raises(SystemExit, match="2"):
         benchmark_accuracy.main()
     assert said in capsys.readouterr().err
+
+
+# Who is kept
+
+
+GROUP_CSV = """group,role,path,relation
+1,keep,/album/1.jpg,
+1,duplicate,/album/0.jpg,copy
+1,duplicate,/album/4.jpg,exact
+1,duplicate,/album/2.jpg,variant
+2,keep,/album/5.jpg,
+2,duplicate,/album/6.jpg,identical
+3,keep,/elsewhere.jpg,
+3,duplicate,/album/3.jpg,copy
+"""
+
+
+def test_groups_are_read_with_what_would_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text(GROUP_CSV)
+    groups = keepers.read_groups(tmp_path / "groups.csv", album_of("aaabcdd"))
+    assert groups == [Reported(1, (0, 4), (2,)), Reported(5, (6,), ())]
+
+
+def test_kept_and_lost_originals_by_hand() -> None:
+    album = album_of("aaabcdde", edits=["original", "gray", "meme", "gray", "gray", "original", "half", "original"])
+    groups = [Reported(1, (0, 4), (2,)), Reported(5, (6,), ()), Reported(7, (), ())]
+    originals = album.edits == "original"
+    assert keepers.kept_figures(groups, album, originals) == {
+        "groups": 2,
+        "original kept": 0.5,
+        "originals lost per 100": 50.0,
+        "removable": 3,
+        "no version of the keeper per 1,000": pytest.approx(1000 / 3),
+    }
+    assert keepers.kept_by_edit(groups, album, originals) == {
+        "gray": (1, 0.0, 1, 1),
+        "half": (1, 1.0, 0, 0),
+        "meme": (1, 0.0, 0, 0),
+    }
+
+
+def test_an_original_beside_its_lossless_copy_is_not_lost() -> None:
+    album = album_of("aaa", edits=["original", "png", "half"])
+    groups, originals = [Reported(1, (0, 2), ())], np.array([True, True, False])
+    figures = keepers.kept_figures(groups, album, originals)
+    assert (figures["original kept"], figures["originals lost per 100"]) == (1.0, 0.0)
+
+
+def test_a_lossless_copy_of_the_original_counts_as_one(tmp_path: Path) -> None:
+    picture = scene(3)
+    picture.save(tmp_path / "a.jpg", quality=80)
+    Image.open(tmp_path / "a.jpg").save(tmp_path / "b.png")
+    picture.save(tmp_path / "c.png")
+    names, photos = ["a.jpg", "b.png", "c.png"], np.array(["a", "a", "a"])
+    album = Album([str(tmp_path / n) for n in names], photos, photos, np.array(["original", "png", "other"]))
+    assert keepers.untouched(album).tolist() == [True, True, False]
+
+
+def test_rules_of_other_tools_remove_all_but_the_first(tmp_path: Path) -> None:
+    for n, (side, size) in enumerate(((40, 900), (50, 700), (30, 800))):
+        Image.new("RGB", (side, side)).save(tmp_path / f"{n}.bmp")
+        with (tmp_path / f"{n}.bmp").open("ab") as f:
+            f.truncate(size * 20)
+        os.utime(tmp_path / f"{n}.bmp", (100 - n, 100 - n))
+    album = Album([str(tmp_path / f"{n}.bmp") for n in range(3)], *(np.array(["a"] * 3) for _ in range(3)))
+    groups = [Reported(0, (1,), (2,))]
+    found = {name: keepers.by_rule(groups, album, key) for name, key in keepers.RULES.items()}
+    assert found == {
+        "most pixels": [Reported(1, (0, 2), ())],
+        "largest file": [Reported(0, (2, 1), ())],
+        "oldest file": [Reported(2, (1, 0), ())],
+    }
