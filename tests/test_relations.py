@@ -6,7 +6,7 @@ import pytest
 from dedup.grouping.containment import beside, contained, shortfall
 from dedup.grouping.relations import figures, identical_candidates, likeliest, relate, selected_for_verification
 from dedup.models.weights import WeightsSpec
-from dedup.types.pairs import Gate, Loss, Relation, Scores, Verdicts, Verified
+from dedup.types.pairs import HARMLESS, Gate, Loss, Relation, Scores, Verdicts, Verified
 from dedup.types.photo import Exposure, Facts, Photo
 
 ALL, NONE = (Gate(inner=((0.0,),) * 4, outer=(0.0, bias)) for bias in (9.0, -9.0))
@@ -275,7 +275,7 @@ def test_every_loss_has_words() -> None:
     one, other = photos((100, 100), (50, 50))
     one = replace(one, facts=Facts(frames=6))
     for loss in Loss:
-        assert bool(shortfall(loss, one, other, 0.4)) == (loss is not Loss.BORDERS)
+        assert bool(shortfall(loss, one, other, 0.4)) == (not loss & HARMLESS)
     assert shortfall(Loss.FRAMES | Loss.CROPPED, one, other, 0.4) == "with 1 of 6 frames, cropped to 40%"
     assert shortfall(Loss.RESOLUTION, one, other, 1.0) == "of 50x50 pixels where the other has 100x100"
     assert shortfall(Loss.DAMAGED, one, replace(other, facts=Facts(intact=0.87)), 1.0) == "damaged from 87% on"

@@ -74,9 +74,8 @@ def _of_geometry(one: Photo, other: Photo, inside: tuple[float, float], measured
     found = []
     for mine, theirs, share, flags in zip(areas, areas[::-1], inside, measured, strict=True):
         cropped = share < _WHOLE and not flags & Loss.BORDERS
-        found.append(
-            (Loss.CROPPED if cropped else Loss(0)) | (Loss.RESOLUTION if theirs < mine * least**2 else Loss(0))
-        )
+        finer = theirs < mine * least**2 and not flags & Loss.ENLARGED
+        found.append((Loss.CROPPED if cropped else Loss(0)) | (Loss.RESOLUTION if finer else Loss(0)))
     return found[0], found[1]
 
 
@@ -95,6 +94,7 @@ def shortfall(lost: Loss | int, one: Photo, other: Photo, inside: float) -> str:
     words = {
         Loss.UNREAD: "not read by this version yet",
         Loss.UNVERIFIED: "not verified",
+        Loss.UNCOMPARED: "not compared at full resolution",
         Loss.DAMAGED: f"damaged from {theirs.intact:.0%} on" if theirs.intact else "damaged",
         Loss.FRAMES: f"with {theirs.frames} of {ours.frames} frames" if fewer else "with other frames",
         Loss.PICTURES: "without the further pictures",
@@ -112,5 +112,6 @@ def shortfall(lost: Loss | int, one: Photo, other: Photo, inside: float) -> str:
         Loss.COVERED: "covered in a part",
         Loss.CONTENT: "different in a part",
         Loss.RECOLOURED: "recoloured in a part",
+        Loss.SURROUNDED: "set into something larger",
     }
     return ", ".join(text for loss, text in words.items() if lost & loss)

@@ -79,7 +79,8 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
     if not isinstance(images, PairImages):
         raise UnreadablePhoto(f"{left}, {right}: {images.reason if isinstance(images, Failure) else images}")
     digests = {n: d if isinstance(d := pixels[source], bytes) else None for n, source in enumerate(sources)}
-    verdicts = relations.relate(photos, scores, batch.verified, digests)
+    verified = judge.compare(batch.verified, photos, runtime) if (batch.verified.copy >= 0.5).any() else batch.verified
+    verdicts = relations.relate(photos, scores, verified, digests)
     exact = photos[0].sha256 == photos[1].sha256
     relation = Relation.EXACT if exact else Relation(int(verdicts.relation[0]))
     change = ""
