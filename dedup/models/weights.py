@@ -46,6 +46,7 @@ class Weights:
     residual_calibration: Calibration
     prefilter: Gate  # which candidates are worth the pair head
     gate: Gate  # which pairs are worth verification
+    geometric_gate: Gate  # which of these are worth a full alignment
     device: str = "cpu"  # where the networks are, as torch names it
 
 
@@ -127,7 +128,8 @@ def load_weights(*, device: str = "cpu") -> Weights:
     encoder = encoder.fold().to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
     calibration, residual_calibration = (Calibration(**card[name]) for name in ("calibration", "second_calibration"))
     networks = (encoder, head.eval().to(device), calibration, residual_head.eval().to(device), residual_calibration)
-    return Weights(card["name"], *networks, Gate(**card["glance"]), Gate(**card["line"]), device)
+    prefilter, gate, geometric_gate = (Gate(**card[name]) for name in ("glance", "line", "geometric_gate"))
+    return Weights(card["name"], *networks, prefilter, gate, geometric_gate, device)
 
 
 _loaded = lru_cache(maxsize=1)(load_weights)
@@ -135,7 +137,9 @@ _loaded = lru_cache(maxsize=1)(load_weights)
 
 def version(card: Mapping[str, Any]) -> str:
     """Return 8 hex digits that identify all that verdicts depend on: tensors, calibrations, gates."""
-    parts = {name: card[name] for name in ("sha256", "calibration", "second_calibration", "glance", "line")}
+    parts = {
+        name: card[name] for name in ("sha256", "calibration", "second_calibration", "glance", "line", "geometric_gate")
+    }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from dedup.files.spellings import as_scanned, spelled_globs
 from dedup.files.walk import walk
-from dedup.grouping import relations
+from dedup.grouping import relations, selection
 from dedup.grouping.groups import group, missing_pairs
 from dedup.pipeline import results
 from dedup.pipeline.context import Context
@@ -112,25 +112,29 @@ def _compared(found: ScanListing, unknown: Links, context: Context, *, started_n
         return verify_and_group(scores, found.photos(), context, recall=recall)
 
 
-def verify_and_group(scores: Scores, photos: Photos, context: Context, *, recall: float) -> Compared:
+def verify_and_group(
+    scores: Scores, photos: Photos, context: Context, *, recall: float, collection: int | None = None
+) -> Compared:
     """Return the groups that scored pairs make, after verification; pairs that grouping needs besides are scored too.
 
-    Verification begins with the pairs that relations.py selects, and goes on until every pair of a keeper and its
-    duplicate was verified. recall: of the search that proposed the pairs.
+    Verification begins with the pairs that selection.py selects, and goes on until every pair of a keeper and its
+    duplicate was verified. recall: of the search that proposed the pairs. collection: how many photos are scanned, if
+    these are only a part of them.
     """
     from dedup.pipeline import match
 
     settings, decisions, N = context.settings, context.store.decisions.load(), len(photos.ids)
     while True:
         pixels = match.known_pixels(scores, photos, context)
-        wanted = relations.selected_for_verification(scores, context.weights.gate)
+        least = selection.least_chance(collection or N, thorough=settings.thorough)
+        wanted = selection.selected_for_verification(scores, context.weights.gate, least=least)
         tried = np.zeros(len(scores), bool)
         while True:
-            verified = match.verify(scores.rows(wanted & ~tried), photos, context)  # verify
+            verified = match.verify(scores.rows(wanted & ~tried), photos, context, collection=collection or N)  # verify
             verdicts = relations.relate(photos.photos, scores, verified, pixels)  # relate
             groups = group(photos.photos, verdicts, settings, decisions)  # group
             tried |= wanted
-            wanted = relations.keeper_pairs(scores, groups, N)
+            wanted = selection.keeper_pairs(scores, groups, N)
             if not settings.verify or not (wanted & ~tried).any():
                 break
         missing = missing_pairs(photos.photos, verdicts, settings, decisions)
