@@ -32,8 +32,12 @@ def link_targets(roots: Sequence[str], *, exclude: Sequence[str] = ()) -> tuple[
             if target not in found and os.path.exists(target):
                 found[target] = None
                 waiting += [target] if os.path.isdir(target) else []
-    every = [*map(os.path.realpath, roots), *found]
-    return tuple(t for t in found if not any(_is_within(t, root, exclude) for root in every if root != t))
+    real_roots = list(map(os.path.realpath, roots))
+    return tuple(
+        target
+        for target in found
+        if not any(_is_within(target, other, exclude) for other in (*real_roots, *(f for f in found if f != target)))
+    )
 
 
 def _links(root: str, exclude: Sequence[str], done: set[str]) -> Iterable[str]:
