@@ -213,3 +213,6 @@ def test_parquet_holds_the_rows_of_the_csv(dedup: Callable[..., Result], album: 
     assert [value_of(row["path"]) for row in rows] == [row["path"] for _, row in expected]
     assert [row["width"] for row in rows] == [int(row["width"]) for _, row in expected]
     assert "name a file" in dedup("export", "pairs", "--format", "parquet", code=2).stderr
+    (tmp_path / "folder.parquet").mkdir()
+    assert "not a regular file" in dedup("export", "-o", tmp_path / "folder.parquet", code=1).stderr
+    assert not list(tmp_path.glob("*.part"))

@@ -111,6 +111,16 @@ def text_stream(output: str | None) -> Iterator[IO[str]]:
         yield Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
         sys.stdout.flush()
         return
+    with complete_file(output) as temporary, open(temporary, "x", encoding="utf-8", newline="") as f:
+        yield f
+
+
+@contextmanager
+def complete_file(output: str) -> Iterator[str]:
+    """Give the path of a new file beside the output, which takes its name once the block has written all of it.
+
+    Raises DedupError if the output is not a regular file or cannot be written.
+    """
     output = os.path.realpath(output)  # a link remains a link
     temporary = f"{output}.{os.getpid()}.part"
     try:
@@ -119,9 +129,8 @@ def text_stream(output: str | None) -> Iterator[IO[str]]:
         try:
             with suppress(FileNotFoundError):  # left by a killed run; in a container process numbers repeat
                 os.unlink(temporary)
-            with open(temporary, "x", encoding="utf-8", newline="") as f:
-                yield f
-                f.flush()
+            yield temporary
+            with open(temporary, "r+b") as f:  # Windows syncs only what may be written
                 os.fsync(f.fileno())
             os.replace(temporary, output)
         except BaseException:

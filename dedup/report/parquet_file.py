@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from dedup.errors import BadUsage, DedupError
-from dedup.report.csv_file import Row, escaped
+from dedup.errors import BadUsage
+from dedup.report.csv_file import Row, complete_file, escaped
 
 _BATCH = 10_000  # rows in memory at once
 _NUMBERS = {"group": "int64", "width": "int64", "height": "int64", "bytes": "int64", "frames": "int64"}
@@ -27,17 +25,9 @@ def write_parquet(output: str, columns: list[str], rows: Iterable[Row]) -> None:
     except ModuleNotFoundError as error:
         raise BadUsage("parquet needs pyarrow: pip install 'dedup-photos[parquet]'") from error
     schema = pyarrow.schema([(name, getattr(pyarrow, _NUMBERS.get(name, "string"))()) for name in columns])
-    temporary = f"{output}.{os.getpid()}.part"
-    try:
-        with parquet.ParquetWriter(temporary, schema) as writer:
-            for batch in _batches(columns, rows):
-                writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
-        os.replace(temporary, output)
-    except OSError as error:
-        raise DedupError(f"{output}: cannot be written ({error.strerror or error}); choose another name") from error
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+    with complete_file(output) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        for batch in _batches(columns, rows):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
 
 
 def _batches(columns: list[str], rows: Iterable[Row]) -> Iterator[list[Row]]:

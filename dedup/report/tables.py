@@ -181,7 +181,7 @@ def write(
     if format == "parquet":
         if output is None:
             raise BadUsage("parquet needs a file; name one with `output`")
-        write_parquet(os.path.realpath(output), *_named(report, table))
+        write_parquet(output, *_named(report, table))
         return
     with text_stream(output) as f:
         if format == "html":
