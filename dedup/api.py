@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from dedup.errors import BadUsage, UnreadablePhoto
 from dedup.files import user_dirs
 from dedup.files.spellings import existing_folders
+from dedup.files.symlinks import link_targets
 from dedup.files.walk import folder
 from dedup.grouping.ranking import in_order, keep_order
 from dedup.models import weights
@@ -204,6 +205,7 @@ def scan(
     db: AnyPath | None = None,
     only: bool = False,
     exclude: Sequence[str] = (),
+    follow_symlinks: bool = False,
     include: Literal["variant", "similar"] | Sequence[Literal["variant", "similar"]] = (),
     min_probability: float = 0.9,
     protect: Sequence[AnyPath] = (),
@@ -255,8 +257,16 @@ def scan(
         gathered = collection(named, store, only=only)
         for root, count in gathered.absent.items():
             warnings.warn(f"{root}: missing or empty, but the database has {count:,} photos of it", stacklevel=2)
+        linked = link_targets(gathered.roots if follow_symlinks else (), exclude=exclude)
+        for link in linked.unlisted:
+            warnings.warn(f"{link}: leads to a folder that cannot be listed", stacklevel=2)
         found = find_duplicates(
-            gathered.roots, exclude=exclude, store=store, weights=networks, settings=settings, runtime=runtime
+            (*gathered.roots, *linked.roots),
+            exclude=exclude,
+            store=store,
+            weights=networks,
+            settings=settings,
+            runtime=runtime,
         )
         store.roots.add(named)
     return _report(found, Path(path))

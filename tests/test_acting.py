@@ -455,3 +455,22 @@ def test_folders_that_become_empty_are_removed_on_request_and_made_again(
     dedup("undo")
     assert tree(photos) == before
     assert deep.stat().st_mode & 0o777 == 0o750
+
+
+def test_duplicate_behind_a_symbolic_link_is_found_on_request_and_its_real_file_moves(
+    dedup: Dedup, photos: Path, tmp_path: Path
+) -> None:
+    usb = tmp_path / "usb"
+    usb.mkdir()
+    shutil.move(photos / "=copy\n.png", usb / "copy.png")
+    (photos / "link").symlink_to(usb)
+    (usb / "back").symlink_to(photos)
+    dedup("scan", photos, "-q")
+    assert "usb/copy.png" not in dedup("export").stdout
+    dedup("scan", photos, "-q", "--follow-symlinks", "--avoid", "usb")
+    assert "usb/copy.png" in dedup("export").stdout
+    dedup("apply", "--to", tmp_path / "Away", "--yes")
+    assert not (usb / "copy.png").exists()
+    dedup("undo")
+    assert (usb / "copy.png").exists()
+    assert (photos / "link").is_symlink()

@@ -98,6 +98,8 @@ def is_protected(path: str, settings: Settings, folders: Folders) -> bool:
 
 def root_of(report: Report, path: str) -> str:
     """Return the innermost scanned folder that holds a path. Raises BadUsage if there is none."""
+    if path in report.run.roots:  # a file that a symbolic link leads to
+        return os.path.dirname(path)
     above = [r for r in report.run.roots if path.startswith(r.rstrip(os.sep) + os.sep)]
     if not above:
         raise BadUsage(f"{path}: outside the folders that were scanned")

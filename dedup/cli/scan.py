@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 @click.option("--only", is_flag=True, help="Scan PATH alone, without the folders of earlier scans.")
 @click.option("--expect-mounted", is_flag=True, help="Fail if a folder of the collection is missing or empty.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Skip files and folders with this name or path.")
+@click.option("--follow-symlinks", is_flag=True, help="Scan what symbolic links below PATH lead to.")
 @click.option("--protect", multiple=True, metavar="DIR", type=PathWord(),
               help="Always keep the photos in this folder; never remove them.")  # fmt: skip
 @click.option("--keep", metavar="WORD,...", callback=keep_words,
@@ -98,7 +99,8 @@ if TYPE_CHECKING:
 def scan(
     ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], delimiter: str, bom: bool, only: bool,
     expect_mounted: bool, strict: bool, include: tuple[str, ...], min_probability: float, exclude: tuple[str, ...],
-    protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...], avoid: tuple[str, ...], verify: bool,
+    protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...], avoid: tuple[str, ...],
+    follow_symlinks: bool, verify: bool,
     quick: bool, workers: int, device: str, engine: str, address: str | None, work_dir: str | None,
     fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
@@ -123,6 +125,8 @@ def scan(
     roots = [p if p in objects else folder(p) for p in path]
     if quick and (not verify or engine == "ray"):
         raise BadUsage("--quick works with neither --no-verify nor --engine ray")
+    if follow_symlinks and engine == "ray":
+        raise BadUsage("--follow-symlinks does not work with --engine ray")
     settings = Settings(
         min_probability=min_probability,
         include_variant="variant" in include,
@@ -136,7 +140,8 @@ def scan(
     with Log(json_log, quiet=quiet, seconds=max_time) as log:
         runtime = Runtime(workers, log.progress, time.time)
         figures = scanned(
-            Named(roots, only, expect_mounted), outputs, settings, runtime, weights_spec(device=device, quick=quick),
+            Named(roots, only, expect_mounted, follow_symlinks), outputs, settings, runtime,
+            weights_spec(device=device, quick=quick),
             exclude=exclude, db=os.path.abspath(db), log=log, cluster=(address, work_dir) if engine == "ray" else None,
         )  # fmt: skip
     if not quiet and json_log != "-":
@@ -148,11 +153,14 @@ def scan(
 
 @dataclass(frozen=True)
 class Named:
-    """The folders that a scan names, whether it looks at these alone, and whether absent ones are an error."""
+    """The folders that a scan names, whether it looks at these alone, whether absent ones are an error, and whether
+    symbolic links below them are followed.
+    """
 
     roots: list[str]
     only: bool = False
     expect_mounted: bool = False
+    follow_symlinks: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,18 +200,21 @@ def scanned(
             result, counts = on_cluster(named.roots, *cluster, terms)
             figures |= written(result, outputs, store, runtime, log) | counts
         elif outputs.files:
-            figures |= written(find_duplicates(roots_of(named, store, log), **terms), outputs, store, runtime, log)
+            figures |= written(
+                find_duplicates(roots_of(named, exclude, store, log), **terms), outputs, store, runtime, log
+            )
         else:
-            figures |= totals(*count_duplicates(roots_of(named, store, log), **terms))
+            figures |= totals(*count_duplicates(roots_of(named, exclude, store, log), **terms))
         store.roots.add([root for root in named.roots if not cluster])
     log.event("finished", **figures)
     return figures
 
 
-def roots_of(named: Named, store: Store, log: Log) -> tuple[str, ...]:
+def roots_of(named: Named, exclude: Sequence[str], store: Store, log: Log) -> tuple[str, ...]:
     """Return the folders to scan, and warn of those of the collection that are absent. Raises DedupError for these
     if they are expected.
     """
+    from dedup.files.symlinks import link_targets
     from dedup.pipeline.collection import collection
 
     found = collection(named.roots, store, only=named.only)
@@ -213,7 +224,10 @@ def roots_of(named: Named, store: Store, log: Log) -> tuple[str, ...]:
         if named.expect_mounted:
             raise DedupError(f"{about}; mount it, or forget it: dedup forget {shlex.quote(root)}")
         log.warn(f"{about}, which are kept for when it is there again")
-    return found.roots
+    linked = link_targets(found.roots if named.follow_symlinks else (), exclude=exclude)
+    for link in linked.unlisted:
+        log.warn(f"{link}: leads to a folder that cannot be listed")
+    return (*found.roots, *linked.roots)
 
 
 def written(result: Report, outputs: Outputs, store: Store, runtime: Runtime, log: Log) -> dict[str, Any]:
