@@ -2,11 +2,13 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Any
@@ -451,6 +453,41 @@ def test_report_is_the_same_with_previews_and_without(scan: Scan, tmp_path: Path
     without = Scan(scan.weights, tmp_path / "bare.db")(photos)
     assert csv_of(with_previews, tmp_path) == csv_of(without, tmp_path)
     assert (with_previews.verdicts.copy == without.verdicts.copy).all()
+
+
+def remount(db: str) -> None:
+    """Have the database know the files by other numbers, as if their file system gave new ones when it was mounted."""
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("UPDATE file SET device = device + 1, inode = inode + 1000")
+
+
+def test_files_that_only_have_other_numbers_after_a_remount_are_not_read(
+    scan: Scan, album: Path, tmp_path: Path
+) -> None:
+    first = csv_of(scan(album), tmp_path)
+    remount(scan.db)
+    assert csv_of(scan(album), tmp_path) == first
+    assert scan.steps == {"checking": 13}
+    scan(album)
+    assert scan.steps == {}  # the new numbers are stored
+
+
+@pytest.mark.parametrize("at", [0, 0.5, 0.999999])
+def test_file_with_other_bytes_after_a_remount_is_read_though_its_size_and_times_are_equal(
+    scan: Scan, album: Path, at: float
+) -> None:
+    scan(album)
+    file = album / "garden.tif"
+    data, seen = bytearray(file.read_bytes()), file.stat()
+    data[int(at * len(data))] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    remount(scan.db)
+    with closing(sqlite3.connect(scan.db)) as connection, connection:
+        changed = (file.stat().st_ctime_ns, os.fsencode(file))
+        connection.execute("UPDATE file SET ctime_ns = ? WHERE path = ?", changed)
+    scan(album)
+    assert scan.steps["reading"] == 1
 
 
 def test_previews_are_for_their_user_alone(tmp_path: Path) -> None:

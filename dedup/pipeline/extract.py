@@ -9,17 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.images import preview_cache
-from dedup.images.read import Task, read_photo
+from dedup.images.read import Task, read_photo, read_sample
 from dedup.pipeline.context import Context
 from dedup.store.listing import ScanListing
 from dedup.types.arrays import SIDE, Maps
 from dedup.types.photo import File, Reading, Rejected, Skipped
 from dedup.workers import Failure, in_threads
 
+_RECOGNISED = 1000  # files whose new numbers are stored together
 _SHARD = 64  # photos encoded and stored together: what a crash loses; fills batches of the encoder
 
 FileReading = tuple[list[File], Reading | Rejected]  # the hard links to one inode, and what was read of it
 Shard = list[FileReading]
+
+
+def recognise(renumbered: Sequence[tuple[File, bytes]], found: ScanListing, context: Context) -> None:
+    """Recognise the files of found.renumbered() by samples of their bytes; the others remain unknown."""
+    expected = dict(renumbered)
+    same: list[File] = []
+    for done, (file, sample) in enumerate(context.runtime.run(read_sample, expected), 1):
+        if sample == expected[file]:
+            same.append(file)
+        if len(same) == _RECOGNISED or done == len(expected):
+            found.renumber(same)
+            same.clear()
+        context.runtime.progress("checking", done, len(expected))
 
 
 def read(unknown: Sequence[list[File]], found: ScanListing, context: Context) -> Iterator[FileReading]:

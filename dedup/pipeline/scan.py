@@ -74,6 +74,11 @@ def count_duplicates(
 
 def _report(found: ScanListing, context: Context, roots: Sequence[str], started: float, terms: bytes) -> Report:
     """Return the report of a scan of the listed files, after it is stored."""
+    renumbered = found.renumbered()
+    if renumbered:
+        from dedup.pipeline import extract  # starts processes
+
+        extract.recognise(renumbered, found, context)
     store, unknown = context.store, found.unknown()
     unchanged = None if unknown else results.unchanged(found, context)
     compared = unchanged or _compared(found, unknown, context, started_ns=int(started * 1e9))

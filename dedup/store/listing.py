@@ -124,6 +124,28 @@ class ScanListing(Listing):
         )
         return links(rows)
 
+    def renumbered(self) -> list[tuple[File, bytes]]:
+        """Return the files that only have another device or inode number than before, with the sample of their photo.
+
+        A network share or a disk gives other numbers when it is mounted again.
+        """
+        rows = self._db.rows(
+            f"""SELECT path, found.size, found.mtime_ns, found.ctime_ns, found.device, found.inode, p.sample
+                FROM {self.found} AS found JOIN file f USING (path) JOIN photo p ON p.id = f.photo
+                JOIN descriptor d ON d.photo = p.id
+                WHERE f.settled AND f.size = found.size AND f.mtime_ns = found.mtime_ns AND f.ctime_ns = found.ctime_ns
+                  AND (f.device, f.inode) != (found.device, found.inode)
+                  AND d.weights = ? AND p.facts IS NOT NULL AND p.sample IS NOT NULL ORDER BY path""",
+            (self._weights_name,),
+        )
+        return [(File(os.fsdecode(path), *stats), sample) for path, *stats, sample in rows]
+
+    def renumber(self, files: Sequence[File]) -> None:
+        """Store the device and inode numbers that files have now: their bytes are those of before."""
+        with self._db.change() as db:
+            rows = [(f.device, f.inode, os.fsencode(f.path)) for f in files]
+            db.executemany("UPDATE file SET device = ?, inode = ? WHERE path = ?", rows)
+
     def new_failures(self) -> int:
         """Return how many files should be photos, are not, and were not reported so by the last scan.
 
@@ -194,6 +216,8 @@ class ScanListing(Listing):
                        facts = excluded.facts""",
                 (reading.sha256, reading.size, *about, p.facts.to_json()),
             )
+        if reading.sample is not None:
+            db.execute("UPDATE photo SET sample = ? WHERE sha256 = ?", (reading.sample, reading.sha256))
         number: int = db.execute("SELECT id FROM photo WHERE sha256 = ?", (reading.sha256,)).fetchone()[0]
         if p is not None:
             vector, map_ = next(described)

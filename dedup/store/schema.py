@@ -108,6 +108,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX unverified_b ON unverified (b)",
     ),
     (f"PRAGMA application_id = {_APPLICATION_ID}",),
+    (
+        # digest of parts of the file, images.read.sample_digest(); NULL for photos read by older versions
+        "ALTER TABLE photo ADD COLUMN sample BLOB",
+    ),
 )
 
 

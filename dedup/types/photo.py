@@ -161,12 +161,14 @@ class Reading:
     """What was read of a file that holds a photo.
 
     size: bytes.   picture: None if the photo is known already.   preview_bytes: written to the preview cache.
+    sample: images.read.sample_digest() of the bytes; None if it is not known.
     """
 
     sha256: bytes
     size: int
     picture: Picture | None
     preview_bytes: int = 0
+    sample: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
