@@ -22,7 +22,8 @@ from dedup.files import user_dirs
 from dedup.files.spellings import existing_folders
 from dedup.files.symlinks import link_targets
 from dedup.files.walk import folder
-from dedup.grouping.ranking import in_order, keep_order
+from dedup.grouping.members import in_order
+from dedup.grouping.ranking import keep_order
 from dedup.models import weights
 from dedup.models.encoder import Encoder as Encoder
 from dedup.pipeline.collection import collection
@@ -209,6 +210,9 @@ def scan(
     include: Literal["variant", "similar"] | Sequence[Literal["variant", "similar"]] = (),
     min_probability: float = 0.9,
     protect: Sequence[AnyPath] = (),
+    reference: Sequence[AnyPath] = (),
+    across: bool = False,
+    within: bool = False,
     keep: Sequence[str] = KEEP,
     prefer: Sequence[str] = (),
     avoid: Sequence[str] = (),
@@ -234,7 +238,8 @@ def scan(
     _demand(included <= {"variant", "similar"}, f"include takes 'variant' and 'similar', not {include!r}")
     _demand(0 <= min_probability <= 1, f"min_probability must lie in [0, 1], not {min_probability!r}")
     _demand(workers is None or workers > 0, f"workers must be at least 1, not {workers!r}")
-    for name, words in {"exclude": exclude, "protect": protect, "keep": keep, "prefer": prefer, "avoid": avoid}.items():
+    lists = {"exclude": exclude, "protect": protect, "reference": reference}
+    for name, words in {**lists, "keep": keep, "prefer": prefer, "avoid": avoid}.items():
         _demand(not isinstance(words, str | os.PathLike), f"{name} must be a list, not {words!r}")
     settings = Settings(
         min_probability=min_probability,
@@ -242,11 +247,14 @@ def scan(
         include_similar="similar" in included,
         verify=verify,
         protect=existing_folders(map(_absolute, protect)),
+        reference=existing_folders(map(_absolute, reference), to="reference"),
+        folders="across" if across else "within" if within else "all",
         keep=keep_order(keep),
         prefer=tuple(prefer),
         avoid=tuple(avoid),
     )
     runtime = Runtime(workers or os.cpu_count() or 1, progress or _no_progress, time.time)
+    _demand(not (across and within), "across or within, not both")
     _demand(verify or not quick, "quick needs verification: leave out verify=False")
     networks = weights.weights_spec(
         device=device, quick=quick
@@ -254,7 +262,7 @@ def scan(
     path = _absolute(db or os.environ.get("DEDUP_DB") or user_dirs.database())
     with Store(path, scanning=True) as store:
         named = [folder(_absolute(path)) for path in several]
-        gathered = collection(named, store, only=only)
+        gathered = collection((*named, *settings.reference), store, only=only)
         for root, count in gathered.absent.items():
             warnings.warn(f"{root}: missing or empty, but the database has {count:,} photos of it", stacklevel=2)
         linked = link_targets(gathered.roots if follow_symlinks else (), exclude=exclude)

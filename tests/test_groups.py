@@ -5,6 +5,7 @@ import pytest
 
 from dedup.errors import BadUsage
 from dedup.grouping.groups import group, missing_pairs
+from dedup.grouping.members import members
 from dedup.grouping.ranking import _RULES, best_files, best_photo, keep_order, keep_reason
 from dedup.types.groups import Decisions
 from dedup.types.pairs import Loss, Relation, Verdicts
@@ -319,3 +320,17 @@ def test_edited_version_is_kept_if_that_is_asked_for_and_it_is_not_smaller() -> 
 def test_file_beside_its_raw_is_kept_of_those_with_the_same_bytes() -> None:
     several = replace(photo("a", files=2), accompanied=frozenset(["/photos/copy 1 of a"]))
     assert best_files(several, SETTINGS)[0].path == "/photos/copy 1 of a"
+
+
+def test_photo_without_a_file_that_counts_is_free_for_another_keeper() -> None:
+    """Across folders: a is kept in A, so r in A is no duplicate of it, and is one of s in B."""
+    a, r, s = photo("a", width=300), photo("r", width=200), photo("s", width=100)
+    settings = Settings(folders="across", roots=("/A", "/B"))
+
+    def at(one: Photo, *paths: str) -> Photo:
+        return replace(one, files=tuple(replace(one.files[0], path=path) for path in paths))
+
+    photos = [at(a, "/A/a", "/B/long name"), at(r, "/A/r"), at(s, "/B/s")]
+    found = group(photos, verdicts((0, 1, COPY), (0, 2, UNRELATED), (1, 2, COPY)), settings)
+    assert [(g.keeper, [d.photo for d in g.duplicates]) for g in found] == [(0, []), (1, [2])]
+    assert members(found[0], photos, settings).copies == photos[0].files[1:]

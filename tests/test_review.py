@@ -238,7 +238,7 @@ def test_groups_of_the_review_are_what_the_command_line_reports_after_the_same_d
     review.decide(TOWER, "not-duplicate", review.card(TOWER).shots[1].photo.sha256)
     with Store(review.db) as store:
         groups = load_results(store).groups
-    expected = {i: g.keeper for g in groups for i in (g.keeper, *(d.photo for d in g.duplicates))}
+    expected = {("", i): g.keeper for g in groups for i in (g.keeper, *(d.photo for d in g.duplicates))}
     assert review._keeper_of == expected
 
 

@@ -44,7 +44,7 @@ class Apply:
     def of(cls, report: Report, to: str, dirs: ActionDirs, *, remove_empty: bool = False) -> Self:
         """Return how to carry out a plan of this report."""
         run = report.run
-        return cls(to, int(run.started_at * 1e9), run.roots, dirs, run.settings.protect, remove_empty)
+        return cls(to, int(run.started_at * 1e9), run.roots, dirs, run.settings.never_removed, remove_empty)
 
 
 def apply(steps: Sequence[RemovalStep], how: Apply, *, journal: Journal) -> Iterator[Outcome]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dedup.errors import BadUsage
 from dedup.files.stacks import Folders, Kind, kind
-from dedup.grouping.ranking import best_files, protected
+from dedup.grouping.members import is_reference, members
+from dedup.grouping.ranking import protected
 from dedup.types.groups import Group
 from dedup.types.pairs import Relation
 from dedup.types.photo import File
@@ -31,15 +32,15 @@ def make_plan(
 ) -> Plan:
     """Return what to do about the groups of a report.
 
-    Files in protected folders, photos marked to be kept and hard links of the keeper are retained, and so are variants
-    and similar photos unless `include` names their relation.
+    Files in protected and reference folders, photos marked to be kept and hard links of the keeper are retained, and
+    so are variants and similar photos unless `include` names their relation.
     folders: of the files as they are now. linking: duplicates become links under their own names, so those with other
     bytes than their keeper are retained, and companions are not touched. merge_sidecars: see with_companions().
     """
     steps: list[RemovalStep] = []
     retained: list[Retained] = []
     for group in report.groups:
-        keeper = best_files(report.photos.photos[group.keeper], report.run.settings)[0]
+        keeper = members(group, report.photos.photos, report.run.settings).keeper
         retained.append(Retained(keeper.path, keeper.path, keeper.size, "kept"))
         for step in _steps(report, group):
             reason = _reason_to_retain(report, step, include, linking, folders)
@@ -56,14 +57,13 @@ def make_plan(
 def _steps(report: Report, group: Group) -> Iterator[RemovalStep]:
     """Yield a step for each file of a group but its keeper."""
     photos = report.photos.photos
-    kept = photos[group.keeper]
-    keeper, *copies = best_files(kept, report.run.settings)
-    for file in copies:
-        part = Removal(file, kept.sha256, keeper, kept.sha256)
+    kept, files = photos[group.keeper], members(group, photos, report.run.settings)
+    for file in files.copies:
+        part = Removal(file, kept.sha256, files.keeper, kept.sha256)
         yield RemovalStep((part,), root_of(report, file.path), Relation.EXACT, 1.0, "same bytes")
-    for d in group.duplicates:
-        for file in photos[d.photo].files:
-            part = Removal(file, photos[d.photo].sha256, keeper, kept.sha256)
+    for d, counted in zip(group.duplicates, files.files, strict=True):
+        for file in counted:
+            part = Removal(file, photos[d.photo].sha256, files.keeper, kept.sha256)
             yield RemovalStep(
                 (part,), root_of(report, file.path), d.relation, d.probability, f"kept: {d.reason}", d.lost
             )
@@ -74,8 +74,9 @@ def _reason_to_retain(
 ) -> str:
     """Return why a duplicate is not removed, or an empty string."""
     photo = step.parts[0]
-    if is_protected(photo.file.path, report.run.settings, folders):
-        return "in a protected folder"
+    unremovable = protection(photo.file.path, report.run.settings, folders)
+    if unremovable:
+        return unremovable
     if step.relation is Relation.SIMILAR and Relation.SIMILAR not in include:
         return "only similar; --include similar would remove it too"
     if step.relation is Relation.VARIANT and Relation.VARIANT not in include:
@@ -89,11 +90,17 @@ def _reason_to_retain(
     return OTHER_BYTES if linking and step.relation is not Relation.EXACT else ""
 
 
-def is_protected(path: str, settings: Settings, folders: Folders) -> bool:
-    """Return whether a file is in a protected folder, by its path or by its real path."""
-    return protected(path, settings) or any(
-        Path(folders.real(path)).is_relative_to(os.path.realpath(folder)) for folder in settings.protect
-    )
+def protection(path: str, settings: Settings, folders: Folders) -> str:
+    """Return why a file must not be removed, by its path or by its real path; an empty string if it may be."""
+    real = folders.real(path)
+    if not protected(path, settings) and not _is_inside(real, settings.never_removed):
+        return ""
+    reference = is_reference(path, settings) or _is_inside(real, settings.reference)
+    return "in a reference folder" if reference else "in a protected folder"
+
+
+def _is_inside(real: str, folders: Sequence[str]) -> bool:
+    return any(Path(real).is_relative_to(os.path.realpath(folder)) for folder in folders)
 
 
 def root_of(report: Report, path: str) -> str:

@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dedup.actions.plan import is_protected, root_of, with_companions
+from dedup.actions.plan import protection, root_of, with_companions
 from dedup.errors import BadUsage
 from dedup.files.stacks import Folders
 from dedup.grouping.groups import matches, reported
+from dedup.grouping.members import counts
 from dedup.report.csv_file import Row, read_csv
 from dedup.types.pairs import Relation
 from dedup.types.plan import Plan, Removal, RemovalStep
@@ -122,8 +123,8 @@ class _Known:
         self.matched = matches(photos, report.verdicts, wide, report.decisions)
         self._folders = folders
 
-    def is_protected(self, path: str) -> bool:
-        return is_protected(path, self.settings, self._folders)
+    def protection(self, path: str) -> str:
+        return protection(path, self.settings, self._folders)
 
 
 def _step_of(row: dict[str, str], kept: Sequence[str], known: _Known) -> RemovalStep:
@@ -131,13 +132,16 @@ def _step_of(row: dict[str, str], kept: Sequence[str], known: _Known) -> Removal
     name = row["path"]
     if name not in known.number_of:
         raise BadUsage("not a photo of the last scan")
-    if known.is_protected(name):
-        raise BadUsage("in a protected folder")
+    if known.protection(name):
+        raise BadUsage(known.protection(name))
     i = known.number_of[name]
     allowed = {i, *known.matched.get(i, {})}
     keeper = next((k for k in kept if known.number_of.get(k) in allowed), None)
     if keeper is None:
         raise BadUsage("it matches no file that is kept")
+    if not counts(name, keeper, known.settings):
+        where = "another" if known.settings.folders == "across" else "the same"
+        raise BadUsage(f"its keeper is not in {where} root; the scan was --{known.settings.folders}")
     j = known.number_of[keeper]
     relation, probability = Relation.EXACT, 1.0
     if i != j:

@@ -59,6 +59,10 @@ if TYPE_CHECKING:
 @click.option("--follow-symlinks", is_flag=True, help="Scan what symbolic links below PATH lead to.")
 @click.option("--protect", multiple=True, metavar="DIR", type=PathWord(),
               help="Always keep the photos in this folder; never remove them.")  # fmt: skip
+@click.option("--reference", multiple=True, metavar="DIR", type=PathWord(),
+              help="Scan this folder too, only to compare with it.")  # fmt: skip
+@click.option("--across", is_flag=True, help="Only duplicates in another folder of the scan than their keeper.")
+@click.option("--within", is_flag=True, help="Only duplicates in the same folder of the scan as their keeper.")
 @click.option("--keep", metavar="WORD,...", callback=keep_words,
               help="Rules for choosing the keeper, in order. Default: protected,preferred,contains,original,"
                    "pixels,metadata,format,bytes,oldest,path.")  # fmt: skip
@@ -99,9 +103,9 @@ if TYPE_CHECKING:
 def scan(
     ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], delimiter: str, bom: bool, only: bool,
     expect_mounted: bool, strict: bool, include: tuple[str, ...], min_probability: float, exclude: tuple[str, ...],
-    protect: tuple[str, ...], keep: tuple[str, ...], prefer: tuple[str, ...], avoid: tuple[str, ...],
-    follow_symlinks: bool, verify: bool,
-    quick: bool, workers: int, device: str, engine: str, address: str | None, work_dir: str | None,
+    protect: tuple[str, ...], reference: tuple[str, ...], across: bool, within: bool, keep: tuple[str, ...],
+    prefer: tuple[str, ...], avoid: tuple[str, ...], follow_symlinks: bool, verify: bool, quick: bool, workers: int,
+    device: str, engine: str, address: str | None, work_dir: str | None,
     fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH. Results are cached; the next scan only reads new files.
@@ -109,7 +113,10 @@ def scan(
     PATH joins the folders of earlier scans, which are scanned with it; 'dedup status' lists them, 'dedup forget'
     removes them, --only leaves them out.
 
-    --output, --include, --exclude, --protect, --prefer and --avoid can be repeated.
+    Of a --reference folder nothing is changed or removed, and its photos are no duplicates of each other. It does not
+    join the folders of later scans.
+
+    --output, --include, --exclude, --protect, --reference, --prefer and --avoid can be repeated.
     """
     from dedup.files.spellings import existing_folders
     from dedup.files.walk import folder
@@ -127,12 +134,16 @@ def scan(
         raise BadUsage("--quick works with neither --no-verify nor --engine ray")
     if follow_symlinks and engine == "ray":
         raise BadUsage("--follow-symlinks does not work with --engine ray")
+    if across and within:
+        raise BadUsage("--across or --within, not both")
     settings = Settings(
         min_probability=min_probability,
         include_variant="variant" in include,
         include_similar="similar" in include,
         verify=verify,
         protect=existing_folders(protect),
+        reference=existing_folders(reference, to="reference"),
+        folders="across" if across else "within" if within else "all",
         keep=keep,
         prefer=prefer,
         avoid=avoid,
@@ -140,7 +151,7 @@ def scan(
     with Log(json_log, quiet=quiet, seconds=max_time) as log:
         runtime = Runtime(workers, log.progress, time.time)
         figures = scanned(
-            Named(roots, only, expect_mounted, follow_symlinks), outputs, settings, runtime,
+            Named(roots, settings.reference, only, expect_mounted, follow_symlinks), outputs, settings, runtime,
             weights_spec(device=device, quick=quick),
             exclude=exclude, db=os.path.abspath(db), log=log, cluster=(address, work_dir) if engine == "ray" else None,
         )  # fmt: skip
@@ -155,9 +166,12 @@ def scan(
 class Named:
     """The folders that a scan names, whether it looks at these alone, whether absent ones are an error, and whether
     symbolic links below them are followed.
+
+    reference: folders that do not join the collection.
     """
 
     roots: list[str]
+    reference: Sequence[str] = ()
     only: bool = False
     expect_mounted: bool = False
     follow_symlinks: bool = False
@@ -197,7 +211,7 @@ def scanned(
             "exclude": exclude, "store": store, "settings": settings, "runtime": runtime, "weights": weights
         }  # fmt: skip
         if cluster:
-            result, counts = on_cluster(named.roots, *cluster, terms)
+            result, counts = on_cluster([*dict.fromkeys((*named.roots, *named.reference))], *cluster, terms)
             figures |= written(result, outputs, store, runtime, log) | counts
         elif outputs.files:
             figures |= written(
@@ -217,7 +231,7 @@ def roots_of(named: Named, exclude: Sequence[str], store: Store, log: Log) -> tu
     from dedup.files.symlinks import link_targets
     from dedup.pipeline.collection import collection
 
-    found = collection(named.roots, store, only=named.only)
+    found = collection((*named.roots, *named.reference), store, only=named.only)
     for root, count in found.absent.items():
         state = "empty" if os.path.isdir(root) else "missing"
         about = f"{root}: {state}, but the database has {count:,} {plural('photo', count)} of it"

@@ -17,23 +17,32 @@ from dedup.files.globs import nfc
 from dedup.types.settings import Settings
 
 
-def existing_folders(folders: Iterable[str]) -> tuple[str, ...]:
-    """Return the absolute paths of folders to protect, as they are spelled on disk.
+def existing_folders(folders: Iterable[str], *, to: str = "protect") -> tuple[str, ...]:
+    """Return the absolute paths of folders, as they are spelled on disk.
 
-    Raises BadUsage if a folder does not exist.
+    Raises BadUsage if a folder does not exist; to: what they are for.
     """
     found = {folder: existing(os.path.abspath(folder)) for folder in folders}
     for folder, path in found.items():
         if path is None:
-            raise BadUsage(f"protect {folder}: no such folder; nothing would be protected")
+            raise BadUsage(f"{to} {folder}: no such folder; nothing would be protected")
     return tuple(path for path in found.values() if path is not None)
 
 
 def as_scanned(settings: Settings, roots: Sequence[str]) -> Settings:
-    """Return settings whose folders and globs have every path by which a scan of these roots may see them."""
-    protect = dict.fromkeys(path for folder in settings.protect for path in spellings(folder, roots))
+    """Return settings whose folders and globs have every path by which a scan of these roots may see them.
+
+    Raises BadUsage if duplicates across roots are asked for and there is only one.
+    """
+    if settings.folders == "across" and len(set(roots)) < 2:
+        raise BadUsage("across: only one folder is scanned; name another one")
+    protect, reference = (
+        tuple(dict.fromkeys(path for folder in folders for path in spellings(folder, roots)))
+        for folders in (settings.protect, settings.reference)
+    )
     prefer, avoid = (spelled_globs(globs, roots) for globs in (settings.prefer, settings.avoid))
-    return replace(settings, protect=tuple(protect), prefer=prefer, avoid=avoid)
+    named = () if settings.folders == "all" else tuple(roots)
+    return replace(settings, protect=protect, reference=reference, prefer=prefer, avoid=avoid, roots=named)
 
 
 def spelled_globs(globs: Iterable[str], roots: Sequence[str]) -> tuple[str, ...]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import overload
 
 import numpy as np
 
 from dedup.files.stacks import share_a_stack
 from dedup.grouping.containment import contained, shortfall
-from dedup.grouping.ranking import Standing, best_photo, keep_reason, loss_of, standings
+from dedup.grouping.members import counts, files_in_root, is_reference, root_of
+from dedup.grouping.ranking import Standing, best_files, best_photo, keep_reason, loss_of, standings
 from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
 from dedup.types.pairs import Candidates, Relation, Verdicts
 from dedup.types.photo import Photo
@@ -33,24 +35,34 @@ def group(
     """Return the groups, in the order of the keepers' photo numbers: of each set of photos that match each other take
     the best one with its matches, then the best of those that are left, and so on.
 
-    A photo without matches that several files hold is a group too.
+    A photo without matches that several files hold is a group too. Settings.folders and Settings.reference say which
+    files count as duplicates; within roots, each root has its own groups.
     """
-    question = _Question(photos, verdicts, settings, decisions)
     compared = _compared(photos, verdicts, settings, decisions)
-    groups: dict[int, Group] = {}
-    alone = set(with_exact_duplicates(photos))
-    left = list(components(compared.matched, set(compared.matched)))
+    several = with_exact_duplicates(photos)
+    found: list[Group] = []
+    for root in _parts(settings):
+        question = _Question(InRoot(photos, root, settings), verdicts, settings, decisions)
+        found += _groups_in(question, root, compared, several)
+    return sorted(found, key=lambda g: (g.keeper, g.root))
+
+
+def _groups_in(question: _Question, root: str, compared: _Compared, several: Sequence[int]) -> Iterator[Group]:
+    """Yield the groups of the files of one root, or of all if it is empty. several: photos with more than one file."""
+    matched = _matched_in(compared.matched, question.photos, root)
+    alone = {i for i in several if question.photos[i].files}
+    left = list(components(matched, set(matched)))
     while left:
         members = left.pop()
-        ranked, how = question.ranked(members, compared.matched)
-        keeper, matches = ranked[0], compared.matched[ranked[0]]
-        star = [i for i in ranked if i in matches]
+        ranked, how = question.ranked(members, matched)
+        keeper, matches = ranked[0], matched[ranked[0]]
+        star = [i for i in ranked if i in matches and question.counted(i, keeper)]
         duplicates = tuple(question.duplicate(keeper, i, matches[i], (how[keeper], how[i])) for i in star)
-        groups[keeper] = Group(keeper, duplicates)
-        alone -= {keeper, *star}
-        left.extend(components(compared.matched, members - {keeper, *star}))
-    groups |= {i: Group(i, ()) for i in alone}
-    return [groups[keeper] for keeper in sorted(groups)]
+        if star:
+            yield Group(keeper, duplicates, root)
+            alone -= {keeper, *star}
+        left.extend(components(matched, members - {keeper, *star}))
+    yield from (Group(i, (), root) for i in alone if question.counted(i, i))
 
 
 def missing_pairs(
@@ -65,21 +77,31 @@ def missing_pairs(
     one group even if the index proposed only forty neighbours. Called again after they are verified, until none is
     left.
     """
-    question = _Question(photos, verdicts, settings, decisions)
     compared = _compared(photos, verdicts, settings, decisions)
     pairs: set[tuple[int, int]] = set()
-    left = list(components(compared.matched, set(compared.matched)))
+    for root in _parts(settings):
+        question = _Question(InRoot(photos, root, settings), verdicts, settings, decisions)
+        pairs |= _missing_in(question, root, compared)
+    columns = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    return Candidates(columns[:, 0], columns[:, 1], np.zeros(len(columns), np.float32))
+
+
+def _missing_in(question: _Question, root: str, compared: _Compared) -> set[tuple[int, int]]:
+    """Return the missing pairs among the files of one root, or of all if it is empty."""
+    matched = _matched_in(compared.matched, question.photos, root)
+    pairs: set[tuple[int, int]] = set()
+    left = list(components(matched, set(matched)))
     while left:
         members = left.pop()
-        ranked, _ = question.ranked(members, compared.matched)
+        ranked, _ = question.ranked(members, matched)
         keeper = ranked[0]
-        unseen = members - compared.seen[keeper] - {keeper}
+        unseen = {i for i in members - compared.seen[keeper] - {keeper} if question.counted(i, keeper)}
         if unseen:  # one keeper at a time: its new matches decide who the next one is
             pairs.update((min(keeper, i), max(keeper, i)) for i in unseen)
         else:
-            left.extend(components(compared.matched, members - compared.matched[keeper].keys() - {keeper}))
-    columns = np.array(sorted(pairs), np.int64).reshape(-1, 2)
-    return Candidates(columns[:, 0], columns[:, 1], np.zeros(len(columns), np.float32))
+            star = {i for i in matched[keeper] if question.counted(i, keeper)}
+            left.extend(components(matched, members - star - {keeper}))
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -101,6 +123,13 @@ class _Question:
             return wished, *best_photo(photo, self.settings, how[i])
 
         return sorted(members, key=key), how
+
+    def counted(self, i: int, keeper: int) -> bool:
+        """Return whether a file of a photo, other than the file that is kept, counts as a duplicate of it."""
+        if self.settings.folders == "all" and not self.settings.reference:
+            return True
+        kept = best_files(self.photos[keeper], self.settings)[0].path
+        return any(f.path != kept and counts(f.path, kept, self.settings) for f in self.photos[i].files)
 
     def duplicate(self, keeper: int, i: int, row: int, standing: tuple[Standing, Standing]) -> Duplicate:
         """Return a photo as a duplicate of a keeper. row: of their verdict.   standing: of both."""
@@ -139,6 +168,44 @@ class _Compared:
     seen: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
 
 
+@dataclass(frozen=True)
+class InRoot(Sequence[Photo]):
+    """Photos with those of their files that belong to one root, or with all if it is empty."""
+
+    photos: Sequence[Photo]
+    root: str
+    settings: Settings
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    @overload
+    def __getitem__(self, i: int) -> Photo: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Photo]: ...
+
+    def __getitem__(self, i: int | slice) -> Photo | list[Photo]:
+        if isinstance(i, slice):
+            return [self[n] for n in range(len(self))[i]]
+        photo = self.photos[i]
+        return replace(photo, files=files_in_root(photo.files, self.root, self.settings)) if self.root else photo
+
+
+def _parts(settings: Settings) -> tuple[str, ...]:
+    """Return the roots that are grouped each on its own; an empty one if all files are grouped together."""
+    return settings.roots if settings.folders == "within" else ("",)
+
+
+def _matched_in(matched: _Edges, photos: Sequence[Photo], root: str) -> _Edges:
+    """Return the matches among the photos that have a file in a root; all of them if it is empty."""
+    if not root:
+        return matched
+    there = {i for i in matched if photos[i].files}
+    among = {i: {j: row for j, row in matched[i].items() if j in there} for i in there}
+    return {i: others for i, others in among.items() if others}
+
+
 def matches(
     photos: Sequence[Photo], verdicts: Verdicts, settings: Settings, decisions: Decisions
 ) -> dict[int, dict[int, int]]:
@@ -168,6 +235,16 @@ def _apart(one: Photo, other: Photo, decisions: Decisions) -> bool:
     )
 
 
+def _countable(one: Photo, other: Photo, settings: Settings) -> bool:
+    """Return whether a file of one photo can count as a duplicate of a file of the other."""
+    if settings.reference and all(any(is_reference(f.path, settings) for f in p.files) for p in (one, other)):
+        return False  # each has a file that is kept in any case
+    if settings.folders == "all":
+        return True
+    here, there = ({root_of(f.path, settings.roots) for f in p.files} for p in (one, other))
+    return bool(here & there) if settings.folders == "within" else len(here | there) > 1
+
+
 def _compared(photos: Sequence[Photo], verdicts: Verdicts, settings: Settings, decisions: Decisions) -> _Compared:
     found = _Compared()
     sure = (verdicts.relation <= Relation.COPY) & (verdicts.copy >= settings.min_probability)
@@ -175,7 +252,7 @@ def _compared(photos: Sequence[Photo], verdicts: Verdicts, settings: Settings, d
     rows = np.flatnonzero(sure | shots)
     left, right = verdicts.left[rows], verdicts.right[rows]
     for row, a, b in zip(rows.tolist(), left.tolist(), right.tolist(), strict=True):
-        if not _apart(photos[a], photos[b], decisions):
+        if not _apart(photos[a], photos[b], decisions) and _countable(photos[a], photos[b], settings):
             found.matched[a][b] = found.matched[b][a] = row
     touched = np.zeros(int(verdicts.right.max(initial=-1)) + 1, bool)
     touched[left] = touched[right] = True

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from dedup.errors import BadUsage
 from dedup.files.globs import glob_matcher
 from dedup.grouping.containment import contained
-from dedup.types.groups import Group
 from dedup.types.pairs import Loss, Relation, Verdicts
 from dedup.types.photo import Facts, File, Photo
 from dedup.types.settings import KEEP_WORDS, Settings
@@ -92,9 +91,14 @@ def keep_order(words: Sequence[str]) -> tuple[str, ...]:
     return (*wishes, *words[:first], *content, *words[first:])
 
 
+def below(path: str, folder: str) -> bool:
+    """Return whether a path lies in a folder, or in a folder below it."""
+    return path.startswith(os.path.join(folder, ""))
+
+
 def protected(path: str, settings: Settings) -> bool:
-    """Return whether the file lies in a folder that the user protects."""
-    return any(path == folder or path.startswith(os.path.join(folder, "")) for folder in settings.protect)
+    """Return whether the file lies in a folder of which the user wants nothing removed."""
+    return any(path == folder or below(path, folder) for folder in settings.never_removed)
 
 
 def preference(path: str, settings: Settings) -> int:
@@ -108,11 +112,6 @@ def preference(path: str, settings: Settings) -> int:
     parts = path.split("/")
     texts = {*parts, *("/".join(parts[:n]) for n in range(2, len(parts) + 1))}
     return bool(avoid and any(map(avoid, texts))) - bool(prefer and any(map(prefer, texts)))
-
-
-def in_order(groups: Sequence[Group], photos: Sequence[Photo], settings: Settings) -> list[Group]:
-    """Return the groups as every report numbers them: in the order of the paths of the files to keep."""
-    return sorted(groups, key=lambda g: best_files(photos[g.keeper], settings)[0].path)
 
 
 # Evidence of an original
@@ -199,13 +198,18 @@ def _why_original(kept: Ranked, other: Ranked) -> str:
     return next(better, "taken earlier")
 
 
+def _protection(kept: Ranked) -> str:
+    named = any(below(kept.file.path, folder) for folder in kept.settings.reference)
+    return "in a reference folder" if named else "in a protected folder"
+
+
 def _size(photo: Photo) -> str:
     return f"{photo.width}x{photo.height}"
 
 
 # Each word of Settings.keep: what sorts first, and what is said of the better one.
 _RULES: dict[str, tuple[_Key, _Why]] = {
-    "protected": (lambda r: not protected(r.file.path, r.settings), lambda k, o: "in a protected folder"),
+    "protected": (lambda r: not protected(r.file.path, r.settings), lambda k, o: _protection(k)),
     "preferred": (lambda r: preference(r.file.path, r.settings), lambda k, o: "in a folder preferred over the other"),
     "edited": (
         lambda r: not (is_edited(r.photo, r.file) and r.standing.largest),

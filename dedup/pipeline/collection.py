@@ -59,9 +59,3 @@ def relocate(old: str, new: str, store: Store) -> tuple[int, int]:
 
 def _times(file: File) -> tuple[int, int, int]:
     return file.size, file.mtime_ns, file.ctime_ns
-
-
-def root_of(path: str, roots: Sequence[str]) -> str:
-    """Return the innermost root that a file lies in; "" if none."""
-    above = [root for root in roots if path == root or path.startswith(os.path.join(root, ""))]
-    return max(above, key=len, default="")

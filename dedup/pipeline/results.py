@@ -6,8 +6,8 @@ import numpy as np
 
 from dedup.grouping import relations
 from dedup.grouping.groups import group, missing_pairs
-from dedup.grouping.ranking import best_files, protected
-from dedup.pipeline.collection import root_of
+from dedup.grouping.members import members, root_of
+from dedup.grouping.ranking import protected
 from dedup.pipeline.context import Context
 from dedup.store.listing import Listing
 from dedup.store.store import Store
@@ -38,10 +38,12 @@ def report_of(run: Run, compared: Compared, found: Listing, store: Store) -> Rep
 def totals_of(report: Report) -> Totals:
     """Return the totals that a person or a script asks for first. Variants count as duplicates only if asked for."""
     photos, variants = report.photos.photos, report.run.settings.include_variant
-    counted = [d.photo for g in report.groups for d in g.duplicates if variants or d.relation is not Relation.VARIANT]
-    duplicates = sum(len(photos[g.keeper].files) - 1 for g in report.groups) + sum(
-        len(photos[i].files) for i in counted
-    )
+    duplicates = 0
+    for g in report.groups:
+        files = members(g, photos, report.run.settings)
+        of_each = zip(g.duplicates, files.files, strict=True)
+        counted = sum(len(some) for d, some in of_each if variants or d.relation is not Relation.VARIANT)
+        duplicates += len(files.copies) + counted
     removable = [file for one in report.groups for file in _removable(report, one)]
     return Totals(
         files=photos.files + len(report.skipped),
@@ -61,10 +63,11 @@ def totals_of(report: Report) -> Totals:
 def _removable(report: Report, one: Group) -> list[File]:
     """Return the files of a group that could be removed to reclaim their bytes."""
     photos, settings, kept = report.photos.photos, report.run.settings, report.decisions.kept
-    keeper, *files = best_files(photos[one.keeper], settings)
-    for d in one.duplicates:
+    found = members(one, photos, settings)
+    keeper, files = found.keeper, [*found.copies]
+    for d, counted in zip(one.duplicates, found.files, strict=True):
         variant = d.relation is Relation.VARIANT and not settings.include_variant
-        files += () if variant or photos[d.photo].sha256 in kept else photos[d.photo].files
+        files += () if variant or photos[d.photo].sha256 in kept else counted
     return [
         f for f in files if not protected(f.path, settings) and (f.device, f.inode) != (keeper.device, keeper.inode)
     ]
@@ -77,9 +80,9 @@ def _across(report: Report) -> int:
         return 0
     count = 0
     for one in report.groups:
-        keeper, *copies = best_files(photos[one.keeper], settings)
-        others = [*copies, *(f for d in one.duplicates for f in photos[d.photo].files)]
-        home = root_of(keeper.path, roots)
+        found = members(one, photos, settings)
+        others = [*found.copies, *(f for counted in found.files for f in counted)]
+        home = root_of(found.keeper.path, roots)
         count += sum(root_of(f.path, roots) != home for f in others)
     return count
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dedup.geometry.edits import DescribeEdit, describe_edits
-from dedup.grouping.ranking import best_files, in_order
+from dedup.grouping.members import in_order, members
+from dedup.grouping.ranking import best_files
 from dedup.report.text import human_bytes, printable
 from dedup.types.groups import Duplicate, Group
 from dedup.types.pairs import NOTHING_VERIFIED, Relation, Verified
@@ -23,12 +24,13 @@ class Shot:
     index: int  # photo number
     photo: Photo
     file: File  # the file to keep of those with these bytes
-    copies: tuple[File, ...]  # the other files with these bytes
+    copies: tuple[File, ...]  # the other files with these bytes that count
     relation: Relation | None
     probability: float
     reason: str  # why the keeper is preferred
     changes: tuple[str, ...]  # differences from the keeper, in words
     keeper: int  # photo number of the keeper; its own for the keeper
+    root: str = ""  # of its group
 
     @property
     def folder(self) -> str:
@@ -68,14 +70,22 @@ def cards(
     """Yield a card a group, in the order and with the numbers of every other report."""
     done = describe_edits(photos, verified)
     for number, group in enumerate(in_order(groups, photos, settings), 1):
-        kept = photos[group.keeper]
-        shots = [
-            shot(photos, group.keeper, settings),
-            *(compared(photos, group.keeper, d, settings, done) for d in group.duplicates),
-        ]
+        shots = shots_of(group, photos, settings, done)
         counted = [s for s in shots if s.relation is not Relation.VARIANT or settings.include_variant]
-        size = sum(s.photo.size * len(s.photo.files) for s in counted) - kept.size
+        size = sum(s.photo.size * (1 + len(s.copies)) for s in counted) - photos[group.keeper].size
         yield Card(number, tuple(shots), size)
+
+
+def shots_of(group: Group, photos: Sequence[Photo], settings: Settings, done: DescribeEdit) -> list[Shot]:
+    """Return the photos of a group, the keeper first."""
+    files = members(group, photos, settings)
+    alone = Shot(group.keeper, photos[group.keeper], files.keeper, files.copies, None, 1.0, "", (), group.keeper)
+    shots = [alone]
+    shots += (
+        _compared(photos, group.keeper, d, counted, done)
+        for d, counted in zip(group.duplicates, files.files, strict=True)
+    )
+    return [replace(s, root=group.root) for s in shots]
 
 
 def shot(photos: Sequence[Photo], index: int, settings: Settings) -> Shot:
@@ -84,13 +94,14 @@ def shot(photos: Sequence[Photo], index: int, settings: Settings) -> Shot:
     return Shot(index, photos[index], file, tuple(copies), None, 1.0, "", (), index)
 
 
-def compared(photos: Sequence[Photo], keeper: int, d: Duplicate, settings: Settings, done: DescribeEdit) -> Shot:
+def _compared(photos: Sequence[Photo], keeper: int, d: Duplicate, files: Sequence[File], done: DescribeEdit) -> Shot:
     """Return a photo as a duplicate of another."""
     words = changes(photos[keeper], photos[d.photo], d.relation, done(keeper, d.photo))
     if d.lost:
         words = (f"the kept one is {d.lost}", *words)
-    alone = shot(photos, d.photo, settings)
-    return replace(alone, relation=d.relation, probability=d.probability, reason=d.reason, changes=words, keeper=keeper)
+    file, *copies = files
+    photo = photos[d.photo]
+    return Shot(d.photo, photo, file, tuple(copies), d.relation, d.probability, d.reason, words, keeper)
 
 
 def changes(kept: Photo, other: Photo, relation: Relation, done: str = "") -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from dedup.errors import BadUsage
 from dedup.geometry.edits import describe_edits
-from dedup.grouping.ranking import best_files, in_order
+from dedup.grouping.members import in_order, members
 from dedup.report.csv_file import PLAIN, CsvStyle, Row, read_csv, text_stream, write_csv
 from dedup.report.parquet_file import write_parquet
 from dedup.types.groups import Decisions
@@ -42,16 +42,14 @@ def group_rows(report: Report) -> Iterator[Row]:
     settings, photos = report.run.settings, report.photos.photos
     done = describe_edits(photos, report.verified)
 
-    def files(i: int) -> list[File]:
-        return best_files(photos[i], settings)
-
     for number, group in enumerate(in_order(report.groups, photos, settings), 1):
-        keeper, *copies = files(group.keeper)
-        members: list[tuple[File, int, str, float | None, str, str]] = [(keeper, group.keeper, "", None, "", "")]
-        members += [(f, group.keeper, Relation.EXACT.word, 1.0, "same bytes", "") for f in copies]
-        for d in group.duplicates:
-            members += [(f, d.photo, d.relation.word, d.probability, d.reason, d.lost) for f in files(d.photo)]
-        for n, (file, i, relation, probability, reason, lost) in enumerate(members):
+        files = members(group, photos, settings)
+        keeper = files.keeper
+        found: list[tuple[File, int, str, float | None, str, str]] = [(keeper, group.keeper, "", None, "", "")]
+        found += [(f, group.keeper, Relation.EXACT.word, 1.0, "same bytes", "") for f in files.copies]
+        for d, counted in zip(group.duplicates, files.files, strict=True):
+            found += [(f, d.photo, d.relation.word, d.probability, d.reason, d.lost) for f in counted]
+        for n, (file, i, relation, probability, reason, lost) in enumerate(found):
             photo = photos[i]
             yield {
                 "group": number,

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256 as sha256_of
-from itertools import combinations
+from itertools import combinations, product
 from threading import RLock
 
 import numpy as np
@@ -26,7 +26,7 @@ from dedup.geometry.homography import inverse
 from dedup.grouping.groups import components, group, matches
 from dedup.grouping.ranking import protected
 from dedup.pipeline.results import load_results
-from dedup.report.cards import Card, Shot, cards, compared, shot
+from dedup.report.cards import Card, Shot, cards, shot, shots_of
 from dedup.store.store import Store
 from dedup.types.arrays import Homography
 from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
@@ -41,6 +41,9 @@ ORDERS: dict[str, tuple[str, Callable[[Card], tuple[float, int]]]] = {
     "sure": ("Highest match first", lambda c: (-c.probability, c.number)),
     "doubtful": ("Lowest match first", lambda c: (c.probability, c.number)),
 }
+
+
+_Member = tuple[str, int]  # the root of a group, empty if all are grouped together, and a photo of the group
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,17 @@ class Review:
         photos, settings = report.photos.photos, report.run.settings
         undecided = group(photos, report.verdicts, settings)
         self.cards = list(cards(undecided, photos, settings, report.verified))
+        self._roots = ("", *settings.roots)  # of groups
         self._index_of = {p.sha256: i for i, p in enumerate(photos)}
         self._texts = ["\n".join(card.paths).lower() for card in self.cards]
         self._matches = matches(photos, report.verdicts, settings, NOTHING_DECIDED)
         self._index_components(report)
-        self._card_of = {s.index: card for card in self.cards for s in card.shots}
-        self._keeper_of: dict[int, int] = {}  # photo -> the keeper of the group that it is in now
-        self._duplicate: dict[int, Duplicate] = {}  # photo -> its relation to that keeper
+        self._numbers_of: dict[int, list[int]] = defaultdict(list)  # photo -> its groups in the list
+        for card in self.cards:
+            for s in card.shots:
+                self._numbers_of[s.index].append(card.number)
+        self._keeper_of: dict[_Member, int] = {}  # the keeper of the group that a photo is in now
+        self._duplicate: dict[_Member, Duplicate] = {}  # its relation to that keeper
         for g in report.groups:
             self._add_group(g)
         self._reclaimed: dict[int, int] = {}  # number of a decided group -> bytes that its plan frees
@@ -104,8 +111,8 @@ class Review:
             self._rows[int(left[row])].append(row)
 
     def _add_group(self, g: Group) -> None:
-        self._keeper_of |= dict.fromkeys((g.keeper, *(d.photo for d in g.duplicates)), g.keeper)
-        self._duplicate |= {d.photo: d for d in g.duplicates}
+        self._keeper_of |= {(g.root, i): g.keeper for i in (g.keeper, *(d.photo for d in g.duplicates))}
+        self._duplicate |= {(g.root, d.photo): d for d in g.duplicates}
 
     def _update_reclaimed(self, number: int) -> None:
         card = self.card(number)
@@ -120,7 +127,7 @@ class Review:
             if run is not None and (run.started_at, run.ended_at) != self._scanned_at():
                 self._load(load_results(store))
             elif store.decisions.load() != self.decisions:
-                self._regroup(store.decisions.load(), self._card_of)
+                self._regroup(store.decisions.load(), self._numbers_of)
 
     def _scanned_at(self) -> tuple[float, float]:
         return self.report.run.started_at, self.report.run.ended_at
@@ -153,18 +160,19 @@ class Review:
         if not 1 <= number <= len(self.cards):
             raise BadUsage(f"there is no group {number}")
         card, photos, settings = self.cards[number - 1], self.report.photos.photos, self.report.run.settings
-        own = {s.index for s in card.shots}
+        own, root = {s.index for s in card.shots}, card.shots[0].root
         component = int(self._component_of[card.shots[0].index])
         connected = self._components[component] if component >= 0 else []
-        added = [i for i in connected if i not in own and self._keeper_of.get(i) in own]
+        added = [i for i in connected if i not in own and self._keeper_of.get((root, i)) in own]
         done = describe_edits(photos, self.report.verified)
-        shots = (compared(photos, self._keeper_of[i], self._duplicate[i], settings, done) for i in added)
+        pairs = (Group(self._keeper_of[root, i], (self._duplicate[root, i],), root) for i in added)
+        shots = (shots_of(pair, photos, settings, done)[1] for pair in pairs)
         return replace(card, shots=(*card.shots, *shots)) if added else card
 
     def shot(self, sha256: str) -> Shot | None:
         """Return a photo by its SHA-256 if it is in a group or matches a photo that is."""
         index = self._index_of.get(sha256, -1)
-        if index < 0 or (index not in self._card_of and self._component_of[index] < 0):
+        if index < 0 or (index not in self._numbers_of and self._component_of[index] < 0):
             return None
         return shot(self.report.photos.photos, index, self.report.run.settings)
 
@@ -208,13 +216,13 @@ class Review:
     def fate(self, shot: Shot) -> PlannedFate:
         """Return what the plan does with a photo, by the decisions so far."""
         kept = self.decisions.kept
-        keeper = self._keeper_of.get(shot.index)
+        keeper = self._keeper_of.get((shot.root, shot.index))
         if keeper is None:
             return PlannedFate("separate", True, "")
         sha256 = self.report.photos.photos[keeper].sha256
         if keeper == shot.index or shot.photo.sha256 in kept:
             return PlannedFate("keep", shot.photo.sha256 in kept, sha256)
-        note = self._retained(shot, self._duplicate[shot.index])
+        note = self._retained(shot, self._duplicate[shot.root, shot.index])
         return PlannedFate("keep" if note else "remove", False, sha256, note)
 
     def _retained(self, shot: Shot, duplicate: Duplicate) -> str:
@@ -241,13 +249,14 @@ class Review:
         return all(photos[k].sha256 in self.decisions.kept for k in self._keepers(card))
 
     def _keepers(self, card: Card) -> set[int]:
-        return {self._keeper_of[s.index] for s in card.shots if s.index in self._keeper_of}
+        keepers = (self._keeper_of.get((s.root, s.index)) for s in card.shots)
+        return {keeper for keeper in keepers if keeper is not None}
 
     def reclaimable(self, card: Card) -> int:
         """Return the bytes that the plan frees in this group, by the decisions so far."""
         fates = [(s, self.fate(s)) for s in card.shots]
-        removed = [(s.photo.size, len(s.photo.files)) for s, f in fates if f.role == "remove"]
-        removed += [(s.photo.size, len(s.photo.files) - 1) for s, f in fates if f.keeper == s.photo.sha256]
+        removed = [(s.photo.size, 1 + len(s.copies)) for s, f in fates if f.role == "remove"]
+        removed += [(s.photo.size, len(s.copies)) for s, f in fates if f.keeper == s.photo.sha256]
         return sum(size * files for size, files in removed)
 
     def totals(self) -> dict[str, int]:
@@ -340,7 +349,7 @@ class Review:
         for part in parts:
             self._regroup_component(part)
         members = touched.union(*(self._components[part] for part in parts))
-        changed = {self._card_of[i].number for i in members if i in self._card_of}
+        changed = {number for i in members for number in self._numbers_of.get(i, ())}
         for number in changed:
             self._update_reclaimed(number)
         return sorted(changed)
@@ -349,13 +358,13 @@ class Review:
         report, members = self.report, self._components[component]
         verdicts = report.verdicts.rows(np.array(self._rows[component], np.int64))
         left, right = np.searchsorted(members, verdicts.left), np.searchsorted(members, verdicts.right)
-        for i in members:
-            self._keeper_of.pop(i, None)
-            self._duplicate.pop(i, None)
+        for member in product(self._roots, members):
+            self._keeper_of.pop(member, None)
+            self._duplicate.pop(member, None)
         photos = [report.photos.photos[i] for i in members]
         for g in group(photos, replace(verdicts, left=left, right=right), report.run.settings, self.decisions):
             duplicates = tuple(replace(d, photo=members[d.photo]) for d in g.duplicates)
-            self._add_group(Group(members[g.keeper], duplicates))
+            self._add_group(Group(members[g.keeper], duplicates, g.root))
 
     # Planning
 

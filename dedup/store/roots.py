@@ -62,8 +62,8 @@ def _move_last_run(db: sqlite3.Connection, old: str, new: str) -> None:
         "SELECT id, roots, settings FROM run ORDER BY id DESC LIMIT 1"
     ).fetchall():
         told: dict[str, Any] = json.loads(settings)
-        for name in ("protect", "prefer", "avoid"):
-            told[name] = [_moved(path, old, new) for path in told[name]]
+        for name in ("protect", "prefer", "avoid", "reference", "roots"):
+            told[name] = [_moved(path, old, new) for path in told.get(name, ())]
         values = (json.dumps([_moved(root, old, new) for root in json.loads(roots)]), json.dumps(told), number)
         db.execute("UPDATE run SET roots = ?, settings = ? WHERE id = ?", values)
 

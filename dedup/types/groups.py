@@ -27,10 +27,12 @@ class Group:
 
     A star, not a connected component: each duplicate was compared with the keeper itself,
     because an action may remove the duplicate and leave only the keeper.
+    root: of a scan within roots, the one whose files these are; grouping/members.py tells the files of a group.
     """
 
     keeper: int
     duplicates: tuple[Duplicate, ...]
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 # What decides who is kept, the first word first; grouping/ranking.py knows each of them.
 KEEP = (
@@ -10,6 +11,9 @@ KEEP = (
     *("metadata", "format", "bytes", "oldest", "path"),
 )
 KEEP_WORDS = (*KEEP, "edited")
+
+# Which duplicates count: all, those in another root than their keeper, those in the same root.
+Counted = Literal["all", "across", "within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +30,11 @@ class Settings:
     keep: tuple[str, ...] = KEEP  # words of KEEP_WORDS, in the order in which they decide who is kept
     prefer: tuple[str, ...] = ()  # globs of files and folders to keep rather than others
     avoid: tuple[str, ...] = ()  # globs of files and folders to keep only if there is nothing else
+    reference: tuple[str, ...] = ()  # absolute folders to compare against: kept as if protected, and no duplicates
+    folders: Counted = "all"
+    roots: tuple[str, ...] = ()  # the scanned folders, unless all duplicates count
+
+    @property
+    def never_removed(self) -> tuple[str, ...]:
+        """The folders of which no file is removed."""
+        return (*self.protect, *self.reference)
