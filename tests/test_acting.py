@@ -293,7 +293,7 @@ def test_photo_marked_to_be_kept_is_kept(dedup: Dedup, photos: Path) -> None:
     dedup("scan", photos, "-q")
     keepers = [p for p in ("IMG_1.png", "tiny bytes.png") if f",keep,{photos}/{p}," not in dedup("export").stdout]
     dedup("mark", "keep", photos / keepers[-1])
-    assert "marked to be kept" in dedup("export", "--format", "json").stdout
+    assert "kept: chosen by you" in dedup("export", "--format", "json").stdout
     dedup("mark", "not-duplicate", "--group", 1)
     assert "tiny" not in dedup("export").stdout
 

@@ -144,6 +144,9 @@ def test_report_runs_nothing_that_a_name_says(chromium: Any, dedup: Dedup, hosti
         text = page.locator("main").text_content()
         assert HOSTILE[0] in text
         assert "caf\\udce9.jpg" in text
+        links = page.locator("main a").evaluate_all("(all) => all.map((a) => a.href)")
+        assert len(links) == 8
+        assert all(link.startswith("file:///") for link in links)
         assert "\\u202e" in text
         assert page.evaluate("document.querySelectorAll('script').length") == 1
     page = chromium.new_context().new_page()
@@ -155,6 +158,27 @@ def test_report_runs_nothing_that_a_name_says(chromium: Any, dedup: Dedup, hosti
     }"""
     assert page.evaluate(injected) == "nothing ran"  # the policy holds where escaping would not
     page.context.close()
+
+
+def test_report_enlarges_a_picture_and_steps_through_its_group(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path
+) -> None:
+    dedup("scan", album, "-q", "-o", tmp_path / "report.html")
+    with tab(chromium) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        big, pictures = page.locator("#enlarged"), page.locator("article").first.locator(".picture img")
+        pictures.nth(1).click()
+        playwright.expect(big).to_contain_text("harbour grey.webp 2 of 3")
+        playwright.expect(big.get_by_role("link")).to_have_attribute("href", (album / "harbour grey.webp").as_uri())
+        assert big.locator("img").evaluate("(i) => i.clientWidth") > pictures.nth(1).evaluate("(i) => i.clientWidth")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        playwright.expect(big).to_contain_text("harbour.jpg 1 of 3")
+        page.keyboard.press("Escape")
+        assert not big.is_visible()
+        page.get_by_role("searchbox").fill("no such name")
+        playwright.expect(page.locator(".bar output")).to_have_text("No group matches")
+        assert page.locator("article:visible").count() == 0
 
 
 def test_report_says_why_without_script_and_where_it_does_not(

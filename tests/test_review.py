@@ -5,6 +5,7 @@ import io
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from dedup.files.walk import walk
 from dedup.images.read import Task, read_photo
 from dedup.store.store import Store
 from dedup.types.groups import Decisions
-from dedup.types.pairs import Scores
+from dedup.types.pairs import Relation, Scores
 from dedup.types.report import Run
 from dedup.types.settings import Settings
 
@@ -118,7 +119,7 @@ def test_keeping_a_smaller_photo_keeps_the_larger_ones_as_variants_of_it(review:
     fates = {s.name: review.fate(s) for s in review.card(HARBOUR).shots}
     assert fates["harbour small.jpg"].marked
     assert (fates["harbour.jpg"].role, fates["harbour.jpg"].marked) == ("keep", False)
-    assert fates["harbour.jpg"].note == "variant photos are not removed by default"
+    assert fates["harbour.jpg"].note.startswith("a variant: the keeper is ")
     assert review.plan(everything=False).steps == ()
     review.decide(HARBOUR, "keep", sha(review, HARBOUR, "harbour.jpg"))
     assert roles(review, HARBOUR) == before
@@ -166,7 +167,7 @@ def test_similar_photo_is_kept_in_the_page_as_in_the_plan(tmp_path: Path) -> Non
     db = scored(tmp_path, {"a.png b.png": (0.1, 0.8), "a.png c.png": (0.99, 0)}, Settings(include_similar=True))
     review = Review(db)
     fates = {s.name: review.fate(s) for s in review.card(1).shots}
-    assert fates["b.png"].note == "similar photos are not removed by default"
+    assert fates["b.png"].note == "only similar, so it is not removed"
     assert str(tmp_path / "b.png") not in [step.parts[0].file.path for step in review.plan(everything=True).steps]
     with pytest.raises(BadUsage, match="it is kept anyway"):
         review.decide(1, "toggle", sha(review, 1, "b.png"))
@@ -182,6 +183,22 @@ def test_protected_photo_is_shown_as_kept_as_in_the_plan(dedup: Dedup, tmp_path:
     assert fates["140.png"] == ("keep", "in a protected folder")
     assert review.plan(everything=True).steps == ()
     assert review.reclaimable(review.card(1)) == 0
+
+
+def test_page_shows_each_photo_with_the_fate_that_the_plan_has_for_it(review: Review) -> None:
+    decisions = [
+        *((number, "accept", "") for number in (HARBOUR, TOWER, GARDEN)),
+        *((number, action, s.photo.sha256) for action in ("keep", "toggle", "not-duplicate")
+          for number in (HARBOUR, TOWER, GARDEN) for s in review.cards[number - 1].shots),
+    ]  # fmt: skip
+    for number, action, sha256 in decisions:
+        with suppress(BadUsage):  # the last photo that is kept, a variant that is kept anyway
+            review.decide(number, action, sha256)
+        shots = [s for card in review.cards for s in review.card(card.number).shots]
+        shown = {s.photo.sha256 for s in shots if review.fate(s).role == "remove"}
+        steps = review.plan(everything=True).steps
+        removed = {step.parts[0].sha256 for step in steps if step.relation is not Relation.EXACT}
+        assert shown == removed, (number, action, sha256)
 
 
 def test_folder_is_shown_from_the_scanned_one_on(review: Review) -> None:

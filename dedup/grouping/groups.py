@@ -148,7 +148,7 @@ class _Question:
     def _reason(self, keeper: int, i: int, row: int, standing: tuple[Standing, Standing]) -> str:
         kept, other = self.photos[keeper], self.photos[i]
         if kept.sha256 in self.decisions.kept:
-            return "marked to be kept"
+            return "chosen by you"
         lost = loss_of(self.verdicts, row, keeper)
         words = shortfall(lost, kept, other, _inside(self.verdicts, row, keeper)) if lost > 0 else ""
         rule = keep_reason(kept, other, self.settings, standing)

@@ -6,7 +6,9 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from dedup.files.object_store import is_uri
 from dedup.geometry.edits import DescribeEdit, describe_edits
 from dedup.grouping.members import in_order, members
 from dedup.grouping.ranking import best_files
@@ -191,8 +193,14 @@ def moment(taken_at: str | None) -> str:
     return (taken_at or "").replace("T", " ")
 
 
+def file_uri(path: str) -> str:
+    """Return the file: URI of a path, empty for an object in a store."""
+    return "" if is_uri(path) else Path(path).as_uri()
+
+
 FILTERS = {  # for templates
     "percent": percent,
+    "file_uri": file_uri,
     "human_bytes": human_bytes,
     "moment": moment,
     "printable": printable,

@@ -22,7 +22,8 @@ from dedup.types.pairs import Comparison, Explained, PhotoPair, Relation
 from dedup.types.report import Report
 from dedup.workers import Failure, run
 
-_SIDES = ((1_000, 256), (5_000, 176), (0, 128))  # (up to so many pictures on the page, pixels of a thumbnail)
+# (up to so many pictures on the page, pixels of a thumbnail)
+_SIDES = ((200, 480), (1_000, 256), (5_000, 176), (0, 128))
 _FIGURES = 100  # at most, for the pairs with the lowest probability: about 17 KB each
 
 Figure = tuple[list[list[tuple[figure.PanelImage, str]]], str]  # rows of panels with their URLs, or the reason for none

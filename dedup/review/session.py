@@ -34,7 +34,6 @@ from dedup.types.pairs import PhotoPair, Relation
 from dedup.types.plan import Plan
 from dedup.types.report import Report
 
-REMOVED_BY_DEFAULT = (Relation.EXACT, Relation.IDENTICAL, Relation.COPY)
 ORDERS: dict[str, tuple[str, Callable[[Card], tuple[float, int]]]] = {
     "path": ("By folder", lambda c: (0, c.number)),
     "bytes": ("Most space first", lambda c: (-c.bytes, c.number)),
@@ -227,8 +226,10 @@ class Review:
 
     def _retained(self, shot: Shot, duplicate: Duplicate) -> str:
         """Return why a plan keeps a duplicate by default, empty if it does not."""
-        if duplicate.relation not in REMOVED_BY_DEFAULT:
-            return f"{duplicate.relation.word} photos are not removed by default"
+        if duplicate.relation is Relation.VARIANT:
+            return f"a variant: the keeper is {duplicate.lost}"
+        if duplicate.relation is Relation.SIMILAR:
+            return "only similar, so it is not removed"
         files = (shot.file, *shot.copies)
         return "in a protected folder" if all(protected(f.path, self.report.run.settings) for f in files) else ""
 

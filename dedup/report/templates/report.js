@@ -30,7 +30,7 @@ function show() {
   more(PAGE);
   const bytes = matching.reduce((sum, group) => sum + group.bytes, 0);
   const megabytes = (bytes / 1e6).toLocaleString("en", { maximumFractionDigits: 1 });
-  form.querySelector("output").value = `${matching.length.toLocaleString("en")} shown, ${megabytes} MB`;
+  form.querySelector("output").value = matching.length ? `${matching.length.toLocaleString("en")} shown, ${megabytes} MB` : "No group matches";
 }
 
 function more(count) {
@@ -48,12 +48,42 @@ function step(by) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || enlarged.open || event.target.matches("input, select")) return;
   if (event.key === "j") step(1);
   else if (event.key === "k") step(-1);
   else if (event.key === "/") form.text.focus();
   else return;
   event.preventDefault();
+});
+const enlarged = document.querySelector("#enlarged");
+let links = []; // of the pictures of the group that is enlarged
+let at = 0;
+
+function enlarge(n) {
+  at = (n + links.length) % links.length;
+  const link = links[at];
+  const picture = link.querySelector("img").cloneNode();
+  enlarged.querySelector("div").replaceChildren(picture);
+  enlarged.querySelector("b").textContent = picture.alt;
+  enlarged.querySelector("span").textContent = `${at + 1} of ${links.length}`;
+  enlarged.querySelector("form a").href = link.href;
+  if (!enlarged.open) enlarged.showModal();
+}
+
+list.addEventListener("click", (event) => {
+  const link = event.target.closest(".picture a");
+  if (!link || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  links = [...link.closest("article").querySelectorAll(".picture a")];
+  enlarge(links.indexOf(link));
+});
+enlarged.addEventListener("click", ({ target }) => {
+  if (target.dataset.step) enlarge(at + Number(target.dataset.step));
+  else if (target === enlarged) enlarged.close(); // the backdrop
+});
+enlarged.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (step) enlarge(at + step);
 });
 form.addEventListener("input", show);
 form.addEventListener("submit", (event) => event.preventDefault());
