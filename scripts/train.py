@@ -64,7 +64,7 @@ from dedup.grouping.relations import GATE_LOWER_BOUND, VERIFY_THRESHOLD, figures
 from dedup.models.encoder import BATCH, DIMS, Encoder, encode, one_thread, unit
 from dedup.models.pair_head import COPY, SIMILAR, Calibration, PairHead, pair_logits, prefilter_figures
 from dedup.models.residual_head import ResidualHead
-from dedup.models.weights import FILE, Weights, device_of, version
+from dedup.models.weights import CARD, FILE, Weights, completed, device_of
 from dedup.training.aligned_pairs import (
     AlignedPairs,
     Drawer,
@@ -93,7 +93,6 @@ from dedup.training.fitting import Log, descend, fit, save_state, schedule
 from dedup.training.gates import copy_odds, fitted_curve, fitted_gate, keeping
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
-from dedup.types.arrays import SIDE
 from dedup.types.pairs import Gate, Scores
 from dedup.workers import in_threads
 
@@ -147,7 +146,7 @@ class Training:
 
     @cached_property
     def shipped_card(self) -> dict[str, Any]:
-        card: dict[str, Any] = json.loads((SHIPPED / "dedup.json").read_text())
+        card: dict[str, Any] = json.loads((SHIPPED / CARD).read_text())
         return card
 
     def tensors(self, prefix: str, trained: Path | None) -> dict[str, torch.Tensor]:
@@ -743,10 +742,10 @@ def card_stage(training: Training) -> None:
         "golden": golden(weights),
         "photos": dict(sorted(Counter(corpus.pools).items())),
     }
-    card = {**card, "name": f"lite0-{SIDE}-{version(card)}"}
+    card = completed(card)
     output.mkdir(parents=True, exist_ok=True)
     (output / FILE).write_bytes(data)
-    (output / "dedup.json").write_text(json.dumps(card, indent=2) + "\n")
+    (output / CARD).write_text(json.dumps(card, indent=2) + "\n")
     print(f"{card['name']}: {len(data):,} bytes in {output}")
 
 

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from dedup.errors import BadUsage, WeightsUnusable
+from dedup.types.arrays import SIDE
 from dedup.types.pairs import Gate
 
 if TYPE_CHECKING:  # torch takes a second to load, and the name is known without it
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # torch takes a second to load, and the name is known without
     from dedup.models.residual_head import ResidualHead
 
 
-FILE = "dedup.safetensors"
+FILE, CARD = "dedup.safetensors", "dedup.json"
 QUICK = "-quick"  # suffix of the name under which descriptors of thumbnails are stored
 _LOADING = Lock()  # several threads may load the weights at once
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -85,7 +86,7 @@ def weights_spec(*, device: str = "cpu", quick: bool = False) -> WeightsSpec:
     if device != "auto":
         device = device_of(device)
     card = _card()
-    return WeightsSpec(card["name"] + (QUICK if quick else ""), Gate(**card["line"]), device, quick)
+    return WeightsSpec(card.name + (QUICK if quick else ""), card.line, device, quick)
 
 
 def device_of(word: str) -> str:
@@ -112,22 +113,21 @@ def load_weights(*, device: str = "cpu") -> Weights:
     from dedup.models.residual_head import ResidualHead
 
     _keep_freed_memory()
-    card = _card()
-    data = _file(FILE)
-    if sha256(data).hexdigest() != card["sha256"]:
+    card, data = _card(), _file(FILE)
+    if sha256(data).hexdigest() != card.sha256:
         raise WeightsUnusable(f"{FILE} is damaged: its SHA-256 is not that of its card; install dedup again")
+    encoder, head, residual_head = Encoder(), PairHead(), ResidualHead()
     try:
         tensors = load(data)
-    except SafetensorError as error:
-        raise WeightsUnusable(f"{FILE} cannot be read ({error}); install dedup again") from error
-    encoder, head, residual_head = Encoder(), PairHead(), ResidualHead()
-    for prefix, module in (("encoder.", encoder), ("head.", head), ("second.", residual_head)):
-        own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
-        module.load_state_dict(own)
+        for prefix, module in (("encoder.", encoder), ("head.", head), ("second.", residual_head)):
+            own = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(own)
+        curves = Calibration(**card.calibration), Calibration(**card.second_calibration)
+    except (SafetensorError, RuntimeError, TypeError) as error:
+        raise WeightsUnusable(f"{FILE} and {CARD} are not of this version of dedup; install dedup again") from error
     encoder = encoder.fold().to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
-    calibration, residual_calibration = (Calibration(**card[name]) for name in ("calibration", "second_calibration"))
-    networks = (encoder, head.eval().to(device), calibration, residual_head.eval().to(device), residual_calibration)
-    return Weights(card["name"], *networks, Gate(**card["glance"]), Gate(**card["line"]), device)
+    networks = (encoder, head.eval().to(device), curves[0], residual_head.eval().to(device), curves[1])
+    return Weights(card.name, *networks, card.glance, card.line, device)
 
 
 _loaded = lru_cache(maxsize=1)(load_weights)
@@ -139,9 +139,38 @@ def version(card: Mapping[str, Any]) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _card() -> dict[str, Any]:
-    card: dict[str, Any] = json.loads(_file("dedup.json"))
-    return card
+def completed(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a card with its name, which ends in version(), and the SHA-256 of all its entries.
+
+    Raises KeyError or TypeError if it lacks an entry that verdicts depend on.
+    """
+    entries = {**card, "name": f"lite0-{SIDE}-{version(card)}"}
+    entries.pop("checksum", None)
+    return {**entries, "checksum": sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()}
+
+
+@dataclass(frozen=True)
+class _Card:
+    """What the card says that running the networks needs."""
+
+    name: str
+    sha256: str
+    calibration: dict[str, float]
+    second_calibration: dict[str, float]
+    glance: Gate
+    line: Gate
+
+
+def _card() -> _Card:
+    """Return the card of the weights in the package. Raises WeightsUnusable if it is not as it was written."""
+    try:
+        card = json.loads(_file(CARD))
+        if completed(card) != card:
+            raise WeightsUnusable(f"{CARD} is damaged: its figures do not have its checksum; install dedup again")
+        gates = Gate(**card["glance"]), Gate(**card["line"])
+        return _Card(card["name"], card["sha256"], card["calibration"], card["second_calibration"], *gates)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsUnusable(f"{CARD} is damaged: it is no card of weights; install dedup again") from error
 
 
 def _file(name: str) -> bytes:
@@ -149,3 +178,6 @@ def _file(name: str) -> bytes:
         return resources.files("dedup").joinpath("weights", name).read_bytes()
     except FileNotFoundError as error:
         raise WeightsUnusable(f"{name} is missing from the package; install dedup again") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise WeightsUnusable(f"{name}, which holds the weights, cannot be read: {reason}") from error
