@@ -5,15 +5,72 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from dedup.actions.file_ops import make_folder, missing_folders, sync_folder
+from dedup.actions.file_ops import (
+    Attributes,
+    aside_name,
+    make_folder,
+    missing_folders,
+    sync_folder,
+    temporary_beside,
+)
 from dedup.errors import BadUsage, DedupError
 
 Entry = dict[str, Any]
-_STEP_KEYS = frozenset("do to path target sha256 inode aside temporary keeper attributes".split())
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a value can be, or be part of, a path of this system."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and abs(value) < 1 << 64
+
+
+def _are_attributes(value: Any) -> bool:
+    try:
+        read = Attributes.from_json(value)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    numbers = (read.uid, read.gid, read.mode, read.mtime_ns)
+    limits = (1 << 32, 1 << 32, 1 << 12, 1 << 63)
+    return all(_is_number(n) and abs(n) < limit for n, limit in zip(numbers, limits, strict=True))
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+_VALUES: dict[str, Callable[[Any], bool]] = {
+    "roots": _are_texts,
+    "do": _is_number,
+    "to": ("trash", "delete", "hardlink", "reflink", "folder").__contains__,
+    **dict.fromkeys(("path", "target", "sha256", "aside", "temporary", "keeper", "made", "emptied"), _is_text),
+    "inode": _is_number,
+    "attributes": _are_attributes,
+    "done": _is_number,
+    "left": _is_number,
+    "undone": (True,).__contains__,
+}
+# What a line may hold: the folders that a run could change, a step, how it ended, a folder, and that all is undone.
+_LINES = tuple(
+    frozenset(keys.split())
+    for keys in (
+        "roots",
+        "do to path target sha256 inode aside temporary keeper attributes",
+        "done",
+        "left",
+        "made",
+        "emptied attributes",
+        "undone",
+    )
+)
 
 
 class Journal:
@@ -82,25 +139,49 @@ def runs(folder: str) -> list[str]:
 
 
 def read(folder: str, run: str) -> list[Entry]:
-    """Return the lines of a run. A line that a crash cut short is ignored: its step was not begun.
+    """Return the lines of a run. The last line of an apply is ignored if a crash cut it short: its step was not begun.
 
-    Raises BadUsage if there is no such run, DedupError if it cannot be read.
+    For any other line that is no JSON there is {"damaged": its number}.
+    Raises BadUsage if there is no such run, DedupError if it cannot be read or is not of this version.
     """
     if run not in runs(folder):
         raise BadUsage(f"{run}: no such run; there are: {', '.join(runs(folder)) or 'none'}")
-    entries, path = [], path_of(folder, run)
+    path = path_of(folder, run)
     try:
         with open(path, "rb") as f:
             lines = f.readlines()
     except OSError as error:
         raise DedupError(f"{path}: the journal cannot be read ({error.strerror})") from error
-    for number, line in enumerate(lines, 1):
-        with suppress(ValueError):
-            entry = json.loads(line)
-            if not isinstance(entry, dict) or ("do" in entry and not entry.keys() >= _STEP_KEYS):
-                raise DedupError(f"{path}: line {number} was not written by this version of dedup; nothing was done")
-            entries.append(entry)
-    return entries
+    entries = [_entry(path, run, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    last = max((n for n, entry in enumerate(entries) if not entry.keys() & {"damaged", "undone"}), default=-1)
+    return [entry for n, entry in enumerate(entries) if n <= last or "damaged" not in entry]
+
+
+def _entry(path: str, run: str, number: int, line: bytes) -> Entry:
+    """Return what a line of the journal of a run holds. Raises DedupError if it is not of this version."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return {"damaged": number}
+    if not isinstance(entry, dict) or not _is_ours(entry, run):
+        raise DedupError(f"{path}: line {number} was not written by this version of dedup; nothing was done")
+    return entry
+
+
+def _is_ours(entry: Entry, run: str) -> bool:
+    """Return whether a line is one that this version writes. Undo removes files with the hidden names of a step."""
+    if entry.keys() not in _LINES or not all(_VALUES[key](value) for key, value in entry.items()):
+        return False
+    if "do" not in entry:
+        return True
+    path, target, number = entry["path"], entry["target"], entry["do"]
+    ours = aside_name(path, run, number), temporary_beside(target or path, run, number)
+    return (entry["aside"], entry["temporary"]) == ours
+
+
+def damaged_lines(entries: Sequence[Entry]) -> list[int]:
+    """Return the numbers of lines that cannot be read."""
+    return [entry["damaged"] for entry in entries if "damaged" in entry]
 
 
 def roots_of(entries: Sequence[Entry]) -> list[str]:

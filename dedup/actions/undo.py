@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from dedup.actions import file_ops
-from dedup.actions.journal import Entry, Journal, folders_emptied, folders_made, roots_of, started
+from dedup.actions.journal import Entry, Journal, damaged_lines, folders_emptied, folders_made, roots_of, started
 from dedup.actions.locks import locked
 from dedup.actions.trash import Contents
 from dedup.errors import ActionFailed
@@ -25,6 +25,9 @@ def undo(entries: Sequence[Entry], *, journal: Journal, dirs: ActionDirs) -> Ite
     """
     complete, trash = True, Contents(dirs.trash)
     with locked(roots_of(entries), dirs.locks):
+        for number in damaged_lines(entries):
+            complete = False
+            yield Outcome(journal.path, False, f"line {number} is damaged; a file that it names is not restored")
         for entry in reversed(folders_emptied(entries)):
             if not os.path.lexists(entry["emptied"]):
                 outcome = _remade(entry)
