@@ -129,7 +129,7 @@ class Report:
         return iter(self.groups)
 
     def to_pandas(self, table: str = "groups") -> DataFrame:
-        """Return groups, pairs, photos, skipped or decisions as a pandas DataFrame, a row a file or pair.
+        """Return groups, pairs, photos, folders, skipped or decisions as a pandas DataFrame, a row a file or pair.
 
         Raises BadUsage for another table, ModuleNotFoundError if pandas is not installed.
         """
@@ -146,8 +146,9 @@ class Report:
             yield Pair(**(row | {"path_a": Path(row["path_a"]), "path_b": Path(row["path_b"])}))
 
     def write(self, path: AnyPath, table: str = "groups") -> None:
-        """Write groups, pairs, photos, skipped or decisions to a file; its suffix .csv, .json or .html is the format.
+        """Write groups, pairs, photos, folders, skipped or decisions to a file.
 
+        Its suffix is the format: .csv, .json, .html or .parquet.
         Raises BadUsage for another suffix or table, DedupError if the file cannot be written.
         """
         _demand(table in tables.TABLES, f"no such table: {table!r}; choose from {', '.join(tables.TABLES)}")

@@ -451,6 +451,32 @@ def test_list_is_filtered_and_many_are_accepted_with_a_preview(
         playwright.expect(page.locator("#totals")).to_contain_text("0 of 3 decided")
 
 
+def test_folder_of_nothing_but_duplicates_is_accepted_with_one_click(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(album, tmp_path / "Photos/Backup", copy_function=shutil.copyfile)
+    dedup("scan", tmp_path / "Photos", "-q", "-o", tmp_path / "report.html")
+    with serving(tmp_path / "test.db") as server, tab(chromium, viewport={"width": 390, "height": 844}) as page:
+        page.goto((tmp_path / "report.html").as_uri())
+        playwright.expect(page.locator("section.folders li b")).to_have_text(str(tmp_path / "Photos/Backup"))
+        assert axe.Axe().run(page).violations_count == 0
+        assert not wide(page)
+        page.goto(server.address)
+        assert axe.Axe().run(page).violations_count == 0
+        assert not wide(page)
+        folders = page.locator("#folders")
+        folders.get_by_role("button", name="Accept 7 groups").click()
+        playwright.expect(folders.locator(".state")).to_be_visible()
+        playwright.expect(page.locator("#totals")).to_contain_text("7 of 7 decided")
+        assert len(decisions(tmp_path).kept) == 7
+        page.keyboard.press("u")
+        playwright.expect(folders.get_by_role("button", name="Accept 7 groups")).to_be_visible()
+        assert decisions(tmp_path).kept == frozenset()
+        folders.locator(".link").click()
+        playwright.expect(page.locator("[name=text]")).to_have_value(f"{tmp_path}/Photos/Backup/")
+        playwright.expect(page.locator("#list .line")).to_have_count(7)
+
+
 def test_what_was_decided_is_applied_and_taken_back(chromium: Any, dedup: Dedup, album: Path, tmp_path: Path) -> None:
     before = tree(album)
     dedup("scan", album, "-q")

@@ -37,7 +37,7 @@ class Table(click.Choice[str]):
         "the file of --output; without it, nothing.", "dedup export groups -o report.html", "dedup export skipped"
     )
 )
-@click.argument("table", type=Table(["groups", "pairs", "photos", "skipped", "decisions"]), default="groups")
+@click.argument("table", type=Table(["groups", "pairs", "photos", "folders", "skipped", "decisions"]), default="groups")
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: from the suffix of FILE, or csv.")
 @click.option("--output", "-o", metavar="FILE", type=PathWord(), help="Default: standard output.")
 @csv_style
@@ -45,7 +45,8 @@ class Table(click.Choice[str]):
 def export(table: str, format_: str | None, output: str | None, delimiter: str, bom: bool, db: str) -> None:
     """Write the results of the last scan as a table or a page.
 
-    Tables: groups, the pairs that were compared, photos, skipped files, decisions. Only groups can be a page (html).
+    Tables: groups, the pairs that were compared, photos, folders of nothing but duplicates, skipped files, decisions.
+    Only groups can be a page (html).
     """
     from dedup.pipeline.results import load_results
     from dedup.report import tables

@@ -344,6 +344,9 @@ def summary(figures: dict[str, Any]) -> str:
         f"{t['groups']:>9,} {plural('group', t['groups'])} with {t['duplicates']:,} "
         f"{plural('duplicate', t['duplicates'])}, {human_bytes(t['bytes'])} to reclaim",
         f"{t['across']:>9,} of them in another folder than their keeper" if t["across"] else "",
+        f"{t['folders']:>9,} {plural('folder', t['folders'])} with no photo but duplicates (dedup export folders)"
+        if t["folders"]
+        else "",
         f"{t['skipped']:>9,} skipped (dedup export skipped says why)" if t["skipped"] else "",
         f"{t['unverified']:>9,} {plural('pair', t['unverified'])} not verified, in no group: a file could not be read "
         "again, or a process died; scan again"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from dedup.grouping.ranking import below, best_files
-from dedup.types.groups import Group
+from dedup.grouping.ranking import below, best_files, protected
+from dedup.types.groups import Decisions, Group
+from dedup.types.pairs import Relation
 from dedup.types.photo import File, Photo
 from dedup.types.settings import Settings
+
+REMOVED_BY_DEFAULT = (Relation.EXACT, Relation.IDENTICAL, Relation.COPY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,27 @@ def members(group: Group, photos: Sequence[Photo], settings: Settings) -> Member
 
     others = (counted(best_files(photos[d.photo], settings)) for d in group.duplicates)
     return Members(keeper, counted(copies), tuple(others))
+
+
+def removable(
+    group: Group,
+    files: Members,
+    photos: Sequence[Photo],
+    settings: Settings,
+    decisions: Decisions,
+    *,
+    relations: Collection[Relation],
+) -> list[File]:
+    """Return the files of a group that can be removed to reclaim their bytes, of those with these relations.
+
+    Not those that are protected, or hard links of the keeper, nor photos that are marked to be kept.
+    """
+    found = [*files.copies]
+    for d, counted in zip(group.duplicates, files.files, strict=True):
+        if d.relation in relations and photos[d.photo].sha256 not in decisions.kept:
+            found += counted
+    keeper = (files.keeper.device, files.keeper.inode)
+    return [f for f in found if not protected(f.path, settings) and (f.device, f.inode) != keeper]
 
 
 def in_order(groups: Sequence[Group], photos: Sequence[Photo], settings: Settings) -> list[Group]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dedup.grouping import relations
+from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.groups import group, missing_pairs
-from dedup.grouping.members import members, root_of
-from dedup.grouping.ranking import protected
+from dedup.grouping.members import members, removable, root_of
 from dedup.pipeline.context import Context
 from dedup.store.listing import Listing
 from dedup.store.store import Store
@@ -44,33 +44,29 @@ def totals_of(report: Report) -> Totals:
         of_each = zip(g.duplicates, files.files, strict=True)
         counted = sum(len(some) for d, some in of_each if variants or d.relation is not Relation.VARIANT)
         duplicates += len(files.copies) + counted
-    removable = [file for one in report.groups for file in _removable(report, one)]
+    removable_files = [file for one in report.groups for file in _removable(report, one)]
     return Totals(
         files=photos.files + len(report.skipped),
         photos=photos.files,
         groups=len(report.groups),
         duplicates=duplicates,
-        removable=len(removable),
-        bytes=sum({(f.device, f.inode): f.size for f in removable}.values()),
+        removable=len(removable_files),
+        bytes=sum({(f.device, f.inode): f.size for f in removable_files}.values()),
         skipped=sum(one.picture for one in report.skipped),
         other=sum(not one.picture for one in report.skipped),
         across=_across(report),
+        folders=len(duplicate_folders(report, photos_by_folder(report))) if removable_files else 0,
         new_failures=report.new_failures,
         unverified=report.unverified,
     )
 
 
 def _removable(report: Report, one: Group) -> list[File]:
-    """Return the files of a group that could be removed to reclaim their bytes."""
-    photos, settings, kept = report.photos.photos, report.run.settings, report.decisions.kept
-    found = members(one, photos, settings)
-    keeper, files = found.keeper, [*found.copies]
-    for d, counted in zip(one.duplicates, found.files, strict=True):
-        variant = d.relation is Relation.VARIANT and not settings.include_variant
-        files += () if variant or photos[d.photo].sha256 in kept else counted
-    return [
-        f for f in files if not protected(f.path, settings) and (f.device, f.inode) != (keeper.device, keeper.inode)
-    ]
+    """Return the files of a group that could be removed, variants among them if they were asked for."""
+    photos, settings = report.photos.photos, report.run.settings
+    relations = [r for r in Relation if r is not Relation.VARIANT or settings.include_variant]
+    files = members(one, photos, settings)
+    return removable(one, files, photos, settings, report.decisions, relations=relations)
 
 
 def _across(report: Report) -> int:

@@ -15,6 +15,7 @@ from importlib.resources import files
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.images.read import View, read_view
 from dedup.report import figure
 from dedup.report.cards import FILTERS, Card, Shot, cards
@@ -54,6 +55,7 @@ def page(report: Report, explained: Explained | None, *, workers: int) -> Iterat
         environment()
         .get_template("report.html")
         .generate(
+            folders=duplicate_folders(report, photos_by_folder(report)),
             cards=zip(shown, pictures, figures(shown, doubtful, explained), strict=True),
             explained=len(doubtful),
             pairs=pairs,

@@ -11,6 +11,7 @@ from dedup.report.csv_file import Row, complete_file, escaped
 
 _BATCH = 10_000  # rows in memory at once
 _NUMBERS = {"group": "int64", "width": "int64", "height": "int64", "bytes": "int64", "frames": "int64"}
+_NUMBERS |= {"photos": "int64", "others": "int64"}
 _NUMBERS |= {"probability": "float64", "similarity": "float64"}
 
 

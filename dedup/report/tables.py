@@ -16,6 +16,7 @@ import numpy as np
 
 from dedup.errors import BadUsage
 from dedup.geometry.edits import describe_edits
+from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.members import in_order, members
 from dedup.report.csv_file import PLAIN, CsvStyle, Row, read_csv, text_stream, write_csv
 from dedup.report.parquet_file import write_parquet
@@ -33,6 +34,7 @@ PHOTOS = (
 ).split(",")
 SKIPPED = "path,reason".split(",")
 CONTAINED = {(True, True): "both", (True, False): "left", (False, True): "right", (False, False): "no"}
+FOLDERS = "folder,photos,bytes,others,kept_in".split(",")
 DECISIONS = "decision,sha256_a,sha256_b,path_a,path_b".split(",")
 MATCHES = "query,path,relation,probability,similarity".split(",")
 
@@ -106,6 +108,12 @@ def _fact(facts: Facts | None, name: str) -> str | int | bool:
     return bool(value) if name == "video" and facts is not None else value
 
 
+def folder_rows(report: Report) -> Iterator[Row]:
+    """Yield a row for each folder whose photos all have a kept copy elsewhere, in the order of their paths."""
+    for f in duplicate_folders(report, photos_by_folder(report)):
+        yield dict(zip(FOLDERS, (f.path, f.photos, f.bytes, f.others, f.kept_in), strict=True))
+
+
 def skipped_rows(report: Report) -> Iterator[Row]:
     """Yield a row a file that is none, in the order of their paths."""
     for skipped in report.skipped:
@@ -147,6 +155,7 @@ TABLES: dict[str, tuple[list[str], Callable[[Report], Iterator[Row]]]] = {
     "groups": (GROUPS, group_rows),
     "pairs": (PAIRS, pair_rows),
     "photos": (PHOTOS, photo_rows),
+    "folders": (FOLDERS, folder_rows),
     "skipped": (SKIPPED, skipped_rows),
     "decisions": (DECISIONS, decision_rows),
 }

@@ -32,7 +32,7 @@ from dedup.review.guard import Guard, has_control_characters
 from dedup.review.jobs import JobRunner, fingerprint
 from dedup.review.overlays import Overlays
 from dedup.review.pictures import SIZES, Pictures
-from dedup.review.session import ORDERS, GroupFilter, Review, state_of
+from dedup.review.session import ORDERS, GroupFilter, Review, folder_fingerprint, state_of
 from dedup.types.pairs import Relation
 
 _PAGE = 60  # groups that the list at the side loads at once
@@ -53,6 +53,7 @@ class Site:
         self.env.globals |= {
             "fate": review.fate,
             "fingerprint": review.fingerprint,
+            "folder_fingerprint": folder_fingerprint,
             "is_decided": review.is_decided,
             "reclaimable": review.reclaimable,
             "sha256": review.sha256,
@@ -64,6 +65,7 @@ class Site:
         return [
             Route("/", self.home),
             Route("/groups", self.groups),
+            Route("/folders", self.folders),
             Route("/group/{number}", self.group),
             Route("/photo/{sha256}/{size}", self.photo),
             Route("/aligned/{first}/{second}", self.aligned),
@@ -76,6 +78,7 @@ class Site:
             Route("/decide", self.decide, methods=["POST"]),
             Route("/undo-decision", self.undo_decision, methods=["POST"]),
             Route("/accept", self.accept, methods=["POST"]),
+            Route("/accept-folder", self.accept_folder, methods=["POST"]),
             Route("/apply", self.apply, methods=["POST"]),
             Route("/undo", self.undo, methods=["POST"]),
             Route("/static/base.css", lambda request: Response(asset("base.css"), media_type="text/css")),
@@ -105,8 +108,15 @@ class Site:
             stage=stage,
             nothing=self.html("nothing.html", chosen=GroupFilter(text="any")),
             totals=self.totals(),
+            folders=self.folder_list(),
         )
         return HTMLResponse(html)
+
+    def folders(self, request: Request) -> Response:
+        return HTMLResponse(self.folder_list())
+
+    def folder_list(self) -> str:
+        return self.html("folders.html", folders=self.review.folders())
 
     def groups(self, request: Request) -> Response:
         start = small_number(request.query_params.get("start", "")) or 0
@@ -214,6 +224,11 @@ class Site:
                 raise BadUsage("the groups have changed since they were shown; nothing was decided. Check them again")
             self.review.accept([card.number for card in cards])
         return JSONResponse({"count": len(cards), "totals": self.totals()})
+
+    async def accept_folder(self, request: Request) -> Response:
+        fields = await fields_of(request, "shown")
+        count = await run_in_threadpool(self.review.accept_folder, fields["shown"])
+        return JSONResponse({"count": count, "totals": self.totals()})
 
     def _open(self, chosen: GroupFilter) -> list[Card]:
         listed = [card for card in self.review.listed(chosen) if not self.review.is_decided(card)]

@@ -23,6 +23,7 @@ from dedup.files.stacks import Folders
 from dedup.files.walk import files_in
 from dedup.geometry.edits import describe_edits
 from dedup.geometry.homography import inverse
+from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.groups import components, group, matches
 from dedup.grouping.ranking import protected
 from dedup.pipeline.results import load_results
@@ -32,7 +33,7 @@ from dedup.types.arrays import Homography
 from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
 from dedup.types.pairs import PhotoPair, Relation
 from dedup.types.plan import Plan
-from dedup.types.report import Report
+from dedup.types.report import DuplicateFolder, Report
 
 ORDERS: dict[str, tuple[str, Callable[[Card], tuple[float, int]]]] = {
     "path": ("By folder", lambda c: (0, c.number)),
@@ -82,6 +83,8 @@ class Review:
         undecided = group(photos, report.verdicts, settings)
         self.cards = list(cards(undecided, photos, settings, report.verified))
         self._roots = ("", *settings.roots)  # of groups
+        self._photos_by_folder = photos_by_folder(report)
+        self._folders: list[DuplicateFolder] | None = None  # by the decisions so far
         self._index_of = {p.sha256: i for i, p in enumerate(photos)}
         self._texts = ["\n".join(card.paths).lower() for card in self.cards]
         self._matches = matches(photos, report.verdicts, settings, NOTHING_DECIDED)
@@ -146,6 +149,42 @@ class Review:
                 and self._has_status(card, chosen)
             ]
         return sorted(found, key=ORDERS[chosen.order][1])
+
+    def folders(self) -> list[tuple[DuplicateFolder, int]]:
+        """Return the folders whose photos all have a kept copy elsewhere, by the decisions so far, and how many groups
+        of each are open.
+        """
+        with self.lock:
+            if self._folders is None:
+                now = replace(self.report, groups=self._groups(), decisions=self.decisions)
+                self._folders = duplicate_folders(now, self._photos_by_folder)
+            return [(folder, len(self._open_in(folder))) for folder in self._folders]
+
+    def accept_folder(self, shown: str) -> int:
+        """Accept all open groups that hold a photo of a folder, as one step for undo(); return how many there were.
+
+        shown: fingerprint of the folder. Raises BadUsage if it is another one by now.
+        """
+        with self.lock:
+            folder = next((folder for folder, _ in self.folders() if folder_fingerprint(folder) == shown), None)
+            numbers = self._open_in(folder) if folder else []
+            if not numbers:
+                raise BadUsage("this folder has changed since it was shown; nothing was decided. Check it again")
+            self.accept(numbers)
+            return len(numbers)
+
+    def _groups(self) -> list[Group]:
+        """Return the groups that the decisions so far give, in no particular order."""
+        stars: dict[_Member, list[Duplicate]] = {}
+        for (root, photo), keeper in self._keeper_of.items():
+            star = stars.setdefault((root, keeper), [])
+            star += [] if photo == keeper else [self._duplicate[root, photo]]
+        return [Group(keeper, tuple(star), root) for (root, keeper), star in stars.items()]
+
+    def _open_in(self, folder: DuplicateFolder) -> list[int]:
+        """Return the numbers of the open groups that hold a photo of a folder."""
+        inside = os.path.join(folder.path, "")
+        return [c.number for c in self.cards if not self.is_decided(c) and any(p.startswith(inside) for p in c.paths)]
 
     def _has_status(self, card: Card, chosen: GroupFilter) -> bool:
         return not chosen.status or self.is_decided(card) == (chosen.status == "decided")
@@ -344,7 +383,7 @@ class Review:
 
     def _regroup(self, decisions: Decisions, photos: Iterable[int]) -> list[int]:
         """Use these decisions, and group the components of these photos again; return the groups that this changes."""
-        self.decisions = decisions
+        self.decisions, self._folders = decisions, None
         touched = set(photos)
         parts = {int(self._component_of[i]) for i in touched} - {-1}
         for part in parts:
@@ -373,6 +412,11 @@ class Review:
         """Return what apply would do now: with the decided groups, or with all of them."""
         with Store(self.db) as store:
             return planned(load_results(store), everything=everything, linking=linking)
+
+
+def folder_fingerprint(folder: DuplicateFolder) -> str:
+    """Return a digest of what a page says of a folder."""
+    return sha256_of(repr(folder).encode()).hexdigest()
 
 
 def state_of(shot: Shot) -> str:

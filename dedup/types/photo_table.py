@@ -118,6 +118,10 @@ class PhotoColumns(Sequence[Photo]):
         """The number of files of all photos."""
         return len(self.order)
 
+    def file_paths(self) -> Iterator[str]:
+        """Yield the path of each file of all photos."""
+        return (os.fsdecode(self.paths[row]) for row in self.order.tolist())
+
     def contents(self) -> bytes:
         """Return a digest (32 bytes) of the set of photos, whatever their file names."""
         return sha256(self.sha256.tobytes()).digest()

@@ -36,6 +36,21 @@ class Report:
     unverified: int = 0  # pairs that should have been verified and could not be; they are in no group
 
 
+@dataclass(frozen=True, slots=True)
+class DuplicateFolder:
+    """A folder whose photos, with those in all folders below it, have a kept copy elsewhere.
+
+    photos: files.   bytes: of these, hard links counted once.   others: files that are no photos, or cannot be read.
+    kept_in: the innermost folder that holds all of the kept copies; "" if there is none.
+    """
+
+    path: str
+    photos: int
+    bytes: int
+    others: int
+    kept_in: str
+
+
 @dataclass(frozen=True)
 class Compared:
     """The result of comparing photos.
@@ -69,6 +84,7 @@ class Totals:
     across: int  # duplicates in another root than their keeper
     new_failures: int  # of the skipped, those that the scan before did not report
     unverified: int = 0  # pairs that should have been verified and could not be
+    folders: int = 0  # whose photos all have a kept copy elsewhere; of those inside each other the outermost
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,17 @@ async function accept(button) {
   changed({ stay: false });
 }
 
+export async function acceptFolder(shown) {
+  try {
+    const result = await post("accept-folder", { shown });
+    showTotals(result.totals);
+    notify(`${result.count} accepted; press U to undo`);
+  } catch (error) {
+    notify(error.message, { error: true });
+  }
+  changed({ stay: true });
+}
+
 async function runJob(path, fields) {
   for (const button of dialog.querySelectorAll("[data-apply], [data-undo]")) button.disabled = true;
   await post(path, fields);

@@ -1,12 +1,13 @@
 // The page: groups, decisions and keys. The server sends HTML fragments in which it has escaped every value.
 import { Comparison } from "./compare.js";
-import { openAccept, openPlan } from "./dialogs.js";
+import { acceptFolder, openAccept, openPlan } from "./dialogs.js";
 import { get, post, query } from "./server.js";
 import { notify, showTotals } from "./status.js";
 
 const stage = document.querySelector("#stage");
 const list = document.querySelector("#list");
 const filters = document.querySelector("#filters");
+const folders = document.querySelector("#folders");
 const prefetched = new Map(); // number -> promise of a group's HTML
 let comparison = null;
 let sending = Promise.resolve(); // decisions are sent one at a time, in the order of the keys
@@ -84,6 +85,7 @@ function decide(action, sha = "") {
 
 function change(result, { shown }) {
   showTotals(result.totals);
+  loadFolders();
   for (const [n, html] of Object.entries(result.lines)) {
     prefetched.delete(Number(n));
     const line = list.querySelector(`[data-number="${n}"]`);
@@ -97,8 +99,15 @@ function change(result, { shown }) {
   }
 }
 
+async function loadFolders() {
+  const closed = folders.querySelector("details")?.open === false;
+  folders.innerHTML = await (await get("folders")).text();
+  if (closed) folders.querySelector("details")?.removeAttribute("open");
+}
+
 async function reload({ stay = false } = {}) {
   prefetched.clear();
+  loadFolders();
   list.innerHTML = await (await get(`groups?${query()}`)).text();
   list.scrollTop = 0;
   const first = list.querySelector(".line:not(.decided)") ?? list.querySelector(".line");
@@ -210,6 +219,14 @@ list.addEventListener("click", (event) => {
   open(Number(line.dataset.number)).then(() => {
     if (!matchMedia("(min-width: 56.01rem)").matches) stage.scrollIntoView();
   });
+});
+
+folders.addEventListener("click", ({ target }) => {
+  const { folder, show: text } = target.closest("button")?.dataset ?? {};
+  if (folder) acceptFolder(folder);
+  if (!text) return;
+  filters.text.value = text;
+  reload().catch((error) => notify(error.message, { error: true }));
 });
 
 let typing = 0;
