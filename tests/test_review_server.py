@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -298,6 +299,34 @@ def test_odd_head_is_refused_without_a_line_in_the_log(watched: Server, head: by
     answer = exchange(watched, head)
     assert re.match(rb"HTTP/1.1 4\d\d |$", answer), answer
     assert watched.ask()[0] == 200
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_client_that_hangs_up_is_no_error_of_the_server(watched: Server, reset: bool) -> None:
+    page = watched.ask()[2].decode()
+    thumb = re.search(r"photo/[0-9a-f]{64}/thumb", page)
+    assert thumb is not None
+    full = thumb[0].replace("thumb", "full")
+    head = f"Host: {watched.host}\r\nOrigin: http://{watched.host}\r\n"
+    for path in ("decide", "accept", "undo-decision", "apply", "undo"):
+        for body in ("", '{"group": 1'):
+            hang_up(
+                watched, f"POST {watched.path}{path} HTTP/1.1\r\n{head}Content-Length: 999\r\n\r\n{body}", reset=reset
+            )
+    for path in ("", "groups", thumb[0], full, "plan", "shown", "job", "static/review.js", "nothing"):
+        hang_up(watched, f"GET {watched.path}{path} HTTP/1.1\r\n{head}\r\n" * 9, reset=reset)
+        hang_up(watched, f"GET {watched.path}{path} HTTP/1.1\r\n{head}", reset=reset)
+    assert watched.ask()[0] == 200
+
+
+def hang_up(server: Server, text: str, *, reset: bool) -> None:
+    """Send a request, or a part of one, and close the connection without waiting for the answer."""
+    connection = connect(server)
+    if reset:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with suppress(ConnectionResetError, BrokenPipeError):
+        connection.sendall(text.encode())
+    connection.close()
 
 
 def raw(server: Server, method: str, target: str, *, body: bytes = b"", headers: list[str] | None = None) -> bytes:

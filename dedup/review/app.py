@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -316,6 +316,8 @@ async def fields_of(request: Request, *names: str) -> dict[str, str]:
             given = json.loads(await request.body())
     except TimeoutError:
         raise HTTPException(408, "the request took too long") from None
+    except ClientDisconnect:  # nobody is there to read the answer
+        raise HTTPException(400, "the request is incomplete") from None
     except (ValueError, RecursionError):
         raise HTTPException(400, "a JSON object was expected") from None
     if not isinstance(given, dict):
