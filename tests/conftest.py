@@ -14,6 +14,7 @@ from dedup.models.weights import Weights, WeightsSpec, weights_spec
 
 SHIPPED = weights_spec()
 register_heif_opener()  # tests write HEIC; the program registers it when it decodes its first picture
+os.environ["LC_ALL"] = "C.UTF-8"  # the language of the tests
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

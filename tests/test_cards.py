@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dedup.geometry.edits import describe_edits
-from dedup.report.cards import cards, changes, percent, table
+from dedup.languages.language import ENGLISH
+from dedup.report.cards import cards, changes, table
 from dedup.types.groups import Duplicate, Group
 from dedup.types.pairs import NOTHING_VERIFIED, Relation, Verified
 from dedup.types.photo import File, Photo
@@ -68,22 +69,18 @@ def test_table_marks_better_values_only_where_they_differ() -> None:
     small = replace(photo("b", "/a/small\n.jpg", width=600, height=400), camera=None)
     group = Group(0, (Duplicate(1, Relation.COPY, 0.97, 0.8, ""),))
     (card,) = cards([group], [KEPT, small], Settings())
-    rows = {row.title: row for row in table(card.shots)}
+    rows = {row.title: row for row in table(card.shots, ENGLISH)}
     assert rows["Pixels"].best == {0}
     assert rows["Camera"].best == {0}
     assert rows["Bytes"].best == frozenset()
     assert rows["Name"].values == ("kept.jpg", "small\\n.jpg")
 
 
-def test_percentage_is_never_rounded_up_to_100() -> None:
-    assert [percent(p) for p in (0.912, 0.9994, 0.99951, 1.0)] == ["91.2%", "99.9%", "over 99.9%", "over 99.9%"]
-
-
 def test_values_that_read_the_same_have_no_better_one() -> None:
     other = replace(photo("b", "/p/kept.jpg", size=1004), width=1201, height=800)
     group = Group(0, (Duplicate(1, Relation.COPY, 0.97, 0.8, ""),))
     (card,) = cards([group], [KEPT, other], Settings())
-    rows = {row.title: row for row in table(card.shots)}
+    rows = {row.title: row for row in table(card.shots, ENGLISH)}
     assert rows["Bytes"].values == ("1.0 KB", "1.0 KB")
     assert rows["Bytes"].best == rows["Modified"].best == frozenset()
     assert rows["Pixels"].best == {1}

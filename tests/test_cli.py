@@ -13,7 +13,7 @@ from click.testing import Result
 from PIL import Image
 
 from dedup.cli.main import main
-from dedup.report.text import human_bytes, human_time, printable
+from dedup.report.text import printable
 
 Dedup = Callable[..., Result]
 
@@ -118,7 +118,7 @@ def test_skipped_files_end_with_exit_code_3_and_are_listed(dedup: Dedup, tmp_pat
     (tmp_path / "in" / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")
     result = dedup("scan", tmp_path / "in", code=3)
     assert "1 skipped (dedup export skipped says why)" in result.stdout
-    assert "1 other file (not images)" in result.stdout
+    assert "1 other file (not an image)" in result.stdout
     assert dedup("export", "skipped").stdout.splitlines()[1].startswith(f"{tmp_path}/in/bad.jpg,")
 
 
@@ -497,13 +497,3 @@ def test_terminal_gets_a_bar_and_a_pipe_does_not(album: Path, tmp_path: Path) ->
     command = f"stty rows 24 cols 80; {sys.executable} -m dedup scan '{album}' --db '{db}'"
     seen = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, text=True, check=True).stdout
     assert "[1/4] Reading" in seen
-
-
-@pytest.mark.parametrize(("size", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 KB"), (3.2e12, "3.2 TB")])
-def test_bytes_for_people(size: float, text: str) -> None:
-    assert human_bytes(size) == text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.84, "0.8 s"), (61, "1 min 1 s"), (7322, "2 h 2 min")])
-def test_times_for_people(seconds: float, text: str) -> None:
-    assert human_time(seconds) == text

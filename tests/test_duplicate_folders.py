@@ -132,6 +132,6 @@ def test_page_of_the_review_shows_them_and_refuses_one_that_changed(dedup: Dedup
         assert page.index("1 folder with no photo but duplicates") < page.index('<ol id="list">')
         (shown,) = (part.split('"')[0] for part in page.split('data-folder="')[1:])
         assert server.post("accept-folder", {"shown": "0" * 64})[0] == 409
-        assert server.post("accept-folder", {"shown": shown})[1]["count"] == 2
+        assert server.post("accept-folder", {"shown": shown})[1]["said"] == "2 accepted; press U to undo"
         assert server.post("accept-folder", {"shown": shown})[0] == 409  # nothing is open any more
         assert b"data-folder" not in server.ask("folders")[2]

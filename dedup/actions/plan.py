@@ -12,14 +12,15 @@ from dedup.files.stacks import Folders, Kind, kind
 from dedup.grouping.members import is_reference, members
 from dedup.grouping.ranking import protected
 from dedup.types.groups import Group
+from dedup.types.message import Message
 from dedup.types.pairs import Relation
 from dedup.types.photo import File
 from dedup.types.plan import Plan, Removal, RemovalStep, Retained
 from dedup.types.report import Report
 from dedup.types.settings import Settings
 
-HARD_LINK = "a hard link of its keeper; nothing to reclaim"
-OTHER_BYTES = "not the same bytes as its keeper"  # why a duplicate is retained that cannot become a link
+HARD_LINK = Message("a hard link of its keeper; nothing to reclaim")
+OTHER_BYTES = Message("not the same bytes as its keeper")  # why a duplicate is retained that cannot become a link
 
 
 def make_plan(
@@ -41,7 +42,7 @@ def make_plan(
     retained: list[Retained] = []
     for group in report.groups:
         keeper = members(group, report.photos.photos, report.run.settings).keeper
-        retained.append(Retained(keeper.path, keeper.path, keeper.size, "kept"))
+        retained.append(Retained(keeper.path, keeper.path, keeper.size, Message("kept")))
         for step in _steps(report, group):
             reason = _reason_to_retain(report, step, include, linking, folders)
             if reason:
@@ -60,12 +61,17 @@ def _steps(report: Report, group: Group) -> Iterator[RemovalStep]:
     kept, files = photos[group.keeper], members(group, photos, report.run.settings)
     for file in files.copies:
         part = Removal(file, kept.sha256, files.keeper, kept.sha256)
-        yield RemovalStep((part,), root_of(report, file.path), Relation.EXACT, 1.0, "same bytes")
+        yield RemovalStep((part,), root_of(report, file.path), Relation.EXACT, 1.0, Message("same bytes"))
     for d, counted in zip(group.duplicates, files.files, strict=True):
         for file in counted:
             part = Removal(file, photos[d.photo].sha256, files.keeper, kept.sha256)
             yield RemovalStep(
-                (part,), root_of(report, file.path), d.relation, d.probability, f"kept: {d.reason}", d.lost
+                (part,),
+                root_of(report, file.path),
+                d.relation,
+                d.probability,
+                Message("kept: {reason}", reason=d.reason),
+                d.lost,
             )
 
 
@@ -78,13 +84,16 @@ def _reason_to_retain(
     if unremovable:
         return unremovable
     if step.relation is Relation.SIMILAR and Relation.SIMILAR not in include:
-        return "only similar; --include similar would remove it too"
+        return Message("only similar; {option} would remove it too", option="--include similar")
     if step.relation is Relation.VARIANT and Relation.VARIANT not in include:
-        return f"a variant: the kept file is {step.lost}; --include variant would remove it too"
+        option = "--include variant"
+        return Message(
+            "a variant: the kept file is {lost}; {option} would remove it too", lost=step.lost, option=option
+        )
     if step.relation is not Relation.EXACT and photo.sha256 in report.decisions.kept:
-        return "marked to be kept"
+        return Message("marked to be kept")
     if not folders.holds(photo.file.path):
-        return "already gone"
+        return Message("already gone")
     if is_hard_link(photo):
         return HARD_LINK
     return OTHER_BYTES if linking and step.relation is not Relation.EXACT else ""
@@ -96,7 +105,7 @@ def protection(path: str, settings: Settings, folders: Folders) -> str:
     if not protected(path, settings) and not _is_inside(real, settings.never_removed):
         return ""
     reference = is_reference(path, settings) or _is_inside(real, settings.reference)
-    return "in a reference folder" if reference else "in a protected folder"
+    return Message("in a reference folder") if reference else Message("in a protected folder")
 
 
 def _is_inside(real: str, folders: Sequence[str]) -> bool:
@@ -137,14 +146,18 @@ def with_companions(
         try:
             parts = companions.of(photo)
         except _Lost as lost:
-            others.append(Retained(photo.file.path, photo.keeper_file.path, photo.file.size, str(lost)))
+            others.append(Retained(photo.file.path, photo.keeper_file.path, photo.file.size, lost.reason))
         else:
             complete.append(replace(step, parts=(photo, *parts)))
     return Plan(tuple(complete), tuple(others))
 
 
 class _Lost(Exception):
-    """A companion would be lost with its photo; str() says which and why."""
+    """A companion would be lost with its photo; the reason says which and why."""
+
+    def __init__(self, reason: Message) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -179,13 +192,13 @@ class _Companions:
         """
         name = os.path.basename(f.path)
         if f.path in self.keepers:
-            raise _Lost(f"{name} belongs to it and is kept")
+            raise _Lost(Message("{name} belongs to it and is kept", name=name))
         if kind(f.path) is Kind.SIDECAR:
             return None if in_use else self._sidecar(f, photo, twin)
         if kind(f.path) is Kind.VIDEO and in_use:
             return None
         if twin is None or twin.size != f.size or twin.path in self.removed or twin.path == f.path:
-            raise _Lost(f"{name} belongs to it and has no copy beside the keeper")
+            raise _Lost(Message("{name} belongs to it and has no copy beside the keeper", name=name))
         return Removal(f, "", twin, "")
 
     def _sidecar(self, f: File, photo: Removal, twin: File | None) -> Removal:
@@ -195,8 +208,16 @@ class _Companions:
         target = merged_name(f.path, photo.file.path, photo.keeper_file.path)
         if self.merge_sidecars and target not in self.merged and not self.folders.holds(target):
             return Removal(f, "", None, "", target)
-        hint = "" if self.merge_sidecars else "; --merge-sidecars moves it to the keeper"
-        raise _Lost(f"{os.path.basename(f.path)} belongs to it and the keeper has none{hint}")
+        name = os.path.basename(f.path)
+        if self.merge_sidecars:
+            raise _Lost(Message("{name} belongs to it and the keeper has none", name=name))
+        raise _Lost(
+            Message(
+                "{name} belongs to it and the keeper has none; {option} moves it to the keeper",
+                name=name,
+                option="--merge-sidecars",
+            )
+        )
 
     def _is_in_use(self, companion: File, photo: File, mine: Sequence[File]) -> bool:
         """Return whether a companion belongs to another picture too, and that one is not removed."""

@@ -13,6 +13,7 @@ from dedup.files.stacks import Folders
 from dedup.grouping.groups import matches, reported
 from dedup.grouping.members import counts
 from dedup.report.csv_file import Row, read_csv
+from dedup.types.message import Message
 from dedup.types.pairs import Relation
 from dedup.types.plan import Plan, Removal, RemovalStep
 from dedup.types.report import Report
@@ -39,9 +40,12 @@ def plan_rows(plan: Plan) -> Iterator[Row]:
     return (row for _, _, row in sorted(rows, key=lambda r: r[:2]))
 
 
-def _reason(companion: Removal, photo: Removal) -> str:
-    reason = f"belongs to {os.path.basename(photo.file.path)}"
-    return f"{reason}; moves to {os.path.basename(companion.target)}" if companion.target else reason
+def _reason(companion: Removal, photo: Removal) -> Message:
+    name = os.path.basename(photo.file.path)
+    if companion.target:
+        target = os.path.basename(companion.target)
+        return Message("belongs to {name}; moves to {target}", name=name, target=target)
+    return Message("belongs to {name}", name=name)
 
 
 def read_plan(path: str, report: Report, folders: Folders, *, merge_sidecars: bool = False) -> tuple[Plan, list[str]]:

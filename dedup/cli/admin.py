@@ -6,15 +6,25 @@ import json
 import os
 import re
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import get_completion_class
 
-from dedup.cli.options import Duration, PathWord, commands_beside, database, notes, options_of, settings_in
+from dedup.cli.options import (
+    Duration,
+    PathWord,
+    commands_beside,
+    database,
+    in_language,
+    language_of,
+    notes,
+    options_of,
+    settings_in,
+)
 from dedup.errors import BadUsage
-from dedup.report.text import human_bytes, human_time, plural, printable
+from dedup.languages.language import ENGLISH
+from dedup.report.text import plural, printable
 
 if TYPE_CHECKING:
     from dedup.cli.scheduler import Job
@@ -29,23 +39,27 @@ _SHELLS = {
 
 
 @click.command(epilog=notes("nothing.", "dedup status"))
+@in_language
 @database
-def status(db: str) -> None:
+def status(lang: str | None, db: str) -> None:
     """Print the contents, size and age of the database."""
     from dedup.store.store import Store
 
     with Store(os.path.abspath(db)) as store:
         counts, last, roots = store.counts(), store.runs.last(), store.roots.load()
         size = sum(os.path.getsize(db + end) for end in ("", "-wal") if os.path.exists(db + end))
-    click.echo(f"{printable(os.path.abspath(db))}, {human_bytes(size)}")
-    figures = [f"{counts[table]:,} {plural(table, counts[table])}" for table in ("file", "photo", "pair")]
-    click.echo(f"{', '.join(figures)} compared")
-    click.echo(printable(f"roots: {', '.join(roots) or 'none'}"))
+    language = language_of(lang)
+    say, count = language.gettext, language.ngettext
+    click.echo(f"{printable(os.path.abspath(db))}, {language.bytes(size)}")
+    files, photos = count("{n} file", "{n} files", counts["file"]), count("{n} photo", "{n} photos", counts["photo"])
+    click.echo(f"{files}, {photos}, {count('{n} pair compared', '{n} pairs compared', counts['pair'])}")
+    click.echo(printable(say("roots: {folders}", folders=", ".join(roots)) if roots else say("roots: none")))
     if last is None:
-        click.echo("no finished scan")
+        click.echo(say("no finished scan"))
     else:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(last.ended_at))
-        click.echo(f"last scan finished {when}: {printable(', '.join(last.roots))}, with {last.weights_name}")
+        about = {"when": language.minute(last.ended_at), "weights": last.weights_name}
+        line = say("last scan finished {when}: {folders}, with {weights}", folders=", ".join(last.roots), **about)
+        click.echo(printable(line))
 
 
 @click.command(epilog=notes("nothing.", "dedup history"))
@@ -60,8 +74,8 @@ def history(db: str) -> None:
 
 def attempt_line(run: Attempt) -> str:
     """Return one line about a scan."""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started_at))
-    took = "" if run.ended_at is None else human_time(max(0.0, run.ended_at - run.started_at))
+    when = ENGLISH.minute(run.started_at)
+    took = "" if run.ended_at is None else ENGLISH.duration(max(0.0, run.ended_at - run.started_at))
     what = {
         None: "did not end: killed, or still running",
         "finished": "{photos:,} photos, {new:,} new, {duplicates:,} duplicates, {skipped:,} skipped",

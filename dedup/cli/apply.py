@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dedup.cli.options import SKIPPED, PathWord, database, notes
+from dedup.cli.options import SKIPPED, PathWord, database, in_language, language_of, notes
 from dedup.errors import BadUsage, OutOfTime, StoreUnusable
 from dedup.files import user_dirs
-from dedup.report.text import human_bytes, plural, printable
+from dedup.report.text import plural, printable
+from dedup.types.message import Message
 
 if TYPE_CHECKING:
+    from dedup.languages.language import Language
     from dedup.types.plan import Outcome, Plan
     from dedup.types.report import Report
 
@@ -42,11 +44,11 @@ if TYPE_CHECKING:
 @click.option("--remove-empty", is_flag=True, help="Remove folders too that become empty.")
 @click.option("--yes", is_flag=True, help="Carry the plan out. Without it, the plan is printed and nothing is changed.")
 @click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be undone.")
+@in_language
 @database
 def apply(
     plan: str | None, to: str, output: str | None, include: tuple[str, ...], merge_sidecars: bool,
-    remove_empty: bool, yes: bool,
-    really_delete: bool, db: str,
+    remove_empty: bool, yes: bool, really_delete: bool, lang: str | None, db: str,
 ) -> None:  # fmt: skip
     """Preview removals; --yes carries them out.
 
@@ -67,7 +69,7 @@ def apply(
         raise BadUsage("--to delete cannot be undone; add --really-delete, or move the files away with --to DIR")
     if output and tables.format_of(output) != "csv":
         raise BadUsage(f"{output}: a plan is written as .csv")
-    db, failed, refused = os.path.abspath(db), 0, list[str]()
+    language, db, failed, refused = language_of(lang), os.path.abspath(db), 0, list[str]()
     with Store(db, changing=True) as store:
         result = load_results(store)
         to = to if to in DESTINATIONS else quarantine(to, result.run.roots)
@@ -82,37 +84,54 @@ def apply(
             click.echo(printable(line), err=True)
         if output:
             write_rows(output, COLUMNS, plan_rows(todo))
-        show(todo, to, each=not yes)
+        show(todo, to, language, each=not yes)
         if yes and todo.steps:
-            failed = carry_out(todo, to, result, db, remove_empty=remove_empty)
+            failed = carry_out(todo, to, result, db, language, remove_empty=remove_empty)
     sys.exit(SKIPPED if failed or refused else 0)
 
 
-def show(todo: Plan, to: str, *, each: bool) -> None:
+def show(todo: Plan, to: str, language: Language, *, each: bool) -> None:
     """Print the totals of a plan, and with `each` its files."""
     from dedup.actions.plan import OTHER_BYTES
     from dedup.actions.plan_file import plan_rows
 
     for row in plan_rows(todo) if each else ():
-        size = human_bytes(row["bytes"])
-        click.echo(printable(f"{row['action']:<6} {row['path']}  ({size}; {row['relation']} {row['reason']})"))
+        size, reason = language.bytes(row["bytes"]), language.say(row["reason"])
+        click.echo(printable(f"{row['action']:<6} {row['path']}  ({size}; {row['relation']} {reason})"))
     others = sum(r.reason == OTHER_BYTES for r in todo.retained)
     if others:
-        click.echo(f"{others:,} {plural('duplicate', others)} skipped: not the same bytes, which a {to} would lose")
+        click.echo(
+            language.ngettext(
+                "{n} duplicate skipped: not the same bytes, which a {link} would lose",
+                "{n} duplicates skipped: not the same bytes, which a {link} would lose",
+                others,
+                link=to,
+            )
+        )
     removed = [part.file for step in todo.steps for part in step.parts if not part.target]
     reclaimed, count = sum({(f.device, f.inode): f.size for f in removed}.values()), len(removed)
-    click.echo(f"{count:,} {plural('file', count)} to remove, {human_bytes(reclaimed)} to reclaim")
+    size = language.bytes(reclaimed)
+    click.echo(
+        language.ngettext(
+            "{n} file to remove, {size} to reclaim", "{n} files to remove, {size} to reclaim", count, size=size
+        )
+    )
     if each and todo.steps:
-        words = {
-            "trash": "--yes moves them to the trash",
-            "hardlink": "--yes makes each a hard link to its keeper",
-            "reflink": "--yes makes each share the bytes of its keeper",
-            "delete": "--yes --really-delete deletes them permanently",
-        }.get(to, f"--yes moves them to {to}")
-        click.echo(printable(f"Nothing was changed; {words}."))
+        click.echo(printable(language.say(next_step(to))))
 
 
-def carry_out(todo: Plan, to: str, result: Report, db: str, *, remove_empty: bool) -> int:
+def next_step(to: str) -> Message:
+    """Return what --yes would do with a plan that was printed."""
+    yes, surely = "--yes", "--yes --really-delete"
+    return {
+        "trash": Message("Nothing was changed; {option} moves them to the trash.", option=yes),
+        "hardlink": Message("Nothing was changed; {option} makes each a hard link to its keeper.", option=yes),
+        "reflink": Message("Nothing was changed; {option} makes each share the bytes of its keeper.", option=yes),
+        "delete": Message("Nothing was changed; {option} deletes them permanently.", option=surely),
+    }.get(to, Message("Nothing was changed; {option} moves them to {folder}.", option=yes, folder=to))
+
+
+def carry_out(todo: Plan, to: str, result: Report, db: str, language: Language, *, remove_empty: bool) -> int:
     """Carry out a plan, with a journal; return how many files were skipped that should not have been."""
     from dedup.actions import journal
     from dedup.actions.apply import Apply, apply
@@ -126,7 +145,12 @@ def carry_out(todo: Plan, to: str, result: Report, db: str, *, remove_empty: boo
         way_back = f"'dedup undo --run {run}' undoes it" if to != "delete" else "deleted permanently"
         failed = report_outcomes(outcomes, stopped=f"stopped by Ctrl-C; what was done until then: {way_back}")
     if journal.last_run(folder) == run:
-        click.echo(f"{way_back[0].upper()}{way_back[1:]}.")
+        command = f"dedup undo --run {run}"
+        click.echo(
+            language.gettext("Deleted permanently.")
+            if to == "delete"
+            else language.gettext("'{command}' undoes it.", command=command)
+        )
     return failed
 
 
@@ -147,8 +171,9 @@ def report_outcomes(outcomes: Iterable[Outcome], *, stopped: str) -> int:
 
 @click.command(epilog=notes("files that an apply removed are restored; its journal records that.", "dedup undo"))
 @click.option("--run", metavar="ID", help="Undo this run. Default: the newest one that was not undone.")
+@in_language
 @database
-def undo(run: str | None, db: str) -> None:
+def undo(run: str | None, lang: str | None, db: str) -> None:
     """Undo an apply, as far as possible. Overwrites nothing, and may run twice."""
     from dedup.actions import journal
     from dedup.actions.undo import undo as undo_run
@@ -161,7 +186,7 @@ def undo(run: str | None, db: str) -> None:
     with StoreLock(db):  # undo needs the journal alone: the database may be damaged or gone
         run = run or journal.last_run(folder)
         if run is None:
-            click.echo("Nothing to undo.")
+            click.echo(language_of(lang).gettext("Nothing to undo."))
             return
         entries = journal.read(folder, run)
         with journal.Journal(journal.path_of(folder, run)) as lines:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dedup.cli.options import SKIPPED, PathWord, Probability, csv_style, database, notes
+from dedup.cli.options import SKIPPED, PathWord, Probability, csv_style, database, in_language, language_of, notes
 from dedup.errors import BadUsage, DedupError
 from dedup.report.text import printable
 
@@ -41,8 +41,11 @@ class Table(click.Choice[str]):
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: from the suffix of FILE, or csv.")
 @click.option("--output", "-o", metavar="FILE", type=PathWord(), help="Default: standard output.")
 @csv_style
+@in_language
 @database
-def export(table: str, format_: str | None, output: str | None, delimiter: str, bom: bool, db: str) -> None:
+def export(
+    table: str, format_: str | None, output: str | None, delimiter: str, bom: bool, lang: str | None, db: str
+) -> None:
     """Write the results of the last scan as a table or a page.
 
     Tables: groups, the pairs that were compared, photos, folders of nothing but duplicates, skipped files, decisions.
@@ -59,7 +62,7 @@ def export(table: str, format_: str | None, output: str | None, delimiter: str, 
     with Store(os.path.abspath(db)) as store:
         result = load_results(store)
         explained, style = why(result, store, os.cpu_count() or 1), CsvStyle(delimiter, bom)
-        tables.write(result, table, format_, output, explained=explained, style=style)
+        tables.write(result, table, format_, output, explained=explained, style=style, language=language_of(lang))
 
 
 def why(report: Report, store: Store, workers: int) -> Explained:

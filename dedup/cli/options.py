@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from dedup.errors import BadUsage
 from dedup.files import user_dirs
+from dedup.languages.language import Language, code_of, codes, load, of_environment
 
 SKIPPED, FOUND = 3, 10  # additional exit codes; the others are in errors.py
 
@@ -86,6 +87,33 @@ def database(command: Callable[..., Any]) -> Callable[..., Any]:
                           expose_value=False, callback=read_config,
                           help=f"Config file (TOML). Default: {user_dirs.config()}, if it exists.")  # fmt: skip
     return config(db(command))
+
+
+class LanguageCode(click.ParamType[str]):
+    """The code of a language that there is a catalogue for."""
+
+    name = "language"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        code = code_of(str(value))
+        if code is None:
+            self.fail(f"'{value}': there is no such language; there are {', '.join(codes())}", param, ctx)
+        return code
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(code) for code in codes() if code.startswith(incomplete)]
+
+
+def in_language(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --lang to a command."""
+    return click.option("--lang", type=LanguageCode(), metavar="CODE", envvar="DEDUP_LANG",
+                        help=f"Language of pages and summaries: {', '.join(codes())}. "
+                             "Default: that of the environment.")(command)  # fmt: skip
+
+
+def language_of(lang: str | None) -> Language:
+    """Return the language of --lang, or that of the environment."""
+    return load(lang) if lang else of_environment(os.environ)
 
 
 def csv_style(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,8 @@ import click
 
 from dedup.cli.estimate import STAGES, Estimate
 from dedup.errors import BadUsage, DedupError, OutOfTime
-from dedup.report.text import human_time, printable, roughly
+from dedup.languages.language import ENGLISH
+from dedup.report.text import printable, roughly
 
 _DRAW_S = 0.1  # between two updates of the bar
 _EVERY_S = 5.0  # between two progress events of the log
@@ -65,8 +66,9 @@ class Log:
             self._draw(done, of)
             self._note(now)
         if self.seconds is not None and now - self.begun >= self.seconds and done < of:
-            raise OutOfTime(f"stopped after {human_time(self.seconds)}, as --max-time says: {stage} is at {done:,} of "
-                            f"{of:,}; the next scan continues from there")  # fmt: skip
+            limit = ENGLISH.duration(self.seconds)
+            raise OutOfTime(f"stopped after {limit}, as --max-time says: {stage} is at {done:,} of {of:,}; "
+                            "the next scan continues from there")  # fmt: skip
 
     def warn(self, text: str) -> None:
         """Print a warning and log it."""

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 
 import click
 
-from dedup.cli.options import database, notes
+from dedup.cli.options import database, in_language, notes
 from dedup.errors import BadUsage
 from dedup.files import user_dirs
+from dedup.languages.language import load
 
 
 @click.command(
@@ -24,8 +25,9 @@ from dedup.files import user_dirs
 @click.option("--host", metavar="ADDRESS", help="Serve the network too, with a password: DEDUP_REVIEW_PASSWORD.")
 @click.option("--public-url", metavar="URL", help="The address at an HTTPS proxy in front of this server.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
+@in_language
 @database
-def review(port: int, host: str | None, public_url: str | None, no_browser: bool, db: str) -> None:
+def review(port: int, host: str | None, public_url: str | None, no_browser: bool, lang: str | None, db: str) -> None:
     """Review the groups in the browser: decide, apply, undo. Ctrl-C ends it."""
     try:
         from dedup.review.guard import parse_public_url
@@ -51,6 +53,7 @@ def review(port: int, host: str | None, public_url: str | None, no_browser: bool
             public_url=parse_public_url(public_url) if public_url else None,
             dirs=user_dirs.for_actions(),
             workers=os.cpu_count() or 1,
+            language=load(lang) if lang else None,
             started=started,
         )
 

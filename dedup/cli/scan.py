@@ -18,11 +18,24 @@ import click
 from click.core import ParameterSource
 
 from dedup.cli.export import why
-from dedup.cli.options import FOUND, SKIPPED, Duration, PathWord, Probability, csv_style, database, keep_words, notes
+from dedup.cli.options import (
+    FOUND,
+    SKIPPED,
+    Duration,
+    PathWord,
+    Probability,
+    csv_style,
+    database,
+    in_language,
+    keep_words,
+    language_of,
+    notes,
+)
 from dedup.cli.progress import Log, outcome_of
 from dedup.cli.stopping import Stopped
 from dedup.errors import BadUsage, DedupError, OutOfTime, StoreUnusable
-from dedup.report.text import human_bytes, human_time, plural, printable
+from dedup.languages.language import ENGLISH, Language
+from dedup.report.text import plural, printable
 
 if TYPE_CHECKING:
     from dedup.models.weights import WeightsSpec
@@ -98,6 +111,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json-log", metavar="FILE", type=PathWord(), help="Append events to FILE as JSON lines; - is stderr.")
 @click.option("--quiet", "-q", is_flag=True, help="Print no progress and no summary.")
+@in_language
 @database
 @click.pass_context
 def scan(
@@ -106,7 +120,7 @@ def scan(
     protect: tuple[str, ...], reference: tuple[str, ...], across: bool, within: bool, keep: tuple[str, ...],
     prefer: tuple[str, ...], avoid: tuple[str, ...], follow_symlinks: bool, verify: bool, quick: bool, workers: int,
     device: str, engine: str, address: str | None, work_dir: str | None,
-    fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, db: str,
+    fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, lang: str | None, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH. Results are cached; the next scan only reads new files.
 
@@ -124,7 +138,8 @@ def scan(
     from dedup.types.settings import Settings
     from dedup.workers import Runtime
 
-    outputs = Outputs(output, delimiter, bom)
+    language = language_of(lang)
+    outputs = Outputs(output, delimiter, bom, language)
     outputs.check()
     objects = [p for p in path if "://" in p and not os.path.exists(p)]
     if objects and engine != "ray":
@@ -156,9 +171,11 @@ def scan(
             exclude=exclude, db=os.path.abspath(db), log=log, cluster=(address, work_dir) if engine == "ray" else None,
         )  # fmt: skip
     if not quiet and json_log != "-":
-        click.echo(summary(figures) if sys.stdout.isatty() else line_of(figures, roots))
-        if sys.stdout.isatty():
-            click.echo(printable(f"Next: {next_command(figures, path, output, include)}{same_database(ctx)}"))
+        terminal = sys.stdout.isatty()
+        click.echo(summary(figures, language) if terminal else line_of(figures, roots, language))
+        if terminal:
+            command = next_command(figures, path, output, include) + same_database(ctx)
+            click.echo(printable(language.gettext("Next: {command}", command=command)))
     sys.exit(exit_code(figures, fail_if_found=fail_if_found, strict=strict))
 
 
@@ -179,11 +196,12 @@ class Named:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files that a scan writes its groups to, and how CSV files are written."""
+    """The files that a scan writes its groups to, and how CSV files and pages are written."""
 
     files: Sequence[str] = ()
     delimiter: str = ","
     bom: bool = False
+    language: Language = ENGLISH
 
     def check(self) -> None:
         """Raise BadUsage if the suffix of a file is not a known format."""
@@ -254,7 +272,15 @@ def written(result: Report, outputs: Outputs, store: Store, runtime: Runtime, lo
     for file in outputs.files:
         log.begin(f"Writing {printable(file)}")
         explained = why(result, store, runtime.workers)
-        tables.write(result, "groups", tables.format_of(file), file, explained=explained, style=style)
+        tables.write(
+            result,
+            "groups",
+            tables.format_of(file),
+            file,
+            explained=explained,
+            style=style,
+            language=outputs.language,
+        )
     return totals(result.run, totals_of(result))
 
 
@@ -334,37 +360,85 @@ def totals(run: Run, counted: Totals) -> dict[str, Any]:
     return asdict(counted) | {"recall": round(run.recall, 4), "seconds": round(run.ended_at - run.started_at, 1)}
 
 
-def summary(figures: dict[str, Any]) -> str:
+def summary(figures: dict[str, Any], language: Language) -> str:
     """Return the summary for a terminal."""
-    t = figures
+    t, say, count = figures, language.gettext, language.ngettext
+
+    def column(number: int) -> str:
+        return f"{language.number(number):>9}"
+
     if not t["files"]:
-        return "No files found."
+        return say("No files found.")
+    duplicates = count("{n} duplicate", "{n} duplicates", t["duplicates"])
     lines = [
-        f"{t['photos']:>9,} {plural('photo', t['photos'])} in {human_time(t['seconds'])}",
-        f"{t['groups']:>9,} {plural('group', t['groups'])} with {t['duplicates']:,} "
-        f"{plural('duplicate', t['duplicates'])}, {human_bytes(t['bytes'])} to reclaim",
-        f"{t['across']:>9,} of them in another folder than their keeper" if t["across"] else "",
-        f"{t['folders']:>9,} {plural('folder', t['folders'])} with no photo but duplicates (dedup export folders)"
+        count(
+            "{n} photo in {time}",
+            "{n} photos in {time}",
+            t["photos"],
+            n=column(t["photos"]),
+            time=language.duration(t["seconds"]),
+        ),
+        count(
+            "{n} group with {duplicates}, {size} to reclaim",
+            "{n} groups with {duplicates}, {size} to reclaim",
+            t["groups"],
+            n=column(t["groups"]),
+            duplicates=duplicates,
+            size=language.bytes(t["bytes"]),
+        ),
+        count(
+            "{n} of them in another folder than its keeper",
+            "{n} of them in another folder than their keeper",
+            t["across"],
+            n=column(t["across"]),
+        )
+        if t["across"]
+        else "",
+        count(
+            "{n} folder with no photo but duplicates ({command})",
+            "{n} folders with no photo but duplicates ({command})",
+            t["folders"],
+            n=column(t["folders"]),
+            command="dedup export folders",
+        )
         if t["folders"]
         else "",
-        f"{t['skipped']:>9,} skipped (dedup export skipped says why)" if t["skipped"] else "",
-        f"{t['unverified']:>9,} {plural('pair', t['unverified'])} not verified, in no group: a file could not be read "
-        "again, or a process died; scan again"
+        count(
+            "{n} skipped ({command} says why)",
+            "{n} skipped ({command} says why)",
+            t["skipped"],
+            n=column(t["skipped"]),
+            command="dedup export skipped",
+        )
+        if t["skipped"]
+        else "",
+        count(
+            "{n} pair not verified, in no group: a file could not be read again, or a process died; scan again",
+            "{n} pairs not verified, in no group: a file could not be read again, or a process died; scan again",
+            t["unverified"],
+            n=column(t["unverified"]),
+        )
         if t["unverified"]
         else "",
-        f"{t['other']:>9,} other {plural('file', t['other'])} (not images)" if t["other"] else "",
-        f"{t['recall']:>9.2%} recall of the approximate search" if t["recall"] < 1 else "",
+        count("{n} other file (not an image)", "{n} other files (not images)", t["other"], n=column(t["other"]))
+        if t["other"]
+        else "",
+        say("{percent} recall of the approximate search", percent=language.number(t["recall"], ".2%").rjust(9))
+        if t["recall"] < 1
+        else "",
     ]
     return "\n".join(line for line in lines if line)
 
 
-def line_of(figures: dict[str, Any], roots: Sequence[str]) -> str:
+def line_of(figures: dict[str, Any], roots: Sequence[str], language: Language) -> str:
     """Return the summary in one line, for logs and e-mail."""
+    head = f"dedup scan {printable(', '.join(roots))}"
     if not figures["files"]:
-        return f"dedup scan {printable(', '.join(roots))}: no files found"
-    first, *rest = (" ".join(line.split()) for line in summary(figures).splitlines())
-    said = "; ".join([first, f"{figures['new']:,} new", *rest])
-    return f"dedup scan {printable(', '.join(roots))}: {said}"
+        nothing = language.gettext("no files found")
+        return f"{head}: {nothing}"
+    first, *rest = (" ".join(line.split()) for line in summary(figures, language).splitlines())
+    new = language.ngettext("{n} new", "{n} new", figures["new"])
+    return f"{head}: {'; '.join([first, new, *rest])}"
 
 
 def exit_code(figures: dict[str, Any], *, fail_if_found: bool, strict: bool) -> int:
@@ -382,7 +456,8 @@ def exit_code(figures: dict[str, Any], *, fail_if_found: bool, strict: bool) -> 
 )
 @click.argument("folder", default="dedup-demo", metavar="[FOLDER]", type=PathWord())
 @click.option("--no-browser", is_flag=True, help="Do not open the report.")
-def demo(folder: str, no_browser: bool) -> None:
+@in_language
+def demo(folder: str, no_browser: bool, lang: str | None) -> None:
     """Create a small album, scan it, and show the report.
 
     FOLDER (dedup-demo) must not exist yet. Takes about half a minute.
@@ -394,16 +469,23 @@ def demo(folder: str, no_browser: bool) -> None:
     from dedup.types.settings import Settings
     from dedup.workers import Runtime
 
-    folder = os.path.abspath(folder)
+    language, folder = language_of(lang), os.path.abspath(folder)
     page, db = os.path.join(folder, "report.html"), os.path.join(folder, "dedup.db")
     photos = make_album(folder)
     with Log(None, quiet=False, seconds=None) as log:
         runtime = Runtime(os.cpu_count() or 1, log.progress, time.time)
         figures = scanned(
-            Named([photos]), Outputs([page]), Settings(), runtime, weights_spec(), exclude=(), db=db, log=log
+            Named([photos]),
+            Outputs([page], language=language),
+            Settings(),
+            runtime,
+            weights_spec(),
+            exclude=(),
+            db=db,
+            log=log,
         )
-    click.echo(summary(figures))
-    click.echo(printable(f"Report: {page}"))
+    click.echo(summary(figures, language))
+    click.echo(printable(language.gettext("Report: {page}", page=page)))
     if has_display() and not no_browser:
         webbrowser.open(Path(page).as_uri())
-    click.echo("Next: dedup scan ~/Photos -o report.html")
+    click.echo(language.gettext("Next: {command}", command="dedup scan ~/Photos -o report.html"))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dedup.geometry.homography import coverage, inverse, map_points
 from dedup.types.arrays import Homography
+from dedup.types.message import Message, listed
 from dedup.types.pairs import Verified
 from dedup.types.photo import Photo
 
@@ -38,15 +39,20 @@ class Edit:
     @property
     def words(self) -> str:
         """Return the edit in words; "" if only size, colour or encoding differ."""
-        words = ["mirrored"] if self.mirrored else []
-        if abs(self.rotated) >= _ROTATED:
-            words.append(f"rotated {abs(self.rotated):.0f}° {'right' if self.rotated > 0 else 'left'}")
+        words = [Message("mirrored")] if self.mirrored else []
+        degrees = f"{abs(self.rotated):.0f}"
+        if self.rotated >= _ROTATED:
+            words.append(Message("rotated {degrees}° right", degrees=degrees))
+        elif self.rotated <= -_ROTATED:
+            words.append(Message("rotated {degrees}° left", degrees=degrees))
         if self.crop:
-            left, top, right, bottom = (f"{100 * edge:.0f}" for edge in self.crop)
-            words.append(f"cropped to {left}-{right} % of the width, {top}-{bottom} % of the height")
+            edges = zip(("left", "top", "right", "bottom"), (f"{100 * edge:.0f}" for edge in self.crop), strict=True)
+            words.append(
+                Message("cropped to {left}-{right} % of the width, {top}-{bottom} % of the height", **dict(edges))
+            )
         if self.embedded:
-            words.append("placed inside a larger picture")
-        return ", ".join(words)
+            words.append(Message("placed inside a larger picture"))
+        return listed(words)
 
 
 def describe_edits(photos: Sequence[Photo], verified: Verified) -> DescribeEdit:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dedup.geometry.homography import coverage, inverse
 from dedup.types.arrays import Homography
+from dedup.types.message import Message, listed
 from dedup.types.pairs import HARMLESS, Loss
 from dedup.types.photo import Facts, Photo
 
@@ -107,26 +108,30 @@ def shortfall(lost: Loss | int, one: Photo, other: Photo, inside: float) -> str:
     inside: share of the first that lies in the other. Empty if nothing is lost.
     """
     ours, theirs = one.facts or Facts(), other.facts or Facts()
-    fewer = theirs.frames < ours.frames
+    fewer, sizes = theirs.frames < ours.frames, [f"{p.width}x{p.height}" for p in (one, other)]
     words = {
-        Loss.UNREAD: "not read by this version yet",
-        Loss.UNVERIFIED: "not verified",
-        Loss.DAMAGED: f"damaged from {theirs.intact:.0%} on" if theirs.intact else "damaged",
-        Loss.FRAMES: f"with {theirs.frames} of {ours.frames} frames" if fewer else "with other frames",
-        Loss.PICTURES: "without the further pictures",
-        Loss.VIDEO: "without the video",
-        Loss.DEPTH: "without the gain or depth map",
-        Loss.ALPHA: "without transparency",
-        Loss.BITS: f"of {theirs.bits} bits a channel",
-        Loss.COLOUR: "grey",
-        Loss.CROPPED: f"cropped to {inside:.0%}",
-        Loss.RESOLUTION: f"{other.width}x{other.height} instead of {one.width}x{one.height}"
+        Loss.UNREAD: Message("not read by this version yet"),
+        Loss.UNVERIFIED: Message("not verified"),
+        Loss.DAMAGED: Message("damaged from {part:.0%} on", part=theirs.intact)
+        if theirs.intact
+        else Message("damaged"),
+        Loss.FRAMES: Message("with {some} of {all} frames", some=theirs.frames, all=ours.frames)
+        if fewer
+        else Message("with other frames"),
+        Loss.PICTURES: Message("without the further pictures"),
+        Loss.VIDEO: Message("without the video"),
+        Loss.DEPTH: Message("without the gain or depth map"),
+        Loss.ALPHA: Message("without transparency"),
+        Loss.BITS: Message("of {bits} bits a channel", bits=theirs.bits),
+        Loss.COLOUR: Message("grey"),
+        Loss.CROPPED: Message("cropped to {share:.0%}", share=inside),
+        Loss.RESOLUTION: Message("{found} instead of {whole}", found=sizes[1], whole=sizes[0])
         if inside >= _WHOLE
-        else "of lower resolution",
-        Loss.DETAIL: "blurred",
-        Loss.ADDED: "without the caption or sticker",
-        Loss.COVERED: "covered in a part",
-        Loss.CONTENT: "different in a part",
-        Loss.RECOLOURED: "recoloured in a part",
+        else Message("of lower resolution"),
+        Loss.DETAIL: Message("blurred"),
+        Loss.ADDED: Message("without the caption or sticker"),
+        Loss.COVERED: Message("covered in a part"),
+        Loss.CONTENT: Message("different in a part"),
+        Loss.RECOLOURED: Message("recoloured in a part"),
     }
-    return ", ".join(text for loss, text in words.items() if lost & loss)
+    return listed([text for loss, text in words.items() if lost & loss])

@@ -16,8 +16,17 @@ import numpy as np
 from dedup.files.stacks import share_a_stack
 from dedup.grouping.containment import contained, shortfall
 from dedup.grouping.members import counts, files_in_root, is_reference, root_of
-from dedup.grouping.ranking import Standing, best_files, best_photo, keep_reason, loss_of, standings
+from dedup.grouping.ranking import (
+    CONTAINS_MORE,
+    Standing,
+    best_files,
+    best_photo,
+    keep_reason,
+    loss_of,
+    standings,
+)
 from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
+from dedup.types.message import Message
 from dedup.types.pairs import Candidates, Relation, Verdicts
 from dedup.types.photo import Photo
 from dedup.types.photo_table import with_exact_duplicates
@@ -145,14 +154,14 @@ class _Question:
             shortfall(lost, other, kept, _inside(verdicts, row, i)) if relation is Relation.VARIANT else "",
         )
 
-    def _reason(self, keeper: int, i: int, row: int, standing: tuple[Standing, Standing]) -> str:
+    def _reason(self, keeper: int, i: int, row: int, standing: tuple[Standing, Standing]) -> Message:
         kept, other = self.photos[keeper], self.photos[i]
         if kept.sha256 in self.decisions.kept:
-            return "chosen by you"
+            return Message("chosen by you")
         lost = loss_of(self.verdicts, row, keeper)
         words = shortfall(lost, kept, other, _inside(self.verdicts, row, keeper)) if lost > 0 else ""
         rule = keep_reason(kept, other, self.settings, standing)
-        return f"the other one is {words}" if words and rule.startswith("contains") else rule
+        return Message("the other one is {lost}", lost=words) if words and rule == CONTAINS_MORE else rule
 
 
 def _inside(verdicts: Verdicts, row: int, photo: int) -> float:

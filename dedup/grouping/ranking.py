@@ -10,10 +10,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import reduce
 
 from dedup.errors import BadUsage
 from dedup.files.globs import glob_matcher
 from dedup.grouping.containment import contained
+from dedup.types.message import Message
 from dedup.types.pairs import Loss, Relation, Verdicts
 from dedup.types.photo import Facts, File, Photo
 from dedup.types.settings import KEEP_WORDS, Settings
@@ -155,23 +157,30 @@ def _facts(photo: Photo) -> Facts:
     return photo.facts or Facts()
 
 
-def _evidence(photo: Photo, file: File) -> list[tuple[bool, str]]:
+_NO_SCREENSHOT, _NOT_SENT = Message("no screenshot"), Message("not from a messenger")
+_ACCOMPANIED = Message("has its RAW, video or sidecar beside it")
+_CAMERA, _EXPOSURE = Message("has camera data"), Message("has exposure data")
+_NOT_EDITED, _DATED = Message("not edited"), Message("has a capture time")
+_TIME, _PLACE, _RATING = Message("a capture time"), Message("a place"), Message("a rating")
+
+
+def _evidence(photo: Photo, file: File) -> list[tuple[bool, Message]]:
     """Return what speaks for an original, the strongest first: whether it is there, and in words."""
     exposure = _facts(photo).exposure
     return [
-        (not is_screenshot(photo, file), "no screenshot"),
-        (not _MESSENGER_NAME.match(_name(file)), "not from a messenger"),
-        (file.path in photo.accompanied, "has its RAW, video or sidecar beside it"),
-        (photo.camera is not None, "has camera data"),
-        (exposure.time is not None or exposure.aperture is not None, "has exposure data"),
-        (not is_edited(photo, file), "not edited"),
-        (photo.taken_at is not None, "has a capture time"),
+        (not is_screenshot(photo, file), _NO_SCREENSHOT),
+        (not _MESSENGER_NAME.match(_name(file)), _NOT_SENT),
+        (file.path in photo.accompanied, _ACCOMPANIED),
+        (photo.camera is not None, _CAMERA),
+        (exposure.time is not None or exposure.aperture is not None, _EXPOSURE),
+        (not is_edited(photo, file), _NOT_EDITED),
+        (photo.taken_at is not None, _DATED),
     ]
 
 
-def _known(photo: Photo) -> list[str]:
+def _known(photo: Photo) -> list[Message]:
     """Return in words what the photo says of itself besides its pixels."""
-    facts = {"a capture time": photo.taken_at, "a place": photo.gps, "a rating": photo.rating}
+    facts = {_TIME: photo.taken_at, _PLACE: photo.gps, _RATING: photo.rating}
     return [word for word, there in facts.items() if there]
 
 
@@ -188,19 +197,26 @@ class Ranked:
     standing: Standing
 
 
+CONTAINS_MORE = Message("contains more of the others")
+
 _Key = Callable[[Ranked], object]
-_Why = Callable[[Ranked, Ranked], str]
+_Why = Callable[[Ranked, Ranked], Message]
 
 
-def _why_original(kept: Ranked, other: Ranked) -> str:
+def _why_original(kept: Ranked, other: Ranked) -> Message:
     ours, theirs = (_evidence(r.photo, r.file) for r in (kept, other))
     better = (words for (mine, words), (its, _) in zip(ours, theirs, strict=True) if mine and not its)
-    return next(better, "taken earlier")
+    return next(better, Message("taken earlier"))
 
 
-def _protection(kept: Ranked) -> str:
+def _why_known(kept: Ranked, other: Ranked) -> Message:
+    more = [word for word in _known(kept.photo) if word not in _known(other.photo)]
+    return Message("has {what}", what=reduce(lambda one, two: Message("{one} and {two}", one=one, two=two), more))
+
+
+def _protection(kept: Ranked) -> Message:
     named = any(below(kept.file.path, folder) for folder in kept.settings.reference)
-    return "in a reference folder" if named else "in a protected folder"
+    return Message("in a reference folder") if named else Message("in a protected folder")
 
 
 def _size(photo: Photo) -> str:
@@ -210,14 +226,17 @@ def _size(photo: Photo) -> str:
 # Each word of Settings.keep: what sorts first, and what is said of the better one.
 _RULES: dict[str, tuple[_Key, _Why]] = {
     "protected": (lambda r: not protected(r.file.path, r.settings), lambda k, o: _protection(k)),
-    "preferred": (lambda r: preference(r.file.path, r.settings), lambda k, o: "in a folder preferred over the other"),
+    "preferred": (
+        lambda r: preference(r.file.path, r.settings),
+        lambda k, o: Message("in a folder preferred over the other"),
+    ),
     "edited": (
         lambda r: not (is_edited(r.photo, r.file) and r.standing.largest),
-        lambda k, o: "the edited version",
+        lambda k, o: Message("the edited version"),
     ),
     "contains": (
         lambda r: (r.standing.exceeded, -r.standing.contains, r.standing.bordered),
-        lambda k, o: "has no borders" if o.standing.bordered else "contains more of the others",
+        lambda k, o: Message("has no borders") if o.standing.bordered else CONTAINS_MORE,
     ),
     "original": (
         lambda r: (
@@ -228,31 +247,31 @@ _RULES: dict[str, tuple[_Key, _Why]] = {
     ),
     "pixels": (
         lambda r: -r.photo.width * r.photo.height,
-        lambda k, o: f"{_size(k.photo)} over {_size(o.photo)}",
+        lambda k, o: Message("{kept} over {other}", kept=_size(k.photo), other=_size(o.photo)),
     ),
     "metadata": (
         lambda r: -len(_known(r.photo)),
-        lambda k, o: "has " + " and ".join(word for word in _known(k.photo) if word not in _known(o.photo)),
+        _why_known,
     ),
     "format": (
         lambda r: (r.standing.resaved, _FORMATS.get(r.photo.format, _OTHER_FORMAT)),
         lambda k, o: (
-            f"{k.photo.format}, of which the {o.photo.format} was made"
+            Message("{kept}, of which the {other} was made", kept=k.photo.format, other=o.photo.format)
             if o.standing.resaved
-            else f"{k.photo.format} rather than {o.photo.format}"
+            else Message("{kept} rather than {other}", kept=k.photo.format, other=o.photo.format)
         ),
     ),
     # of other pixels the least compressed file, of the same pixels the smallest one
     "bytes": (
         lambda r: (-(r.standing.bytes or r.photo.size), r.photo.size),
         lambda k, o: (
-            f"{k.photo.size:,} over {o.photo.size:,} bytes"
+            Message("{kept:,} over {other:,} bytes", kept=k.photo.size, other=o.photo.size)
             if k.photo.size > o.photo.size
-            else f"the same in {k.photo.size:,} instead of {o.photo.size:,} bytes"
+            else Message("the same in {kept:,} instead of {other:,} bytes", kept=k.photo.size, other=o.photo.size)
         ),
     ),
-    "oldest": (lambda r: r.file.mtime_ns, lambda k, o: "older file"),
-    "path": (lambda r: len(r.file.path), lambda k, o: "shorter path"),
+    "oldest": (lambda r: r.file.mtime_ns, lambda k, o: Message("older file")),
+    "path": (lambda r: len(r.file.path), lambda k, o: Message("shorter path")),
 }
 
 
@@ -276,7 +295,7 @@ def best_photo(photo: Photo, settings: Settings, standing: Standing = ALONE) -> 
 
 def keep_reason(
     keeper: Photo, other: Photo, settings: Settings, standing: tuple[Standing, Standing] = (ALONE, ALONE)
-) -> str:
+) -> Message:
     """Return the first criterion by which the keeper is the better one, in words. standing: of both."""
     ranked = [
         Ranked(p, best_files(p, settings)[0], settings, how) for p, how in zip((keeper, other), standing, strict=True)
@@ -285,4 +304,4 @@ def keep_reason(
         key, why = _RULES[word]
         if key(ranked[0]) != key(ranked[1]):
             return why(*ranked)
-    return "same in every respect"
+    return Message("same in every respect")

@@ -18,6 +18,7 @@ from dedup.images import preview_cache
 from dedup.images.decode import decode, pixels_sha256, render
 from dedup.images.signatures import HEAD_BYTES, sniff
 from dedup.types.arrays import VERIFICATION_SIDE
+from dedup.types.message import Message
 from dedup.types.photo import RAW_SUFFIXES, File, Reading, Rejected, Skipped
 
 _MOST = 4 << 30  # bytes; a larger file is no photo
@@ -117,20 +118,20 @@ def read_view(view: View) -> bytes | str:
     except UnreadablePhoto as error:
         return str(error)
     except MemoryError:
-        return "not enough memory"
+        return Message("not enough memory")
 
 
 def bytes_of(path: str, expected: str) -> bytes | str:
     """Return the bytes of a file if they have this SHA-256, or the reason why they cannot be read."""
     try:
         data = contents(path)
-        return data if sha256(data).hexdigest() == expected else "changed after the scan"
+        return data if sha256(data).hexdigest() == expected else Message("changed after the scan")
     except UnreadablePhoto as error:
         return str(error)
     except OSError as error:
-        return "gone since the scan" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        return Message("gone since the scan") if isinstance(error, FileNotFoundError) else error.strerror or str(error)
     except MemoryError:
-        return "not enough memory"
+        return Message("not enough memory")
 
 
 def contents(path: str) -> bytes:

@@ -15,6 +15,7 @@ from dedup.pipeline.match import maps_of
 from dedup.pipeline.pairs import Pair, PairImages, read_images
 from dedup.store.store import Store
 from dedup.types.arrays import Indices, Maps
+from dedup.types.message import Message
 from dedup.types.pairs import Candidates, Comparison, PhotoPair, Relation
 from dedup.types.report import Report
 from dedup.workers import Failure, run
@@ -47,10 +48,10 @@ def explain_pair(
     if not isinstance(images, PairImages):
         return images.reason if isinstance(images, Failure) else images
     if report.run.weights_name.removesuffix(QUICK) != weights.name:
-        return "the scan was made by another version of dedup; scan again"
+        return Message("the scan was made by another version of dedup; scan again")
     verdicts, rows = report.verdicts, _rows(report.verdicts, pair)
     if not len(rows):
-        return "the two were not compared"
+        return Message("the two were not compared")
     row, verified = int(rows[0]), report.verified
     return comparison(
         Relation(int(verdicts.relation[row])),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,10 @@ from dedup.files.object_store import is_uri
 from dedup.geometry.edits import DescribeEdit, describe_edits
 from dedup.grouping.members import in_order, members
 from dedup.grouping.ranking import best_files
-from dedup.report.text import human_bytes, printable
+from dedup.languages.language import Language
+from dedup.report.text import printable
 from dedup.types.groups import Duplicate, Group
+from dedup.types.message import Message
 from dedup.types.pairs import NOTHING_VERIFIED, Relation, Verified
 from dedup.types.photo import File, Photo
 from dedup.types.settings import Settings
@@ -100,7 +101,7 @@ def _compared(photos: Sequence[Photo], keeper: int, d: Duplicate, files: Sequenc
     """Return a photo as a duplicate of another."""
     words = changes(photos[keeper], photos[d.photo], d.relation, done(keeper, d.photo))
     if d.lost:
-        words = (f"the kept one is {d.lost}", *words)
+        words = (Message("the kept one is {lost}", lost=d.lost), *words)
     file, *copies = files
     photo = photos[d.photo]
     return Shot(d.photo, photo, file, tuple(copies), d.relation, d.probability, d.reason, words, keeper)
@@ -115,34 +116,39 @@ def changes(kept: Photo, other: Photo, relation: Relation, done: str = "") -> tu
     if not done and (other.width, other.height) != (kept.width, kept.height):
         words.append(_resized(kept, other))
     if other.format != kept.format:
-        words.append(f"{other.format} instead of {kept.format}")
+        words.append(Message("{found} instead of {whole}", found=other.format, whole=kept.format))
     if other.size * 1.05 < kept.size:
-        words.append(f"{1 - other.size / kept.size:.0%} fewer bytes")
+        words.append(Message("{share:.0%} fewer bytes", share=1 - other.size / kept.size))
     elif other.size > kept.size * 1.05:
-        words.append(f"{other.size / kept.size:.1f} times the bytes")
-    words += [f"no {what}" for what, ours, theirs in _metadata(kept, other) if ours and not theirs]
-    words += [f"has a {what}" for what, ours, theirs in _metadata(kept, other) if theirs and not ours]
+        words.append(Message("{times:.1f} times the bytes", times=other.size / kept.size))
+    metadata = _metadata(kept, other)
+    words += [missing for missing, _, ours, theirs in metadata if ours and not theirs]
+    words += [added for _, added, ours, theirs in metadata if theirs and not ours]
     if kept.taken_at and other.taken_at and kept.taken_at != other.taken_at:
-        words.append("other capture time")
-    return tuple(words or ["same pixels, other metadata" if relation is Relation.IDENTICAL else "same size and format"])
+        words.append(Message("other capture time"))
+    same_pixels, same_shape = Message("same pixels, other metadata"), Message("same size and format")
+    return tuple(words or [same_pixels if relation is Relation.IDENTICAL else same_shape])
 
 
-def _resized(kept: Photo, other: Photo) -> str:
+def _resized(kept: Photo, other: Photo) -> Message:
     """Return how one shape became the other, with a tolerance of a pixel on each side."""
     w, h, width, height = kept.width, kept.height, other.width, other.height
     if abs(width * h - height * w) <= max(w, h):
-        return f"{width / w:.0%} of the width and height"
+        return Message("{share:.0%} of the width and height", share=width / w)
     if abs(width * w - height * h) <= max(w, h):
-        return "rotated 90°" + ("" if width == h else f", {width / h:.0%} of the size")
-    return "other proportions: cropped, framed or stretched"
+        if width == h:
+            return Message("rotated 90°")
+        return Message("rotated 90°, {share:.0%} of the size", share=width / h)
+    return Message("other proportions: cropped, framed or stretched")
 
 
-def _metadata(kept: Photo, other: Photo) -> list[tuple[str, object, object]]:
+def _metadata(kept: Photo, other: Photo) -> list[tuple[Message, Message, object, object]]:
+    """Return the facts that metadata can hold: how to say that it is missing, that it is there, and both values."""
     return [
-        ("capture time", kept.taken_at, other.taken_at),
-        ("camera name", kept.camera, other.camera),
-        ("location", kept.gps, other.gps),
-        ("rating", kept.rating, other.rating),
+        (Message("no capture time"), Message("has a capture time"), kept.taken_at, other.taken_at),
+        (Message("no camera name"), Message("has a camera name"), kept.camera, other.camera),
+        (Message("no location"), Message("has a location"), kept.gps, other.gps),
+        (Message("no rating"), Message("has a rating"), kept.rating, other.rating),
     ]
 
 
@@ -150,47 +156,41 @@ def _metadata(kept: Photo, other: Photo) -> list[tuple[str, object, object]]:
 class TableRow:
     """One row of the table that compares the photos of a card. best: the positions of the better values."""
 
-    title: str
+    title: Message
     values: tuple[str, ...]
     best: frozenset[int]
 
 
-def table(shots: Sequence[Shot]) -> list[TableRow]:
+def table(shots: Sequence[Shot], language: Language) -> list[TableRow]:
     """Return the properties of photos, one value for each; better values are marked only where they differ."""
     photos, files = [s.photo for s in shots], [s.file for s in shots]
+    taken = [language.moment(p.taken_at) if p.taken_at else "" for p in photos]
+    yes = language.gettext("yes")
+    more = [language.ngettext("{n} more", "{n} more", len(s.copies)) if s.copies else "" for s in shots]
     return [
-        _row("Pixels", [f"{p.width} × {p.height}" for p in photos], [p.width * p.height for p in photos]),
-        _row("Bytes", [human_bytes(p.size) for p in photos], [p.size for p in photos]),
-        _row("Format", [p.format for p in photos]),
-        _row("Taken", [moment(p.taken_at) for p in photos], [bool(p.taken_at) for p in photos]),
-        _row("Camera", [p.camera or "" for p in photos], [bool(p.camera) for p in photos]),
-        _row("Location", ["yes" if p.gps else "" for p in photos], [p.gps for p in photos]),
-        _row("Rating", ["★" * (p.rating or 0) for p in photos], [p.rating or 0 for p in photos]),
-        _row("Modified", [_day(f.mtime_ns) for f in files], [-(f.mtime_ns // 1_000_000_000) for f in files]),
-        _row("Same bytes", [f"{len(s.copies)} more" if s.copies else "" for s in shots]),
-        _row("Name", [printable(s.name) for s in shots]),
-        _row("Folder", [printable(s.folder) for s in shots]),
+        _row(Message("Pixels"), [f"{p.width} × {p.height}" for p in photos], [p.width * p.height for p in photos]),
+        _row(Message("Bytes"), [language.bytes(p.size) for p in photos], [p.size for p in photos]),
+        _row(Message("Format"), [p.format for p in photos]),
+        _row(Message("Taken"), taken, [bool(p.taken_at) for p in photos]),
+        _row(Message("Camera"), [p.camera or "" for p in photos], [bool(p.camera) for p in photos]),
+        _row(Message("Location"), [yes if p.gps else "" for p in photos], [p.gps for p in photos]),
+        _row(Message("Rating"), ["★" * (p.rating or 0) for p in photos], [p.rating or 0 for p in photos]),
+        _row(
+            Message("Modified"),
+            [language.minute(f.mtime_ns / 1e9) for f in files],
+            [-(f.mtime_ns // 1_000_000_000) for f in files],
+        ),
+        _row(Message("Same bytes"), more),
+        _row(Message("Name"), [printable(s.name) for s in shots]),
+        _row(Message("Folder"), [printable(s.folder) for s in shots]),
     ]
 
 
-def _row(title: str, values: list[str], worth: Sequence[float] = ()) -> TableRow:
+def _row(title: Message, values: list[str], worth: Sequence[float] = ()) -> TableRow:
     """Return a row. worth: the higher, the better; values that read the same are equally good."""
     best = {n for n, w in enumerate(worth) if w == max(worth)}
     tied = {values[n] for n in best} & {value for n, value in enumerate(values) if n not in best}
     return TableRow(title, tuple(values), frozenset() if tied or len(best) == len(values) else frozenset(best))
-
-
-def _day(mtime_ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(mtime_ns / 1e9))
-
-
-def percent(probability: float) -> str:
-    """Return a probability as a percentage that never rounds up to 100%."""
-    return f"{probability:.1%}" if probability < 0.9995 else "over 99.9%"
-
-
-def moment(taken_at: str | None) -> str:
-    return (taken_at or "").replace("T", " ")
 
 
 def file_uri(path: str) -> str:
@@ -198,10 +198,16 @@ def file_uri(path: str) -> str:
     return "" if is_uri(path) else Path(path).as_uri()
 
 
-FILTERS = {  # for templates
-    "percent": percent,
-    "file_uri": file_uri,
-    "human_bytes": human_bytes,
-    "moment": moment,
-    "printable": printable,
+RELATIONS = {
+    Relation.EXACT: Message("exact"),
+    Relation.IDENTICAL: Message("identical"),
+    Relation.COPY: Message("copy"),
+    Relation.VARIANT: Message("variant"),
+    Relation.SIMILAR: Message("similar"),
+}
+ORDERS = {
+    "path": Message("By folder"),
+    "bytes": Message("Most space first"),
+    "sure": Message("Highest match first"),
+    "doubtful": Message("Lowest match first"),
 }

@@ -14,16 +14,28 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dedup.types.arrays import Floats, Maps
+from dedup.types.message import Message
 from dedup.types.pairs import Comparison, Explanation
 
 _CELL, _GAP, _HEAD, _LABEL = 208, 10, 44, 20  # pixels
 _COLUMNS = 6
 _GROUND, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
-_UPPER = ("left photo", "right photo", "left features", "right features", "difference", "weighted difference")
-_LOWER = ("one photo", "the other, aligned", "local contrast", "local contrast", "difference", "weighted difference")
+_DIFFERENCES = (Message("difference"), Message("weighted difference"))
+_UPPER = (
+    *(Message("left photo"), Message("right photo"), Message("left features"), Message("right features")),
+    *_DIFFERENCES,
+)
+_LOWER = (
+    *(Message("one photo"), Message("the other, aligned"), Message("local contrast"), Message("local contrast")),
+    *_DIFFERENCES,
+)
 _SMALL = 112  # pixels, the side of a panel on a page
 _DARK = 0.1  # brightness below which a panel looks black
-_DOWN, _ACROSS = ("at the top", "in the middle", "at the bottom"), ("left", "", "right")
+_THIRDS = (
+    (Message("at the top left"), Message("at the top"), Message("at the top right")),
+    (Message("in the middle left"), Message("in the middle"), Message("in the middle right")),
+    (Message("at the bottom left"), Message("at the bottom"), Message("at the bottom right")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +45,8 @@ class Panel:
     words: the alternative text.   fine: a picture; otherwise 10 x 10 cells, to be enlarged without smoothing.
     """
 
-    label: str
-    words: str
+    label: Message
+    words: Message
     image: Image.Image
     fine: bool
 
@@ -51,8 +63,8 @@ def panels(comparison: Comparison) -> list[list[Panel]]:
 class PanelImage:
     """A panel for a page. data: a small WebP, about 1.5 KB."""
 
-    label: str
-    words: str
+    label: Message
+    words: Message
     fine: bool
     data: bytes
 
@@ -91,9 +103,12 @@ def draw(comparison: Comparison, title: str) -> Image.Image:
 _Images = list[NDArray[np.uint8]]
 
 
-def _row(labels: tuple[str, ...], images: _Images, last: tuple[Floats, Floats], fine: tuple[bool, ...]) -> list[Panel]:
+def _row(
+    labels: tuple[Message, ...], images: _Images, last: tuple[Floats, Floats], fine: tuple[bool, ...]
+) -> list[Panel]:
     """Return a row of panels. last: the brightness of the last two."""
-    words = (*labels[:4], *(f"{label}: {_brightness(v)}" for label, v in zip(labels[4:], last, strict=True)))
+    seen = (Message("{what}: {seen}", what=what, seen=_brightness(v)) for what, v in zip(labels[4:], last, strict=True))
+    words = (*labels[:4], *seen)
     drawn = (*map(Image.fromarray, images), *(Image.fromarray(_heat(v)) for v in last))
     return [Panel(*panel) for panel in zip(labels, words, drawn, fine, strict=True)]
 
@@ -109,16 +124,17 @@ def _lower(canvas: tuple[NDArray[np.uint8], NDArray[np.uint8]], seen: Explanatio
     return _row(_LOWER, images, (seen.difference * 3, seen.difference * seen.weight * seen.weight.size), (True,) * 6)
 
 
-def _brightness(values: Floats) -> str:
+def _brightness(values: Floats) -> Message:
     """Describe where values (H, W) are bright when _heat() draws them."""
     bright = np.clip(values, 0, 1)
     if bright.max() < _DARK:
-        return "dark all over"
+        return Message("dark all over")
     thirds = [[part.mean() for part in np.array_split(band, 3, axis=1)] for band in np.array_split(bright, 3)]
     down, across = divmod(int(np.argmax(thirds)), 3)
-    share = float((bright >= 0.5).mean())
-    much = f"bright on {share:.0%} of it" if share >= 0.005 else "faint"
-    return f"{much}, most {_DOWN[down]} {_ACROSS[across]}".rstrip()
+    share, where = float((bright >= 0.5).mean()), _THIRDS[down][across]
+    if share < 0.005:
+        return Message("faint, most {where}", where=where)
+    return Message("bright on {share:.0%} of it, most {where}", share=share, where=where)
 
 
 def _features_coloured(maps: Maps) -> NDArray[np.uint8]:

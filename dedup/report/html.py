@@ -7,18 +7,20 @@ run or load, in case a file name is ever not escaped.
 from __future__ import annotations
 
 import base64
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from importlib.resources import files
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.images.read import View, read_view
+from dedup.languages.language import ENGLISH, Language
 from dedup.report import figure
-from dedup.report.cards import FILTERS, Card, Shot, cards
+from dedup.report.cards import ORDERS, RELATIONS, Card, Shot, cards, file_uri
+from dedup.report.text import printable
+from dedup.types.message import Message
 from dedup.types.pairs import Comparison, Explained, PhotoPair, Relation
 from dedup.types.report import Report
 from dedup.workers import Failure, run
@@ -30,17 +32,59 @@ _FIGURES = 100  # at most, for the pairs with the lowest probability: about 17 K
 Figure = tuple[list[list[tuple[figure.PanelImage, str]]], str]  # rows of panels with their URLs, or the reason for none
 
 
-def environment(package: str = "dedup.report") -> Environment:
-    """Return a template environment for a package; the templates of this package are available too."""
+def environment(package: str, language: Language) -> Environment:
+    """Return a template environment for a package, which says its words in a language.
+
+    The templates of this package are available too. Whatever the catalogue holds is escaped, as values are.
+    """
     env = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader("dedup.report")]),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )  # fmt: skip
-    env.filters |= FILTERS
+    env.install_gettext_callables(*sayings(language), newstyle=False)  # type: ignore[attr-defined]
+    env.filters |= {
+        "bytes": language.bytes,
+        "file_uri": file_uri,
+        "minute": language.minute,
+        "moment": language.moment,
+        "number": language.number,
+        "percent": language.percent,
+        "printable": printable,
+        "say": language.say,
+        "code": lambda value: Markup("<code>{}</code>").format(value),
+        "path": lambda value: Markup('<span class="path">{}</span>').format(value),
+        "key": lambda value: Markup("<kbd>{}</kbd>").format(value),
+        "italic": lambda value: Markup("<i>{}</i>").format(value),
+        "share": language.share,
+        "strong": lambda value: Markup('<b class="number">{}</b>').format(value),
+    }
+    env.globals |= {
+        "language": language,
+        "orders": ORDERS,
+        "pattern": language.translated,  # for scripts, which fill in the places
+        "relation_names": RELATIONS,
+    }
     return env
 
 
-def page(report: Report, explained: Explained | None, *, workers: int) -> Iterator[str]:
+def sayings(language: Language) -> tuple[Callable[..., Markup], Callable[..., Markup]]:
+    """Return gettext and ngettext for templates: sentences with their places filled in, escaped but for Markup."""
+
+    def filled(text: str, values: dict[str, object]) -> Markup:
+        said = {name: language.say(v) if isinstance(v, Message) else v for name, v in values.items()}
+        return escape(text).format(**said)
+
+    def say(msgid: str, /, **values: object) -> Markup:
+        return filled(language.translated(msgid), values)
+
+    def say_many(one: str, many: str, count: int, /, **values: object) -> Markup:
+        return filled(language.translated(one, many, count), {"n": language.number(count)} | values)
+
+    return say, say_many
+
+
+def page(report: Report, explained: Explained | None, *, workers: int, language: Language = ENGLISH) -> Iterator[str]:
     """Yield the page. Pictures are read from the files now; for a missing or changed file the page says so.
 
     explained: gives the comparison behind each verdict; without it the page has no figures.
@@ -52,7 +96,7 @@ def page(report: Report, explained: Explained | None, *, workers: int) -> Iterat
     doubtful = least_certain(shown, _FIGURES if explained else 0)
     pairs = sum(len(card.shots) - 1 for card in shown)
     yield from (
-        environment()
+        environment("dedup.report", language)
         .get_template("report.html")
         .generate(
             folders=duplicate_folders(report, photos_by_folder(report)),
@@ -63,11 +107,11 @@ def page(report: Report, explained: Explained | None, *, workers: int) -> Iterat
             duplicates=sum(len(card.paths) - 1 for card in shown),
             bytes=sum(card.bytes for card in shown),
             files=sum(len(p.files) for p in photos),
+            least=language.number(settings.min_probability, "g"),
             relations=sorted({card.relation for card in shown}),
             skipped=[s for s in report.skipped if s.picture],
             decisions=report.decisions,
             run=report.run,
-            when=time.strftime("%Y-%m-%d %H:%M", time.localtime(report.run.ended_at)),
             style=Markup(style),
             script=Markup(script),
             style_hash=_hash(style),

@@ -18,6 +18,7 @@ from dedup.errors import BadUsage
 from dedup.geometry.edits import describe_edits
 from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.members import in_order, members
+from dedup.languages.language import ENGLISH, Language
 from dedup.report.csv_file import PLAIN, CsvStyle, Row, read_csv, text_stream, write_csv
 from dedup.report.parquet_file import write_parquet
 from dedup.types.groups import Decisions
@@ -178,10 +179,11 @@ def write(
     *,
     explained: Explained | None = None,
     style: CsvStyle = PLAIN,
+    language: Language = ENGLISH,
 ) -> None:
     """Write one of TABLES to a file, all of it or nothing, or to standard output. Raises DedupError if that fails.
 
-    explained: says what verdicts rest on; without it an HTML page has no figures.
+    explained: says what verdicts rest on; without it an HTML page has no figures. language: of the HTML page alone.
     """
     if format == "html" and table != "groups":
         raise BadUsage(f"html shows groups; write {table} as csv or json")
@@ -194,7 +196,7 @@ def write(
         if format == "html":
             from dedup.report.html import page  # Jinja2 is for those who want it
 
-            f.writelines(page(report, explained, workers=os.cpu_count() or 1))
+            f.writelines(page(report, explained, workers=os.cpu_count() or 1, language=language))
         elif format == "csv":
             write_csv(f, *_named(report, table), style)
         else:

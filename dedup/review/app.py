@@ -23,33 +23,35 @@ from starlette.staticfiles import StaticFiles
 from dedup.actions.apply import LINKS
 from dedup.actions.plan_file import plan_rows
 from dedup.errors import BadUsage, DedupError
-from dedup.report.cards import Card, table
+from dedup.languages.language import Language, accepted
+from dedup.report.cards import ORDERS, RELATIONS, Card, table
 from dedup.report.csv_file import Row
 from dedup.report.html import asset, environment
 from dedup.report.text import printable
 from dedup.review.figures import Figures
 from dedup.review.guard import Guard, has_control_characters
-from dedup.review.jobs import JobRunner, fingerprint
+from dedup.review.jobs import Job, JobRunner, fingerprint, sentence_of
 from dedup.review.overlays import Overlays
 from dedup.review.pictures import SIZES, Pictures
-from dedup.review.session import ORDERS, GroupFilter, Review, folder_fingerprint, state_of
+from dedup.review.session import GroupFilter, Review, folder_fingerprint, state_of
+from dedup.types.message import Message
 from dedup.types.pairs import Relation
 
 _PAGE = 60  # groups that the list at the side loads at once
 _CACHED = {"Cache-Control": "private, max-age=3600", "Content-Disposition": "inline"}
 _PLAN_ROWS = 300  # rows of a plan that are shown
 _BODY_SECONDS = 30  # for a client to send the body of a request
-_RELATIONS = [r.word for r in Relation if r <= Relation.SIMILAR]
+_GROUP_CHANGED = Message("this group has changed since it was shown; nothing was decided. Check it again")
+_GROUPS_CHANGED = Message("the groups have changed since they were shown; nothing was decided. Check them again")
+_RELATIONS = {relation.word: name for relation, name in RELATIONS.items()}
 
 
-class Site:
-    """The routes. Starlette runs the synchronous ones in threads."""
+class Pages:
+    """The pages and their parts in one language."""
 
-    def __init__(
-        self, review: Review, pictures: Pictures, figures: Figures, overlays: Overlays, jobs: JobRunner
-    ) -> None:
-        self.review, self.pictures, self.figures, self.overlays, self.jobs = review, pictures, figures, overlays, jobs
-        self.env = environment("dedup.review")
+    def __init__(self, review: Review, language: Language) -> None:
+        self.review, self.language = review, language
+        self.env = environment("dedup.review", language)
         self.env.globals |= {
             "fate": review.fate,
             "fingerprint": review.fingerprint,
@@ -60,6 +62,64 @@ class Site:
             "state_of": state_of,
             "short_folder": review.short_folder,
         }
+
+    def html(self, template: str, **values: Any) -> str:
+        return self.env.get_template(template).render(**values)
+
+    def group_list(self, listed: list[Card], start: int) -> str:
+        more = start + _PAGE if start + _PAGE < len(listed) else 0
+        return self.html("list.html", cards=listed[start : start + _PAGE], more=more, count=len(listed), start=start)
+
+    def stage(self, number: int, chosen: GroupFilter) -> str:
+        card = self.review.card(number)
+        before, after = self.review.neighbours(number, chosen)
+        positions = {shot.index: n for n, shot in enumerate(card.shots, 1)}
+        values = {"card": card, "positions": positions, "table": table(card.shots, self.language)}
+        return self.html("stage.html", before=before, after=after, **values)
+
+    def totals(self) -> str:
+        return self.html("totals.html", **self.review.totals())
+
+    def folder_list(self) -> str:
+        return self.html("folders.html", folders=self.review.folders())
+
+    def accepted(self, count: int) -> str:
+        """Return what is said after so many groups were accepted at once."""
+        return self.language.ngettext("{n} accepted; press U to undo", "{n} accepted; press U to undo", count)
+
+    def job_words(self, job: Job) -> str:
+        """Return in one line how far a job is."""
+        if job.error:
+            return self.language.say(job.error)
+        apply = job.what == "apply"
+        say, counts = self.language.gettext, {"done": job.done, "total": job.total}
+        line = say("{done:,} of {total:,} done", **counts) if apply else say("{done:,} of {total:,} undone", **counts)
+        skipped = self.language.ngettext("{n} skipped:", "{n} skipped:", len(job.failed)) if job.failed else ""
+        return ", ".join(filter(None, (line + (" …" if job.running else ""), skipped)))
+
+
+class Site:
+    """The routes. Starlette runs the synchronous ones in threads."""
+
+    def __init__(
+        self,
+        review: Review,
+        pictures: Pictures,
+        figures: Figures,
+        overlays: Overlays,
+        jobs: JobRunner,
+        language: Language | None,
+    ) -> None:
+        self.review, self.pictures, self.figures, self.overlays, self.jobs = review, pictures, figures, overlays, jobs
+        self.language = language
+        self._pages: dict[str, Pages] = {}
+
+    def pages(self, request: Request) -> Pages:
+        """Return the pages in the language of this server or, if it has none, of the browser."""
+        language = language_for(self.language, request)
+        if language.code not in self._pages:
+            self._pages[language.code] = Pages(self.review, language)
+        return self._pages[language.code]
 
     def routes(self) -> list[Route | Mount]:
         return [
@@ -85,59 +145,39 @@ class Site:
             Mount("/static", StaticFiles(packages=[("dedup.review", "static")])),
         ]
 
-    def html(self, template: str, **values: Any) -> str:
-        return self.env.get_template(template).render(**values)
-
     # Showing
 
     def home(self, request: Request) -> Response:
         self.review.refresh()
-        chosen, query = filter_of(request), request.query_params
+        pages, chosen, query = self.pages(request), filter_of(request), request.query_params
         listed = self.review.listed(chosen)
         number = small_number(query.get("group", "")) or 0
         first = next((c.number for c in listed if not self.review.is_decided(c)), listed[0].number if listed else 0)
         number = number if listed and 1 <= number <= len(self.review.cards) else first
-        nothing = self.html("nothing.html", chosen=chosen if self.review.cards else GroupFilter())
-        stage = self.stage(number, chosen) if number else nothing
-        html = self.html(
+        nothing = pages.html("nothing.html", chosen=chosen if self.review.cards else GroupFilter())
+        stage = pages.stage(number, chosen) if number else nothing
+        html = pages.html(
             "review.html",
             chosen=chosen,
-            orders=ORDERS,
             relations=_RELATIONS,
-            group_list=self.group_list(listed, 0),
+            group_list=pages.group_list(listed, 0),
             stage=stage,
-            nothing=self.html("nothing.html", chosen=GroupFilter(text="any")),
-            totals=self.totals(),
-            folders=self.folder_list(),
+            nothing=pages.html("nothing.html", chosen=GroupFilter(text="any")),
+            totals=pages.totals(),
+            folders=pages.folder_list(),
         )
         return HTMLResponse(html)
 
     def folders(self, request: Request) -> Response:
-        return HTMLResponse(self.folder_list())
-
-    def folder_list(self) -> str:
-        return self.html("folders.html", folders=self.review.folders())
+        return HTMLResponse(self.pages(request).folder_list())
 
     def groups(self, request: Request) -> Response:
         start = small_number(request.query_params.get("start", "")) or 0
-        return HTMLResponse(self.group_list(self.review.listed(filter_of(request)), start))
-
-    def group_list(self, listed: list[Card], start: int) -> str:
-        more = start + _PAGE if start + _PAGE < len(listed) else 0
-        return self.html("list.html", cards=listed[start : start + _PAGE], more=more, count=len(listed), start=start)
+        return HTMLResponse(self.pages(request).group_list(self.review.listed(filter_of(request)), start))
 
     def group(self, request: Request) -> Response:
-        return HTMLResponse(self.stage(required_number(request.path_params["number"]), filter_of(request)))
-
-    def stage(self, number: int, chosen: GroupFilter) -> str:
-        card = self.review.card(number)
-        before, after = self.review.neighbours(number, chosen)
-        positions = {shot.index: n for n, shot in enumerate(card.shots, 1)}
-        values = {"card": card, "positions": positions, "table": table(card.shots)}
-        return self.html("stage.html", before=before, after=after, **values)
-
-    def totals(self) -> str:
-        return self.html("totals.html", **self.review.totals())
+        number = required_number(request.path_params["number"])
+        return HTMLResponse(self.pages(request).stage(number, filter_of(request)))
 
     def photo(self, request: Request) -> Response:
         sha256, size = request.path_params["sha256"], request.path_params["size"]
@@ -146,7 +186,7 @@ class Site:
             return PlainTextResponse("there is no such picture", 404)
         picture = self.pictures.get(shot, size)
         if isinstance(picture, str):
-            return PlainTextResponse(picture, 404)
+            return PlainTextResponse(self.pages(request).language.say(picture), 404)
         media_type = "image/webp" if size == "thumb" else "image/jpeg"
         return Response(picture, media_type=media_type, headers=_CACHED)
 
@@ -155,7 +195,8 @@ class Site:
         layers = self.overlays.get(*pair)
         shots = [self.review.shot(sha256) for sha256 in pair]
         missing = layers if isinstance(layers, str) else ""
-        return HTMLResponse(self.html("aligned.html", layers=layers, missing=missing, pair=pair, shots=shots))
+        html = self.pages(request).html("aligned.html", layers=layers, missing=missing, pair=pair, shots=shots)
+        return HTMLResponse(html)
 
     def layer(self, request: Request) -> Response:
         layers = self.overlays.get(request.path_params["first"], request.path_params["second"])
@@ -168,10 +209,10 @@ class Site:
         left, right = request.path_params["left"], request.path_params["right"]
         rows = self.figures.get(left, right)
         if isinstance(rows, str):
-            return HTMLResponse(self.html("explanation.html", rows=[], missing=rows))
+            return HTMLResponse(self.pages(request).html("explanation.html", rows=[], missing=rows))
         numbers = count()
         addressed = [[(panel, f"figure/{left}/{right}/{next(numbers)}") for panel in row] for row in rows]
-        return HTMLResponse(self.html("explanation.html", rows=addressed, missing=""))
+        return HTMLResponse(self.pages(request).html("explanation.html", rows=addressed, missing=""))
 
     def figure(self, request: Request) -> Response:
         left, right = request.path_params["left"], request.path_params["right"]
@@ -186,49 +227,51 @@ class Site:
 
     async def decide(self, request: Request) -> Response:
         fields = await fields_of(request, "group", "action", "sha256", "shown", "query")
-        return await run_in_threadpool(self._decide, fields)
+        return await run_in_threadpool(self._decide, fields, self.pages(request))
 
-    def _decide(self, fields: dict[str, str]) -> Response:
+    def _decide(self, fields: dict[str, str], pages: Pages) -> Response:
         number = required_number(fields["group"])
         with self.review.lock:
             if fields["shown"] != self.review.fingerprint([self.review.card(number)]):
-                raise BadUsage("this group has changed since it was shown; nothing was decided. Check it again")
+                raise BadUsage(_GROUP_CHANGED)
             changed = self.review.decide(number, fields["action"], fields["sha256"])
-        return self.changed(number, changed, fields)
+        return self.changed(number, changed, fields, pages)
 
     async def undo_decision(self, request: Request) -> Response:
         fields = await fields_of(request, "query")
-        return await run_in_threadpool(lambda: self.changed(*self.review.undo(), fields))
+        pages = self.pages(request)
+        return await run_in_threadpool(lambda: self.changed(*self.review.undo(), fields, pages))
 
-    def changed(self, number: int, groups: Iterable[int], fields: dict[str, str]) -> Response:
+    def changed(self, number: int, groups: Iterable[int], fields: dict[str, str], pages: Pages) -> Response:
         """Return what looks different now: the group, its lines in the list, and the totals."""
-        lines = {n: self.html("line.html", card=self.review.card(n)) for n in groups}
-        stage = self.stage(number, parse_filter(fields["query"]))
-        return JSONResponse({"group": number, "stage": stage, "lines": lines, "totals": self.totals()})
+        lines = {n: pages.html("line.html", card=self.review.card(n)) for n in groups}
+        stage = pages.stage(number, parse_filter(fields["query"]))
+        return JSONResponse({"group": number, "stage": stage, "lines": lines, "totals": pages.totals()})
 
     def shown(self, request: Request) -> Response:
         chosen = filter_of(request)
         cards = self._open(chosen)
         size = sum(map(self.review.reclaimable, cards))
         shown = self.review.fingerprint(cards)
-        return HTMLResponse(self.html("accept.html", cards=cards, bytes=size, chosen=chosen, fingerprint=shown))
+        values = {"cards": cards, "bytes": size, "chosen": chosen, "fingerprint": shown, "relations": _RELATIONS}
+        return HTMLResponse(self.pages(request).html("accept.html", **values))
 
     async def accept(self, request: Request) -> Response:
         fields = await fields_of(request, "query", "shown")
-        return await run_in_threadpool(self._accept, fields)
+        return await run_in_threadpool(self._accept, fields, self.pages(request))
 
-    def _accept(self, fields: dict[str, str]) -> Response:
+    def _accept(self, fields: dict[str, str], pages: Pages) -> Response:
         with self.review.lock:
             cards = self._open(parse_filter(fields["query"]))
             if not cards or fields["shown"] != self.review.fingerprint(cards):
-                raise BadUsage("the groups have changed since they were shown; nothing was decided. Check them again")
+                raise BadUsage(_GROUPS_CHANGED)
             self.review.accept([card.number for card in cards])
-        return JSONResponse({"count": len(cards), "totals": self.totals()})
+        return JSONResponse({"said": pages.accepted(len(cards)), "totals": pages.totals()})
 
     async def accept_folder(self, request: Request) -> Response:
-        fields = await fields_of(request, "shown")
+        fields, pages = await fields_of(request, "shown"), self.pages(request)
         count = await run_in_threadpool(self.review.accept_folder, fields["shown"])
-        return JSONResponse({"count": count, "totals": self.totals()})
+        return JSONResponse({"said": pages.accepted(count), "totals": pages.totals()})
 
     def _open(self, chosen: GroupFilter) -> list[Card]:
         listed = [card for card in self.review.listed(chosen) if not self.review.is_decided(card)]
@@ -242,7 +285,7 @@ class Site:
         plan = self.review.plan(everything=everything, linking=to in LINKS)
         rows = list(plan_rows(plan))
         removed = [row for row in rows if row["action"] == "remove"]
-        html = self.html(
+        html = self.pages(request).html(
             "plan.html",
             everything=everything,
             to=to,
@@ -273,19 +316,24 @@ class Site:
         return JSONResponse({})
 
     def job(self, request: Request) -> Response:
-        job = asdict(self.jobs.job)
-        return JSONResponse(job | {"failed": [printable(line) for line in job["failed"]], "totals": self.totals()})
+        job, pages = self.jobs.job, self.pages(request)
+        failed = [printable(line) for line in job.failed]
+        said = {"said": printable(pages.job_words(job)), "failed": failed, "totals": pages.totals()}
+        return JSONResponse(asdict(job) | said)
 
 
-def reason_of(row: Row) -> str:
+def reason_of(row: Row) -> Message:
     """Return why a row of a plan keeps or removes its file, as a page shows it."""
-    reason = str(row["reason"]).removeprefix("kept: ")
-    if row["action"] == "keep" or not row["relation"]:  # a companion has no relation
-        return reason
+    reason: Message = row["reason"]
     keeper = os.path.basename(str(row["keeper"]))
-    if row["relation"] == Relation.EXACT.word:
-        return f"exact copy of {keeper}"
-    return f"{row['relation']} of {keeper}, which is kept: {reason}"
+    why = {"keeper": keeper, "reason": reason.values.get("reason", reason)}
+    return {
+        Relation.EXACT.word: Message("exact copy of {keeper}", keeper=keeper),
+        Relation.IDENTICAL.word: Message("identical to {keeper}, which is kept: {reason}", **why),
+        Relation.COPY.word: Message("copy of {keeper}, which is kept: {reason}", **why),
+        Relation.VARIANT.word: Message("variant of {keeper}, which is kept: {reason}", **why),
+        Relation.SIMILAR.word: Message("similar to {keeper}, which is kept: {reason}", **why),
+    }.get(row["relation"], reason)  # what is kept has no relation, nor have companions
 
 
 def filter_of(request: Request) -> GroupFilter:
@@ -350,9 +398,9 @@ def required_number(text: str) -> int:
     return number
 
 
-def error_response(request: Request, error: Exception) -> Response:
-    """Answer an error that dedup raised on purpose, as one line."""
-    return JSONResponse({"error": printable(str(error))}, 409)
+def language_for(chosen: Language | None, request: Request) -> Language:
+    """Return the language of a server or, if none was chosen for it, the one that the browser asks for."""
+    return chosen or accepted(request.headers.get("accept-language", ""))
 
 
 def http_error_response(request: Request, error: Exception) -> Response:
@@ -361,9 +409,23 @@ def http_error_response(request: Request, error: Exception) -> Response:
 
 
 def application(
-    review: Review, pictures: Pictures, figures: Figures, overlays: Overlays, jobs: JobRunner, **guard: Any
+    review: Review,
+    pictures: Pictures,
+    figures: Figures,
+    overlays: Overlays,
+    jobs: JobRunner,
+    *,
+    language: Language | None = None,
+    **guard: Any,
 ) -> Guard:
-    """Return the whole application. guard: the keyword arguments of Guard."""
-    site = Site(review, pictures, figures, overlays, jobs)
+    """Return the whole application. language: None for the browser's.   guard: the keyword arguments of Guard."""
+    site = Site(review, pictures, figures, overlays, jobs, language)
+
+    def error_response(request: Request, error: Exception) -> Response:
+        """Answer an error that dedup raised on purpose, as one line."""
+        assert isinstance(error, DedupError)
+        said = language_for(language, request).say(sentence_of(error))
+        return JSONResponse({"error": printable(said)}, 409)
+
     handlers = {DedupError: error_response, HTTPException: http_error_response}
     return Guard(Starlette(routes=site.routes(), exception_handlers=handlers), **guard)

@@ -10,6 +10,7 @@ from dedup.pipeline.pairs import read_images
 from dedup.report.figure import PanelImage, panel_images
 from dedup.review.session import Review
 from dedup.store.store import Store
+from dedup.types.message import Message
 from dedup.workers import Helpers
 
 _CACHED = 200  # figures, about 20 KB each
@@ -45,7 +46,7 @@ class Figures:
     def _make(self, left: str, right: str) -> Rows | str:
         report, pair = self._review.pair(left, right)
         if pair is None:
-            return "these two photos are not in one group"
+            return Message("these two photos are not in one group")
         from dedup.pipeline.explain import explain_pair, to_read  # loads torch
 
         seen = self._helpers.call(to_read(report, pair))

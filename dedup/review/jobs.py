@@ -18,6 +18,7 @@ from dedup.files.user_dirs import ActionDirs
 from dedup.pipeline.results import load_results
 from dedup.review.session import planned
 from dedup.store.store import Store
+from dedup.types.message import Message
 from dedup.types.plan import Outcome, Plan
 
 REVIEW_DESTINATIONS = ("trash", "hardlink", "reflink")  # deletion cannot be undone and needs the command line
@@ -36,9 +37,18 @@ class Job:
     failed: list[str] = field(default_factory=list)  # one line for each file that was skipped
 
 
+PLAN_CHANGED = Message("the plan has changed since it was shown; nothing was done. Check the plan again")
+
+
 def fingerprint(plan: Plan) -> str:
     """Return a digest of a plan: apply carries out the plan that was shown, or nothing."""
     return sha256(repr(plan).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def sentence_of(error: DedupError) -> str:
+    """Return what an error says, as a Message if it is one."""
+    text = error.args[0] if error.args else ""
+    return text if isinstance(text, Message) else str(error)
 
 
 class JobRunner:
@@ -56,7 +66,7 @@ class JobRunner:
     def apply(self, *, to: str, everything: bool, shown: str) -> None:
         """Start to carry out the plan whose fingerprint was shown. Raises BadUsage if a job is running."""
         if to not in REVIEW_DESTINATIONS and not os.path.isabs(to):
-            raise BadUsage("give the full path of the folder, starting with /")
+            raise BadUsage(Message("give the full path of the folder, starting with /"))
         self._start("apply", self._apply(to, everything, shown))
 
     def undo(self, run: str) -> None:
@@ -67,7 +77,7 @@ class JobRunner:
     def _start(self, what: str, outcomes: Iterator[Outcome]) -> None:
         with self._lock:
             if self.job.running:
-                raise BadUsage("another job is running; wait until it is done")
+                raise BadUsage(Message("another job is running; wait until it is done"))
             self.job = Job(what, running=True)
             Thread(target=self._follow, args=(self.job, outcomes)).start()
 
@@ -78,9 +88,9 @@ class JobRunner:
                 if not outcome.done:
                     job.failed.append(outcome.line)
         except DedupError as error:
-            job.error = str(error)
+            job.error = sentence_of(error)
         except Exception as error:  # a bug: show it on the page and in the terminal
-            job.error = f"stopped by a bug in dedup: {error!r}"
+            job.error = Message("stopped by a bug in dedup: {error}", error=repr(error))
             raise
         finally:
             job.running = False
@@ -92,7 +102,7 @@ class JobRunner:
             destination = to if to in REVIEW_DESTINATIONS else quarantine(to, report.run.roots)
             plan = planned(report, everything=everything, linking=to in LINKS)
             if fingerprint(plan) != shown:
-                raise BadUsage("the plan has changed since it was shown; nothing was done. Check the plan again")
+                raise BadUsage(PLAN_CHANGED)
             job.run, job.total = journal.new_run(self.folder, time.time()), sum(len(s.parts) for s in plan.steps)
             with journal.Journal(journal.path_of(self.folder, job.run)) as lines:
                 yield from apply(plan.steps, Apply.of(report, destination, self.dirs), journal=lines)

@@ -14,6 +14,7 @@ from dedup.images.decode import decode_within
 from dedup.images.read import bytes_of
 from dedup.review.session import Review
 from dedup.types.arrays import Homography
+from dedup.types.message import Message
 from dedup.types.photo import Photo
 from dedup.workers import Failure, Helpers
 
@@ -54,7 +55,7 @@ def read_layers(task: Task) -> Layers | str:
         except UnreadablePhoto as error:
             return str(error)
         except MemoryError:
-            return "not enough memory"
+            return Message("not enough memory")
     overlay = draw_overlay(images[0], images[1], task.transform, longest=_LONGEST)
     height, width = overlay.first.shape[:2]
     jpegs = (encode_jpeg(image) for image in (overlay.first, overlay.second, overlay.difference))
@@ -98,11 +99,11 @@ class Overlays:
     def _task(self, first: str, second: str) -> Task | str:
         report, pair = self._review.pair(first, second)
         if pair is None:
-            return "these two photos were not matched with each other"
+            return Message("these two photos were not matched with each other")
         photos = [report.photos.photos[i] for i in pair]
         transform = self._review.transform(*pair)
         if transform is None and not _same_shape(*photos):
-            return "they were not aligned by verification, and their proportions differ"
+            return Message("they were not aligned by verification, and their proportions differ")
         return Task(photos[0].source, photos[1].source, np.eye(3) if transform is None else transform)
 
 

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dedup.errors import BadUsage
 from dedup.files.user_dirs import ActionDirs
+from dedup.languages.language import Language
 from dedup.review.app import application
 from dedup.review.figures import Figures
 from dedup.review.guard import PublicUrl, local_host, network_host
@@ -80,12 +81,14 @@ def serve(
     public_url: PublicUrl | None,
     dirs: ActionDirs,
     workers: int,
+    language: Language | None,
     started: Callable[[str], None],
 ) -> None:
     """Serve the review of a database until Ctrl-C. started is called with the address once the server listens.
 
-    port: 0 for any free one. password: empty for a server of this machine only. public_url: the address at an HTTPS
-    proxy. Raises BadUsage if the address cannot be used, StoreUnusable if there is no scan.
+    language: of the page; None for the one that each browser asks for. port: 0 for any free one. password: empty for
+    a server of this machine only. public_url: the address at an HTTPS proxy. Raises BadUsage if the address cannot be
+    used, StoreUnusable if there is no scan.
     """
     token = secrets.token_urlsafe(24)
     names = frozenset((socket.gethostname().lower(), f"{socket.gethostname()}.local".lower(), host.lower()))
@@ -102,6 +105,7 @@ def serve(
             figures,
             overlays,
             JobRunner(db, dirs=dirs),
+            language=language,
             token=token,
             password=password,
             host_allowed=network_host(names) if password else local_host,

@@ -31,15 +31,16 @@ from dedup.report.cards import Card, Shot, cards, shot, shots_of
 from dedup.store.store import Store
 from dedup.types.arrays import Homography
 from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
+from dedup.types.message import Message
 from dedup.types.pairs import PhotoPair, Relation
 from dedup.types.plan import Plan
 from dedup.types.report import DuplicateFolder, Report
 
-ORDERS: dict[str, tuple[str, Callable[[Card], tuple[float, int]]]] = {
-    "path": ("By folder", lambda c: (0, c.number)),
-    "bytes": ("Most space first", lambda c: (-c.bytes, c.number)),
-    "sure": ("Highest match first", lambda c: (-c.probability, c.number)),
-    "doubtful": ("Lowest match first", lambda c: (c.probability, c.number)),
+SORT_KEYS: dict[str, Callable[[Card], tuple[float, int]]] = {  # by the words of report.cards.ORDERS
+    "path": lambda c: (0, c.number),
+    "bytes": lambda c: (-c.bytes, c.number),
+    "sure": lambda c: (-c.probability, c.number),
+    "doubtful": lambda c: (c.probability, c.number),
 }
 
 
@@ -148,7 +149,7 @@ class Review:
                 and card.probability >= chosen.least
                 and self._has_status(card, chosen)
             ]
-        return sorted(found, key=ORDERS[chosen.order][1])
+        return sorted(found, key=SORT_KEYS[chosen.order])
 
     def folders(self) -> list[tuple[DuplicateFolder, int]]:
         """Return the folders whose photos all have a kept copy elsewhere, by the decisions so far, and how many groups
@@ -169,7 +170,9 @@ class Review:
             folder = next((folder for folder, _ in self.folders() if folder_fingerprint(folder) == shown), None)
             numbers = self._open_in(folder) if folder else []
             if not numbers:
-                raise BadUsage("this folder has changed since it was shown; nothing was decided. Check it again")
+                raise BadUsage(
+                    Message("this folder has changed since it was shown; nothing was decided. Check it again")
+                )
             self.accept(numbers)
             return len(numbers)
 
@@ -196,7 +199,7 @@ class Review:
         Raises BadUsage if there is no such group.
         """
         if not 1 <= number <= len(self.cards):
-            raise BadUsage(f"there is no group {number}")
+            raise BadUsage(Message("there is no group {number}", number=number))
         card, photos, settings = self.cards[number - 1], self.report.photos.photos, self.report.run.settings
         own, root = {s.index for s in card.shots}, card.shots[0].root
         component = int(self._component_of[card.shots[0].index])
@@ -266,11 +269,12 @@ class Review:
     def _retained(self, shot: Shot, duplicate: Duplicate) -> str:
         """Return why a plan keeps a duplicate by default, empty if it does not."""
         if duplicate.relation is Relation.VARIANT:
-            return f"a variant: the keeper is {duplicate.lost}"
+            return Message("a variant: the keeper is {lost}", lost=duplicate.lost)
         if duplicate.relation is Relation.SIMILAR:
-            return "only similar, so it is not removed"
+            return Message("only similar, so it is not removed")
         files = (shot.file, *shot.copies)
-        return "in a protected folder" if all(protected(f.path, self.report.run.settings) for f in files) else ""
+        all_protected = all(protected(f.path, self.report.run.settings) for f in files)
+        return Message("in a protected folder") if all_protected else ""
 
     def fingerprint(self, shown: Iterable[Card]) -> str:
         """Return a digest of the photos of groups and what the plan does with each.
@@ -318,7 +322,7 @@ class Review:
         """Return the decisions to add and those to remove for an action."""
         members = [s.photo.sha256 for s in card.shots]
         if action in ("keep", "toggle", "not-duplicate") and sha256 not in members:
-            raise BadUsage("this photo is not in the group")
+            raise BadUsage(Message("this photo is not in the group"))
         among = frozenset((a, b) for a, b in combinations(sorted(members), 2))
         with_it = frozenset(pair for pair in among if sha256 in pair)
         photos = self.report.photos.photos
@@ -341,10 +345,11 @@ class Review:
         """Return the changes after which one photo more or less is kept, and the fates of the others are as shown."""
         fates = {s.photo.sha256: self.fate(s) for s in card.shots}
         if fates[sha256].note or fates[sha256].role == "separate":
-            raise BadUsage(f"it is kept anyway: {fates[sha256].note or 'it is in no group'}")
+            why = fates[sha256].note or Message("it is in no group")
+            raise BadUsage(Message("it is kept anyway: {reason}", reason=why))
         kept = {sha for sha, fate in fates.items() if fate.role == "keep" and not fate.note} ^ {sha256}
         if not kept:
-            raise BadUsage("keep at least one photo of the group")
+            raise BadUsage(Message("keep at least one photo of the group"))
         return Decisions(kept=frozenset(kept)), Decisions(kept=frozenset(fates.keys() - kept))
 
     def accept(self, numbers: Sequence[int]) -> None:
@@ -357,7 +362,7 @@ class Review:
         """Undo the last decision of this review; return its group and the groups that this changes. Raises BadUsage."""
         with self.lock:
             if not self._history:
-                raise BadUsage("there is no decision to undo")
+                raise BadUsage(Message("there is no decision to undo"))
             added, removed, number = self._history[-1]
             _, changed = self._store(removed, added)
             self._history.pop()
@@ -424,11 +429,11 @@ def state_of(shot: Shot) -> str:
     try:
         now = file_ops.stat_file(shot.file.path)
     except (ActionFailed, OSError):
-        return "no longer readable"
+        return Message("no longer readable")
     if now is None:
-        return "gone since the scan"
+        return Message("gone since the scan")
     same = (now.size, now.mtime_ns) == (shot.file.size, shot.file.mtime_ns)
-    return "" if same else "changed after the scan"
+    return "" if same else Message("changed after the scan")
 
 
 def planned(report: Report, *, everything: bool, linking: bool) -> Plan:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dedup.types.pairs import (
-    Relation,
-)
+from dedup.types.message import Message
+from dedup.types.pairs import Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +16,7 @@ class Duplicate:
     relation: Relation  # COPY if the keeper contains it, otherwise VARIANT or SIMILAR
     probability: float  # that both are one photograph
     similarity: float  # cosine
-    reason: str  # why the other one is kept
+    reason: Message  # why the other one is kept
     lost: str = ""  # of a VARIANT: what the keeper is, or is without, so that something would be lost
 
 

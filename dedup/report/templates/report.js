@@ -4,6 +4,7 @@
 const PAGE = 40;
 const bar = document.querySelector(".bar");
 const form = bar.querySelector("form");
+const words = JSON.parse(document.querySelector("#words").textContent);
 const list = document.querySelector("#groups");
 const moreButton = document.querySelector("#more");
 const groups = [...list.children].map((node) => ({
@@ -20,6 +21,7 @@ const orders = {
   sure: (a, b) => b.probability - a.probability || a.number - b.number,
   doubtful: (a, b) => a.probability - b.probability || a.number - b.number,
 };
+const numbers = new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: 1, useGrouping: "always" });
 let matching = groups;
 
 function show() {
@@ -29,8 +31,9 @@ function show() {
   list.replaceChildren();
   more(PAGE);
   const bytes = matching.reduce((sum, group) => sum + group.bytes, 0);
-  const megabytes = (bytes / 1e6).toLocaleString("en", { maximumFractionDigits: 1 });
-  form.querySelector("output").value = matching.length ? `${matching.length.toLocaleString("en")} shown, ${megabytes} MB` : "No group matches";
+  const megabytes = words.megabytes.replace("{number}", numbers.format(bytes / 1e6));
+  const shown = words.shown.replace("{count}", numbers.format(matching.length)).replace("{size}", megabytes);
+  form.querySelector("output").value = matching.length ? shown : words.none;
 }
 
 function more(count) {
@@ -65,7 +68,7 @@ function enlarge(n) {
   const picture = link.querySelector("img").cloneNode();
   enlarged.querySelector("div").replaceChildren(picture);
   enlarged.querySelector("b").textContent = picture.alt;
-  enlarged.querySelector("span").textContent = `${at + 1} of ${links.length}`;
+  enlarged.querySelector("span").textContent = words.place.replace("{number}", at + 1).replace("{count}", links.length);
   enlarged.querySelector("form a").href = link.href;
   if (!enlarged.open) enlarged.showModal();
 }

@@ -1,5 +1,6 @@
 // Shows two photos of a group side by side, or aligned in one frame: swapped, with a slider, or as a difference.
 import { get } from "./server.js";
+import { words } from "./words.js";
 
 const ALIGNED = ["swap", "slider", "difference"];
 
@@ -63,12 +64,12 @@ export class Comparison {
     if (this.loaded === right) return;
     this.loaded = right;
     const view = this.frame.querySelector(".view");
-    view.textContent = "Aligning …";
+    view.textContent = words.aligning;
     try {
       const html = await (await get(`aligned/${this.all[0].dataset.sha}/${this.sha}`)).text();
       if (this.loaded !== right) return;
       view.innerHTML = html;
-      this.frame.querySelector(".changes").textContent = changes(view);
+      this.frame.querySelector(".changes").textContent = view.querySelector("svg")?.dataset.changes ?? "";
       this.wipe();
       this.place();
     } catch (error) {
@@ -149,18 +150,11 @@ export class Comparison {
   }
 }
 
-function changes(view) {
-  const count = Number(view.querySelector("svg")?.dataset.changes ?? -1);
-  if (count < 0) return "";
-  if (!count) return "aligned; no changed part found";
-  return `aligned; ${count} changed ${count === 1 ? "part" : "parts"} outlined`;
-}
-
 async function explainMissing(image) {
   if (!image.src.includes("/screen") || image.parentElement.querySelector(".missing")) return;
   const answer = await fetch(image.src).catch(() => null);
   const note = document.createElement("p");
   note.className = "missing";
-  note.textContent = `No preview: ${answer ? await answer.text() : "the server does not answer"}`;
+  note.textContent = words.noPreview.replace("{reason}", answer ? await answer.text() : words.noAnswer);
   image.after(note);
 }

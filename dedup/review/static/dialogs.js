@@ -2,6 +2,7 @@
 // Dispatches "groups-changed" on the document when the list has to be loaded again.
 import { get, post, query } from "./server.js";
 import { notify, showTotals } from "./status.js";
+import { words } from "./words.js";
 
 const dialog = document.querySelector("#dialog");
 const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
@@ -30,7 +31,7 @@ async function accept(button) {
   const result = await post("accept", { query: filter, shown: button.dataset.accept });
   showTotals(result.totals);
   dialog.close();
-  notify(`${result.count} accepted; press U to undo`);
+  notify(result.said);
   changed({ stay: false });
 }
 
@@ -38,7 +39,7 @@ export async function acceptFolder(shown) {
   try {
     const result = await post("accept-folder", { shown });
     showTotals(result.totals);
-    notify(`${result.count} accepted; press U to undo`);
+    notify(result.said);
   } catch (error) {
     notify(error.message, { error: true });
   }
@@ -54,16 +55,9 @@ async function runJob(path, fields) {
     job = await (await get("job")).json();
     showJob(job);
   } while (job.running);
-  if (job.error) throw new Error(job.error);
+  if (job.error) throw new Error(job.said);
   showTotals(job.totals);
   changed({ stay: true });
-}
-
-function summary(job) {
-  if (job.error) return job.error;
-  const verb = job.what === "apply" ? "done" : "undone";
-  const skipped = job.failed.length ? `, ${job.failed.length} skipped:` : "";
-  return `${job.done} of ${job.total} ${verb}${job.running ? " …" : ""}${skipped}`;
 }
 
 function showJob(job) {
@@ -72,13 +66,13 @@ function showJob(job) {
   bar.max = Math.max(job.total, 1);
   bar.value = job.done;
   const text = document.createElement("p");
-  text.textContent = summary(job);
+  text.textContent = job.said;
   const skipped = document.createElement("ul");
   skipped.append(...job.failed.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
   place.replaceChildren(bar, text, skipped);
   place.dataset.state = job.running ? "running" : "ended";
   if (job.running || job.error || job.what !== "apply") return;
-  const undo = Object.assign(document.createElement("button"), { type: "button", textContent: "Undo it" });
+  const undo = Object.assign(document.createElement("button"), { type: "button", textContent: words.undoIt });
   undo.dataset.undo = job.run;
   place.append(undo);
 }

@@ -3,6 +3,7 @@ import { Comparison } from "./compare.js";
 import { acceptFolder, openAccept, openPlan } from "./dialogs.js";
 import { get, post, query } from "./server.js";
 import { notify, showTotals } from "./status.js";
+import { words } from "./words.js";
 
 const stage = document.querySelector("#stage");
 const list = document.querySelector("#list");
@@ -63,8 +64,6 @@ async function open(n) {
   }
 }
 
-const messages = { accept: "Accepted", keep: "Kept", toggle: "", "keep-all": "All kept", "not-duplicate": "Not a duplicate", clear: "Reopened", undo: "Undone" };
-
 function decide(action, sha = "") {
   const here = number();
   if (!here) return;
@@ -74,7 +73,7 @@ function decide(action, sha = "") {
   if (moves) open(after);
   const fields = { group: here, action, sha256: sha, shown, query: query() };
   sending = sending.then(() => post(action === "undo" ? "undo-decision" : "decide", fields)).then((result) => {
-    if (messages[action]) notify(messages[action]);
+    if (words[action]) notify(words[action]);
     change(result, { shown: !moves });
   }).catch((error) => {
     notify(error.message, { error: true });
@@ -202,7 +201,7 @@ stage.addEventListener("click", (event) => {
 stage.addEventListener("toggle", async ({ target: details }) => { // captured, since toggle does not bubble
   const place = details.querySelector("div");
   if (!details.open || !details.dataset.explanation || place.firstChild) return;
-  place.textContent = "Loading …";
+  place.textContent = words.loading;
   try {
     place.innerHTML = await (await get(`explanation/${details.dataset.explanation}`)).text();
     if (details.isConnected) details.scrollIntoView({ block: "nearest" });

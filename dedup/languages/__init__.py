@@ -1,0 +1,1 @@
+"""The catalogues, one a language: NAME.po, which people edit, and NAME.mo, which scripts/languages.py makes of it."""
