@@ -1,7 +1,6 @@
 """Pictures made to take all memory or time: each is read or refused within what a photo may cost."""
 
 import io
-import resource
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,6 +12,8 @@ from PIL import Image
 from dedup.images.read import Task, read_photo
 from dedup.types.photo import File, Reading, Rejected
 from dedup.workers import Failure, run
+
+resource = pytest.importorskip("resource")  # not on Windows
 
 MOST_MB = 1000  # of a whole worker
 

@@ -79,6 +79,12 @@ def test_workflow_fits_the_schema_of_workflows(path: Path) -> None:
     assert "ok -- validation done" in run(sys.executable, *words, cwd=ROOT)
 
 
+def test_failure_on_any_system_fails_the_workflow() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert "os: [macos-latest, windows-latest]" in text
+    assert "continue-on-error" not in text
+
+
 def texts() -> list[Path]:
     """Return the text files of the repository, without data."""
     folders = [ROOT / name for name in ("dedup", "docs", "scripts", "tests", ".ci", ".github")]
