@@ -122,6 +122,19 @@ def test_skipped_files_end_with_exit_code_3_and_are_listed(dedup: Dedup, tmp_pat
     assert dedup("export", "skipped").stdout.splitlines()[1].startswith(f"{tmp_path}/in/bad.jpg,")
 
 
+def test_broken_file_fails_the_scan_that_finds_it_and_no_later_one(dedup: Dedup, tmp_path: Path) -> None:
+    folder = tmp_path / "Photos"
+    folder.mkdir()
+    (folder / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    dedup("scan", folder, code=3)
+    dedup("scan", folder, code=0)  # the file is so young that it was read again
+    os.utime(folder / "cut.jpg", (1_500_000_000, 1_500_000_000))
+    dedup("scan", folder, code=0)
+    dedup("scan", folder, "--strict", code=3)
+    (folder / "another.jpg").write_bytes(b"\xff\xd8\xff")
+    dedup("scan", folder, code=3)
+
+
 def test_films_and_letters_alone_are_no_failure(dedup: Dedup, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom")

@@ -201,7 +201,11 @@ class ScanListing(Listing):
         for f in files:
             settled = max(f.mtime_ns, f.ctime_ns) < started_ns - AGE_MARGIN_NS
             values = (os.fsencode(f.path), f.device, f.inode, f.size, f.mtime_ns, f.ctime_ns, settled, *content)
-            db.execute("REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", (*values, self._reader))
+            db.execute(  # a file that the last scan reported as broken is no new failure
+                """REPLACE INTO file VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, (
+                   SELECT run FROM file WHERE path = ?1 AND reason IS NOT NULL AND picture))""",
+                (*values, self._reader),
+            )
 
     def _add_photo(self, db: sqlite3.Connection, reading: Reading, described: Iterator[tuple[Any, Any]]) -> int:
         """Return the database number of the photo, which is added if it is new."""
