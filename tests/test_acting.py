@@ -54,7 +54,7 @@ def test_without_yes_nothing_changes_and_a_second_apply_finds_nothing(
     ("to", "says"),
     [
         ("trash", "--yes moves them to the trash."),
-        ("Away\n", "--yes moves them to {0}/Away\\n."),
+        ("./Away\n", "--yes moves them to {0}/Away\\n."),
         ("hardlink", "--yes makes each a hard link to its keeper."),
         ("reflink", "--yes makes each share the bytes of its keeper."),
         ("delete", "--yes --really-delete deletes them permanently."),
@@ -107,8 +107,36 @@ def test_ctrl_c_in_the_middle_of_a_step_gives_the_file_its_name_back(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "mkdir", pressed)
-    dedup("apply", "--to", tmp_path / "Away", "--yes", code=3)
+    done = dedup("apply", "--to", tmp_path / "Away", "--yes", code=3)
+    assert done.stderr == "stopped by Ctrl-C; no file was changed\n"
     assert tree(photos) == before
+
+
+def test_ctrl_c_before_the_first_step_says_that_nothing_was_changed(
+    dedup: Dedup, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dedup("scan", photos, "-q")
+    before = tree(photos)
+
+    def pressed(path: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("scandir", "lstat"):  # the folder is listed for the plan, or the first file is checked
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, pressed)
+            done = dedup("apply", "--to", tmp_path / "Away", "--yes", code=3)
+        assert done.stderr == "stopped by Ctrl-C; no file was changed\n", name
+    assert tree(photos) == before
+    assert dedup("undo").stdout == "Nothing to undo.\n"
+
+
+def test_dry_run_is_the_default_and_no_misspelled_word_is_a_folder(dedup: Dedup, photos: Path) -> None:
+    dedup("scan", photos, "-q")
+    assert dedup("apply", "--dry-run").stdout == dedup("apply").stdout
+    assert "not both" in dedup("apply", "--dry-run", "--yes", code=2).stderr
+    says = "Error: --to trsh: none of trash, hardlink, reflink, delete; for a folder of that name write ./trsh\n"
+    assert dedup("apply", "--to", "trsh", "--yes", code=2).stderr == says
+    assert len(tree(photos)) == 4
 
 
 def test_undo_passes_over_an_apply_that_touched_nothing(dedup: Dedup, photos: Path, tmp_path: Path) -> None:

@@ -113,6 +113,23 @@ def test_scan_at_a_terminal_ends_with_the_next_command(album: Path, tmp_path: Pa
     assert last == "Next: dedup export groups -o report.html"
 
 
+def test_relations_and_numbers_have_colours_at_a_terminal_alone(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    db = tmp_path / "a.db"
+    dedup("scan", album, "--db", db, "-q")
+
+    def shown(command: str, **more: str) -> list[str]:
+        words = [sys.executable, "-m", "dedup", command, *([album] if command == "scan" else []), "--db", db]
+        return in_terminal(shlex.join(map(str, words)), **{"TERM": "xterm", "NO_COLOR": "", **more}).splitlines()
+
+    assert any(line.startswith("\x1b[1m       13\x1b[0m photos") for line in shown("scan"))
+    plan = shown("apply")
+    assert plan[0].startswith("\x1b[32mkeep  \x1b[0m /")
+    assert sum("\x1b[36mcopy\x1b[0m" in line and line.startswith("\x1b[35mremove\x1b[0m") for line in plan) == 4
+    for quiet in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\x1b" not in "\n".join(shown("apply", **quiet))
+    assert "\x1b" not in dedup("apply", "--db", db).stdout
+
+
 def test_scan_says_what_it_does_and_longer_ones_that_it_is_safe_to_stop(album: Path, tmp_path: Path) -> None:
     code = """import sys
 from dedup.cli.main import main

@@ -12,6 +12,7 @@ from dedup.actions import file_ops, trash
 from dedup.actions.journal import Entry, Journal
 from dedup.actions.keeper import KeeperCheck
 from dedup.actions.locks import locked
+from dedup.actions.plan import quarantine
 from dedup.actions.undo import restored
 from dedup.errors import ActionFailed, BadUsage
 from dedup.files.user_dirs import ActionDirs
@@ -22,6 +23,18 @@ from dedup.types.report import Report
 
 LINKS = ("hardlink", "reflink")
 DESTINATIONS = ("trash", *LINKS, "delete")
+
+
+def destination(to: str, roots: Sequence[str]) -> str:
+    """Return one of DESTINATIONS, or the absolute path of a folder.
+
+    Raises BadUsage for a word that is neither, such as a misspelled one, and for a folder that a scan looks at.
+    """
+    if to in DESTINATIONS:
+        return to
+    if os.sep not in to and (os.altsep or os.sep) not in to:
+        raise BadUsage(f"--to {to}: none of {', '.join(DESTINATIONS)}; for a folder of that name write ./{to}")
+    return quarantine(to, roots)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from dedup.cli.colours import coloured, with_bold_numbers
 from dedup.cli.options import SKIPPED, PathWord, database, in_language, language_of, notes
+from dedup.cli.stopping import Stopped
 from dedup.errors import BadUsage, OutOfTime, StoreUnusable
 from dedup.files import user_dirs
 from dedup.report.text import plural, printable
@@ -43,19 +46,20 @@ if TYPE_CHECKING:
 @click.option("--merge-sidecars", is_flag=True, help="Move sidecars to keepers that have none.")
 @click.option("--remove-empty", is_flag=True, help="Remove folders too that become empty.")
 @click.option("--yes", is_flag=True, help="Carry the plan out. Without it, the plan is printed and nothing is changed.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing. This is the default.")
 @click.option("--really-delete", is_flag=True, help="Confirm --to delete, which cannot be undone.")
 @in_language
 @database
 def apply(
     plan: str | None, to: str, output: str | None, include: tuple[str, ...], merge_sidecars: bool,
-    remove_empty: bool, yes: bool, really_delete: bool, lang: str | None, db: str,
+    remove_empty: bool, yes: bool, dry_run: bool, really_delete: bool, lang: str | None, db: str,
 ) -> None:  # fmt: skip
     """Preview removals; --yes carries them out.
 
     The removals are those of the last scan, or those of PLAN.csv, which --output writes.
     """
-    from dedup.actions.apply import DESTINATIONS, LINKS
-    from dedup.actions.plan import make_plan, quarantine
+    from dedup.actions.apply import LINKS, destination
+    from dedup.actions.plan import make_plan
     from dedup.actions.plan_file import COLUMNS, plan_rows, read_plan
     from dedup.files.stacks import Folders
     from dedup.files.walk import files_in
@@ -65,14 +69,16 @@ def apply(
     from dedup.store.store import Store
     from dedup.types.pairs import Relation
 
+    if yes and dry_run:
+        raise BadUsage("--yes or --dry-run, not both")
     if to == "delete" and yes and not really_delete:
         raise BadUsage("--to delete cannot be undone; add --really-delete, or move the files away with --to DIR")
     if output and tables.format_of(output) != "csv":
         raise BadUsage(f"{output}: a plan is written as .csv")
     language, db, failed, refused = language_of(lang), os.path.abspath(db), 0, list[str]()
-    with Store(db, changing=True) as store:
+    with stopping("no file was changed"), Store(db, changing=True) as store:
         result = load_results(store)
-        to = to if to in DESTINATIONS else quarantine(to, result.run.roots)
+        to = destination(to, result.run.roots)
         if plan is None:
             wanted = [Relation[word.upper()] for word in include]
             todo = make_plan(
@@ -96,8 +102,9 @@ def show(todo: Plan, to: str, language: Language, *, each: bool) -> None:
     from dedup.actions.plan_file import plan_rows
 
     for row in plan_rows(todo) if each else ():
-        size, reason = language.bytes(row["bytes"]), language.say(row["reason"])
-        click.echo(printable(f"{row['action']:<6} {row['path']}  ({size}; {row['relation']} {reason})"))
+        action, relation, size = row["action"], row["relation"], language.bytes(row["bytes"])
+        path, reason = printable(row["path"]), printable(language.say(row["reason"]))
+        click.echo(f"{coloured(action, f'{action:<6}')} {path}  ({size}; {coloured(relation)} {reason})")
     others = sum(r.reason == OTHER_BYTES for r in todo.retained)
     if others:
         click.echo(
@@ -111,11 +118,10 @@ def show(todo: Plan, to: str, language: Language, *, each: bool) -> None:
     removed = [part.file for step in todo.steps for part in step.parts if not part.target]
     reclaimed, count = sum({(f.device, f.inode): f.size for f in removed}.values()), len(removed)
     size = language.bytes(reclaimed)
-    click.echo(
-        language.ngettext(
-            "{n} file to remove, {size} to reclaim", "{n} files to remove, {size} to reclaim", count, size=size
-        )
+    totals = language.ngettext(
+        "{n} file to remove, {size} to reclaim", "{n} files to remove, {size} to reclaim", count, size=size
     )
+    click.echo(with_bold_numbers(totals))
     if each and todo.steps:
         click.echo(printable(language.say(next_step(to))))
 
@@ -143,7 +149,12 @@ def carry_out(todo: Plan, to: str, result: Report, db: str, language: Language, 
             todo.steps, Apply.of(result, to, user_dirs.for_actions(), remove_empty=remove_empty), journal=lines
         )
         way_back = f"'dedup undo --run {run}' undoes it" if to != "delete" else "deleted permanently"
-        failed = report_outcomes(outcomes, stopped=f"stopped by Ctrl-C; what was done until then: {way_back}")
+
+        def state() -> str:
+            changed = journal.last_run(folder) == run
+            return f"what was done until then: {way_back}" if changed else "no file was changed"
+
+        failed = report_outcomes(outcomes, state)
     if journal.last_run(folder) == run:
         command = f"dedup undo --run {run}"
         click.echo(
@@ -154,19 +165,27 @@ def carry_out(todo: Plan, to: str, result: Report, db: str, language: Language, 
     return failed
 
 
-def report_outcomes(outcomes: Iterable[Outcome], *, stopped: str) -> int:
+def report_outcomes(outcomes: Iterable[Outcome], state: Callable[[], str]) -> int:
     """Print the outcome for each file; return how many were not done.
 
-    stopped: the message on Ctrl-C.
+    state: says after Ctrl-C or a signal how things stand. Raises OutOfTime then.
     """
     failed = 0
-    try:
+    with stopping(state):
         for outcome in outcomes:
             failed += not outcome.done
             click.echo(printable(outcome.line), err=not outcome.done)
-    except KeyboardInterrupt:
-        raise OutOfTime(stopped) from None
     return failed
+
+
+@contextmanager
+def stopping(state: Callable[[], str] | str) -> Iterator[None]:
+    """Raise OutOfTime, with how things stand, if Ctrl-C or a signal stops the block."""
+    try:
+        yield
+    except KeyboardInterrupt as caught:
+        by = str(caught) if isinstance(caught, Stopped) else "Ctrl-C"
+        raise OutOfTime(f"stopped by {by}; {state if isinstance(state, str) else state()}") from None
 
 
 @click.command(epilog=notes("files that an apply removed are restored; its journal records that.", "dedup undo"))
@@ -191,7 +210,7 @@ def undo(run: str | None, lang: str | None, db: str) -> None:
         entries = journal.read(folder, run)
         with journal.Journal(journal.path_of(folder, run)) as lines:
             outcomes = undo_run(entries, journal=lines, dirs=user_dirs.for_actions())
-            failed = report_outcomes(outcomes, stopped="stopped by Ctrl-C; the next 'dedup undo' undoes the rest")
+            failed = report_outcomes(outcomes, lambda: "the next 'dedup undo' undoes the rest")
     sys.exit(SKIPPED if failed else 0)
 
 

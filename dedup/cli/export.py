@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dedup.cli.colours import coloured
 from dedup.cli.options import SKIPPED, PathWord, Probability, csv_style, database, in_language, language_of, notes
 from dedup.errors import BadUsage, DedupError
 from dedup.report.text import printable
@@ -141,4 +142,5 @@ def compare(left: str, right: str, figure: str | None) -> None:
             drawing.draw(found, found.words).save(figure, "PNG")
         except OSError as error:
             raise DedupError(f"{figure}: cannot be written ({error.strerror or error}); choose another name") from error
-    click.echo(found.words)
+    relation = found.relation.word
+    click.echo(coloured(relation) + found.words.removeprefix(relation))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from dedup.cli.colours import with_bold_numbers
 from dedup.cli.export import why
 from dedup.cli.options import (
     FOUND,
@@ -172,7 +173,7 @@ def scan(
         )  # fmt: skip
     if not quiet and json_log != "-":
         terminal = sys.stdout.isatty()
-        click.echo(summary(figures, language) if terminal else line_of(figures, roots, language))
+        click.echo(with_bold_numbers(summary(figures, language)) if terminal else line_of(figures, roots, language))
         if terminal:
             command = next_command(figures, path, output, include) + same_database(ctx)
             click.echo(printable(language.gettext("Next: {command}", command=command)))
@@ -484,7 +485,7 @@ def demo(folder: str, no_browser: bool, lang: str | None) -> None:
             db=db,
             log=log,
         )
-    click.echo(summary(figures, language))
+    click.echo(with_bold_numbers(summary(figures, language)))
     click.echo(printable(language.gettext("Report: {page}", page=page)))
     if has_display() and not no_browser:
         webbrowser.open(Path(page).as_uri())
