@@ -1,4 +1,4 @@
-"""The Python API, for programs and notebooks: scan, compare, and the encoder.
+"""The Python API, for programs and notebooks: scan, find, compare, apply, and the encoder.
 
 Options and words have the same meaning as on the command line, and both share one database.
 """
@@ -9,7 +9,7 @@ import io
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from html import escape
 from itertools import groupby
@@ -17,11 +17,16 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from dedup.actions import journal
+from dedup.actions.apply import LINKS, Apply, destination
+from dedup.actions.apply import apply as apply_steps
+from dedup.actions.plan import make_plan
 from dedup.errors import BadUsage, UnreadablePhoto
 from dedup.files import user_dirs
 from dedup.files.spellings import existing_folders
+from dedup.files.stacks import Folders
 from dedup.files.symlinks import link_targets
-from dedup.files.walk import folder
+from dedup.files.walk import files_in, folder
 from dedup.grouping.members import in_order
 from dedup.grouping.ranking import keep_order
 from dedup.models import weights
@@ -29,13 +34,15 @@ from dedup.models.encoder import Encoder as Encoder
 from dedup.pipeline.collection import collection
 from dedup.pipeline.context import Context
 from dedup.pipeline.query import compare_two, find_matches
-from dedup.pipeline.results import totals_of
+from dedup.pipeline.results import load_results, totals_of
 from dedup.pipeline.scan import find_duplicates
 from dedup.report import figure as drawing
 from dedup.report import html, tables
 from dedup.report.csv_file import Row
 from dedup.store.store import Store
 from dedup.types.pairs import Comparison as FoundComparison
+from dedup.types.pairs import Relation as FoundRelation
+from dedup.types.plan import Outcome, Plan, RemovalStep
 from dedup.types.report import Report as FoundReport
 from dedup.types.settings import KEEP, Settings
 from dedup.workers import Runtime, worker_pool
@@ -235,8 +242,7 @@ def scan(
     """
     several = [paths] if isinstance(paths, str | os.PathLike) else paths
     _demand(len(several) > 0, "name at least one folder")
-    included = {include} if isinstance(include, str) else set(include)
-    _demand(included <= {"variant", "similar"}, f"include takes 'variant' and 'similar', not {include!r}")
+    included = _included(include)
     _demand(0 <= min_probability <= 1, f"min_probability must lie in [0, 1], not {min_probability!r}")
     _demand(workers is None or workers > 0, f"workers must be at least 1, not {workers!r}")
     lists = {"exclude": exclude, "protect": protect, "reference": reference}
@@ -307,6 +313,72 @@ def find(
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A file that apply() removes, or would remove.
+
+    relation: to the keeper; empty for a companion, such as a sidecar, which goes with its photo. done: False if it was
+    not removed.   message: what became of it.
+    """
+
+    path: Path
+    keeper: Path
+    relation: Relation | Literal[""]
+    bytes: int
+    done: bool
+    message: str
+
+
+def apply(
+    *,
+    to: AnyPath = "trash",
+    dry_run: bool = True,
+    include: Literal["variant", "similar"] | Sequence[Literal["variant", "similar"]] = (),
+    merge_sidecars: bool = False,
+    remove_empty: bool = False,
+    db: AnyPath | None = None,
+) -> list[Removal]:
+    """Return what `dedup apply` would remove after the last scan; with dry_run=False, remove it.
+
+    The options are those of `dedup apply`, with its checks and its journal: `dedup undo` restores everything. Deleting
+    for good is left to the command line.
+    Raises BadUsage for an invalid option, StoreUnusable if the database has no finished scan, StoreBusy if another run
+    uses it or changes these folders. All are DedupError.
+    """
+    included = _included(include)
+    _demand(os.fspath(to) != "delete", "deleting for good needs the command line: dedup apply --to delete")
+    path = _absolute(db or os.environ.get("DEDUP_DB") or user_dirs.database())
+    with Store(path, changing=True) as store:
+        found = load_results(store)
+        word = os.path.expanduser(to) if isinstance(to, str) else _absolute(to)
+        place = destination(word, found.run.roots)
+        wanted = [FoundRelation[word.upper()] for word in included]
+        plan = make_plan(
+            found, Folders(files_in), include=wanted, linking=place in LINKS, merge_sidecars=merge_sidecars
+        )
+        how = Apply.of(found, place, user_dirs.for_actions(), remove_empty=remove_empty)
+        outcomes = {} if dry_run else _carried_out(plan, how, path)
+    return [removal for step in plan.steps for removal in _removals(step, outcomes)]
+
+
+def _carried_out(plan: Plan, how: Apply, db: str) -> dict[str, Outcome]:
+    """Carry out a plan, with a journal; return the outcome for each path."""
+    folder = journal.folder_of(db)
+    with journal.Journal(journal.path_of(folder, journal.new_run(folder, time.time()))) as lines:
+        return {outcome.path: outcome for outcome in apply_steps(plan.steps, how, journal=lines)}
+
+
+def _removals(step: RemovalStep, outcomes: Mapping[str, Outcome]) -> Iterator[Removal]:
+    """Yield the files of a step. A step that failed has an outcome for its photo alone."""
+    photo = step.parts[0]
+    assert photo.keeper_file is not None
+    for part in step.parts:
+        outcome = outcomes.get(part.file.path) or outcomes.get(photo.file.path)
+        word = cast(Relation, step.relation.word) if part is photo else ""
+        done, message = (outcome.done, outcome.message) if outcome else (False, "")
+        yield Removal(Path(part.file.path), Path(photo.keeper_file.path), word, part.file.size, done, message)
+
+
 def compare(path_a: AnyPath, path_b: AnyPath) -> Comparison:
     """Return the verdict on two files. Uses no database and stores nothing.
 
@@ -344,6 +416,12 @@ def _group(number: int, rows: list[Row]) -> Group:
         return kind(**values | {"path": Path(row["path"])})
 
     return Group(number, made(Kept, rows[0]), tuple(made(Duplicate, row) for row in rows[1:]))
+
+
+def _included(include: str | Sequence[str]) -> set[str]:
+    included = {include} if isinstance(include, str) else set(include)
+    _demand(included <= {"variant", "similar"}, f"include takes 'variant' and 'similar', not {include!r}")
+    return included
 
 
 def _demand(claim: bool, otherwise: str) -> None:

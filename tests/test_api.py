@@ -143,6 +143,45 @@ def test_find_returns_what_the_command_line_prints(album: Path, tmp_path: Path, 
         library.find([tmp_path / "no.jpg"], db=os.environ["DEDUP_DB"])
 
 
+def test_apply_changes_nothing_unless_told_to_and_is_undone(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    db = tmp_path / "test.db"
+    (album / "harbour (1).xmp").write_text("stars")
+    (album / "Trip [2019]/harbour.xmp").write_text("stars")
+    report = library.scan(album, db=db)
+    before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
+    planned = library.apply(db=db)
+    duplicates = {d.path: (group.keep.path, d.relation, d.bytes) for group in report for d in group.duplicates}
+    assert {r.path: (r.keeper, r.relation, r.bytes) for r in planned if r.relation} == duplicates
+    assert [r.path.name for r in planned if not r.relation] == ["harbour (1).xmp"]
+    assert {(r.done, r.message) for r in planned} == {(False, "")}
+    assert {path: path.read_bytes() for path in before} == before
+    (album / "garden.tif").write_bytes(b"changed")
+    done = library.apply(db=db, to=tmp_path / "Away", dry_run=False)
+    assert [r.path for r in done] == [r.path for r in planned]
+    assert [(r.path.name, r.message) for r in done if not r.done] == [
+        ("garden.tif", "skipped: changed after the scan; scan again")
+    ]
+    assert {r.path for r in done if r.done} == {path for path in before if not path.exists()}
+    dedup("undo", "--db", db)
+    assert {path: path.read_bytes() for path in before if path.name != "garden.tif"} == {
+        path: data for path, data in before.items() if path.name != "garden.tif"
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"to": "delete"}, "needs the command line"),
+        ({"to": "trsh"}, "none of trash, hardlink, reflink, delete"),
+        ({"to": "{album}/Away"}, "inside a scanned folder"),
+        ({"include": "all"}, "include takes"),
+    ],
+)
+def test_apply_says_what_does_not_fit(album: Path, report: api.Report, words: dict[str, str], says: str) -> None:
+    with pytest.raises(BadUsage, match=says):
+        library.apply(db=report.db, dry_run=False, **{k: v.format(album=album) for k, v in words.items()})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -12,7 +12,8 @@ LAYERS = (
     "files geometry index store",
     "images models grouping",
     "pipeline report",
-    "actions cluster training api",
+    "actions cluster training",
+    "api",
     "review",
     "cli",
 )
