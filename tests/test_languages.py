@@ -3,14 +3,25 @@
 import gettext
 import pickle
 import re
+import string
+from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 
+import languages
 import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.catalog import Message as Entry
+from click.testing import Result
+from serving import serving
 
 from dedup.languages.language import ENGLISH, Language, accepted, code_of, codes, first_known, load, of_environment
 from dedup.report.html import environment
 from dedup.types.message import Message, listed
 
+Dedup = Callable[..., Result]
+
+CODES = ("de", "es", "fr", "ja", "zh_CN")
 PACKAGE = Path(__file__).parents[1] / "dedup"
 TEMPLATES = sorted(PACKAGE.glob("*/templates/*.html"))
 SCRIPTS = [*PACKAGE.glob("*/static/*.js"), *PACKAGE.glob("*/templates/*.js")]
@@ -86,7 +97,11 @@ def test_time_that_is_none_is_shown_as_it_is() -> None:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("en_GB.UTF-8", "en"), ("en-US", "en"), ("C.UTF-8", "en"), ("POSIX", "en"), ("tlh", None), ("", None)],
+    [
+        *[("de_AT.UTF-8", "de"), ("ja_JP.eucJP", "ja"), ("sr_RS@latin", None)],
+        *[("zh", "zh_CN"), ("zh-CN", "zh_CN"), ("zh-Hans-SG", "zh_CN"), ("zh_TW", None), ("zh-Hant", None)],
+        *[("en_GB.UTF-8", "en"), ("en-US", "en"), ("C.UTF-8", "en"), ("POSIX", "en"), ("tlh", None), ("", None)],
+    ],
 )
 def test_language_of_a_locale(name: str, code: str | None) -> None:
     assert code_of(name) == code
@@ -141,3 +156,143 @@ def test_english_needs_no_catalogue() -> None:
     assert ENGLISH.gettext("{n} files", n=3) == "3 files"
     assert accepted("").code == "en"
     assert accepted("tlh, en;q=0.5, xx;q=0").code == "en"
+
+
+def entries(catalogue: Catalog) -> dict[object, Entry]:
+    return {entry.id: entry for entry in catalogue if entry.id}
+
+
+def forms(entry: Entry) -> list[str]:
+    """Return the translations of an entry, one for each plural form."""
+    return [*entry.string] if isinstance(entry.string, list | tuple) else [str(entry.string)]
+
+
+def places(text: str) -> set[tuple[str, str | None]]:
+    return {(name, spec) for _, name, spec, _ in string.Formatter().parse(text) if name}
+
+
+def test_there_is_a_catalogue_for_each_language() -> None:
+    assert codes() == tuple(sorted(("en", *CODES)))
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_catalogue_translates_every_message_of_the_sources_and_no_other(code: str) -> None:
+    found = entries(languages.read(languages.FOLDER / f"{code}.po"))
+    assert found.keys() == entries(languages.template()).keys(), "run scripts/languages.py"
+    assert [entry.id for entry in found.values() if entry.fuzzy or not languages.is_translated(entry)] == []
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_translation_has_the_places_of_its_message(code: str) -> None:
+    for entry in entries(languages.read(languages.FOLDER / f"{code}.po")).values():
+        wanted = places(entry.id[-1] if isinstance(entry.id, list | tuple) else str(entry.id))
+        assert [places(text) for text in forms(entry)] == [wanted] * len(forms(entry)), entry.id
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_compiled_catalogue_is_that_of_the_text(code: str) -> None:
+    for entry in entries(languages.read(languages.FOLDER / f"{code}.po")).values():
+        one, *many = entry.id if isinstance(entry.id, list | tuple) else [entry.id]
+        if not many:
+            assert load(code).translated(str(one)) == entry.string, "run scripts/languages.py"
+        else:
+            said = {load(code).translated(one, many[0], n) for n in (0, 1, 2, 5, 1_000_000)}
+            assert said <= {*forms(entry)}, "run scripts/languages.py"
+            assert forms(entry)[0] in said
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_catalogue_says_how_numbers_and_times_are_written(code: str) -> None:
+    language = load(code)
+    assert re.fullmatch(r"1(?P<mark>\D)234(?P=mark)567\D8", language.translated("1,234,567.8"))
+    assert re.sub(r"\D", "", language.number(1234567.8, ",.1f")) == "12345678"
+    assert {"2019", "07", "09", "12", "34", "56"} == set(re.findall(r"\d+", language.moment("2019-07-09T12:34:56")))
+
+
+def test_numbers_of_a_language() -> None:
+    assert load("de").bytes(1_234_567) == "1,2 MB"
+    assert load("fr").bytes(1_234_567) == "1,2 Mo"
+    assert load("de").percent(0.9999) == "über 99,9 %"
+    assert load("ja").duration(7322) == "2 時間 2 分"
+    assert load("de").ngettext("{n} group", "{n} groups", 1200) == "1.200 Gruppen"
+    assert load("fr").ngettext("{n} group", "{n} groups", 0) == "0 groupe"
+
+
+def test_browser_is_answered_in_the_first_language_that_there_is() -> None:
+    assert accepted("fr-CH, fr;q=0.9, de;q=0.7").code == "fr"
+    assert accepted("nl, de;q=0.3, en;q=0.8").code == "en"
+    assert accepted("zh-TW, ja;q=0.5").code == "ja"
+
+
+def texts(html: str) -> Iterator[str]:
+    """Yield what a page shows: texts, and attributes that are read out; without names of files and commands."""
+    html = re.sub(r"<(style|script|code|kbd)\b.*?</\1>", "", html, flags=re.DOTALL)
+    shown = re.findall(r'(?:aria-label|title|placeholder|alt)="([^"]*)"', html) + re.findall(r">([^<]+)<", html)
+    for text in map(unescape, shown):
+        named = re.sub(r"(harbour|tower|garden)( \(1\)| small| grey| cropped| mirrored)?\.\w+", "", text)
+        yield re.sub(r"\S*/Photos\S*", "", named)
+
+
+def english(html: str, code: str) -> list[str]:
+    """Return the texts of a page that hold words of an English message, if the language has others for it."""
+    words = set()
+    for entry in entries(languages.read(languages.FOLDER / f"{code}.po")).values():
+        one, *many = entry.id if isinstance(entry.id, list | tuple) else [entry.id]
+        words |= {text for text in (one, *many) if text not in forms(entry)}
+    fixed = {part.strip(" .,:;()") for text in words for part in re.split(r"\{.*?\}", text)}
+    alone = [re.escape(part) for part in fixed if re.search(r"[A-Za-z]{3}", part) and part != "over"]
+    pattern = re.compile(rf"\b(?:{'|'.join(sorted(alone, key=len, reverse=True))})\b")
+    return [text for text in texts(html) if pattern.search(text)]
+
+
+@pytest.mark.parametrize("code", ["de", "ja"])
+def test_report_of_a_scan_has_no_english_words(code: str, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    options = ("--include", "similar", "--lang", code)
+    said = dedup("scan", album, "-o", tmp_path / "report.html", "-o", tmp_path / "groups.csv", *options).stdout
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f'<html lang="{code}">' in html
+    assert english(html, code) == []
+    dedup("export", "-o", tmp_path / "english.html", "--lang", "en")
+    assert len(english((tmp_path / "english.html").read_text(encoding="utf-8"), code)) > 100
+    assert "; ".join(said.split("; ")[2:]) == {
+        "de": "3 Gruppen, 6 Duplikate, {size} einsparbar\n",
+        "ja": "3 グループ、重複 6 件、{size} 削減可能\n",
+    }[code].format(size=re.search(r"[\d.,]+ [KM]B", said)[0])
+    rows = (tmp_path / "groups.csv").read_text(encoding="utf-8")
+    assert "group,role,path,relation" in rows
+    assert ",copy," in rows
+    assert "kept: " in rows
+
+
+@pytest.mark.parametrize("code", ["de", "ja"])
+def test_review_speaks_the_language_of_the_browser(code: str, dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    pytest.importorskip("starlette")
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server:
+        for path in ("", "groups", "group/2", "plan?everything=yes", "shown", "folders"):
+            html = server.ask(path, Accept_Language=f"tlh, {code}-XX;q=0.5")[2].decode()
+            assert english(html, code) == [], path
+        status, failed = server.post("undo-decision", {"query": ""}, Accept_Language=code)
+        assert (status, failed["error"]) == (409, load(code).gettext("there is no decision to undo"))
+    with serving(tmp_path / "test.db", "--lang", "ja") as server:
+        html = server.ask(Accept_Language=code)[2].decode()
+        assert '<html lang="ja">' in html
+        assert english(html, "ja") == []
+
+
+def test_plan_and_status_are_said_in_the_language_of_the_environment(
+    dedup: Dedup, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dedup("scan", album, "-q")
+    monkeypatch.setenv("LC_ALL", "fr_FR.UTF-8")
+    assert "6 fichiers à supprimer" in dedup("apply").stdout
+    assert "dernière analyse terminée le" in dedup("status").stdout
+    assert dedup("undo").stdout == "Rien à annuler.\n"
+    assert dedup("undo", "--lang", "de").stdout == "Nichts rückgängig zu machen.\n"
+    monkeypatch.setenv("DEDUP_LANG", "es")
+    assert "Nada que deshacer." in dedup("undo").stdout
+
+
+def test_unknown_language_is_one_clear_line(dedup: Dedup) -> None:
+    said = dedup("status", "--lang", "tlh", code=2).stderr
+    assert "'tlh': there is no such language; there are de, en, es, fr, ja, zh_CN" in said

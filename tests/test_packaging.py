@@ -89,7 +89,7 @@ def texts() -> list[Path]:
     """Return the text files of the repository, without data."""
     folders = [ROOT / name for name in ("dedup", "docs", "scripts", "tests", ".ci", ".github")]
     files = [p for folder in folders for p in folder.rglob("*") if p.is_file() and "data" not in p.parts]
-    binary = {".pyc", ".jpg", ".png", ".safetensors"}
+    binary = {".mo", ".pyc", ".jpg", ".png", ".safetensors"}
     return sorted(
         p
         for p in (*files, *ROOT.glob("*.*"), ROOT / "Dockerfile")

@@ -100,11 +100,15 @@ def show(todo: Plan, to: str, language: Language, *, each: bool) -> None:
     """Print the totals of a plan, and with `each` its files."""
     from dedup.actions.plan import OTHER_BYTES
     from dedup.actions.plan_file import plan_rows
+    from dedup.report.cards import RELATIONS
 
+    actions = {"keep": Message("keep"), "remove": Message("remove")}
+    relations = {relation.word: name for relation, name in RELATIONS.items()}
     for row in plan_rows(todo) if each else ():
         action, relation, size = row["action"], row["relation"], language.bytes(row["bytes"])
         path, reason = printable(row["path"]), printable(language.say(row["reason"]))
-        click.echo(f"{coloured(action, f'{action:<6}')} {path}  ({size}; {coloured(relation)} {reason})")
+        done, related = language.say(actions[action]), language.say(relations.get(relation, ""))
+        click.echo(f"{coloured(action, f'{done:<6}')} {path}  ({size}; {coloured(relation, related)} {reason})")
     others = sum(r.reason == OTHER_BYTES for r in todo.retained)
     if others:
         click.echo(
