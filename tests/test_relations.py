@@ -6,7 +6,7 @@ import pytest
 from dedup.grouping.containment import beside, contained, in_words, shortfall
 from dedup.grouping.relations import figures, identical_candidates, likeliest, relate, selected_for_verification
 from dedup.models.weights import WeightsSpec
-from dedup.types.pairs import Gate, Loss, Relation, Scores, Verdicts, Verified
+from dedup.types.pairs import HARMLESS, Gate, Loss, Relation, Scores, Verdicts, Verified
 from dedup.types.photo import Exposure, Facts, Photo
 
 ALL, NONE = (Gate(inner=((0.0,),) * 4, outer=(0.0, bias)) for bias in (9.0, -9.0))
@@ -202,6 +202,15 @@ def lost(*facts: Facts | None, size: tuple[int, int] = (100, 100), other: tuple[
 HALF = [[0.5, 0.0, 0.25], [0.0, 0.5, 0.25], [0.0, 0.0, 1.0]]  # the first picture lies in the middle of the other
 
 
+@pytest.mark.parametrize(("camera", "word"), [(None, ""), ("ACME 1", "RESOLUTION")])
+def test_an_enlargement_with_camera_data_may_be_a_soft_photo(camera: str | None, word: str) -> None:
+    large, small = photos((200, 200), (100, 100))
+    large, small = (replace(photo, facts=Facts()) for photo in (replace(large, camera=camera), small))
+    found = beside(large, small, transform=np.eye(3), measured=(int(Loss.ENLARGED), 0), identical=False)
+    names = "|".join(str(loss.name) for loss in Loss if loss & found.losses[0] & ~Loss.ENLARGED)
+    assert names == word
+
+
 def test_nothing_is_lost_of_a_recompressed_copy() -> None:
     assert lost() == ("", "")
 
@@ -243,11 +252,6 @@ def test_same_video_is_not_lost_and_another_one_is() -> None:
     assert lost(Facts(video="ab"), Facts(video="cd")) == ("VIDEO", "VIDEO")
 
 
-def test_colour_is_lost_beside_a_grey_version() -> None:
-    assert lost(Facts(), Facts(grey=True)) == ("COLOUR", "")
-    assert lost(Facts(grey=True), Facts(grey=True)) == ("", "")
-
-
 def test_intact_file_is_lost_beside_a_damaged_one() -> None:
     damaged, worse = Facts(damaged="x", intact=0.9), Facts(damaged="x", intact=0.5)
     assert lost(Facts(), damaged) == ("DAMAGED", "")
@@ -275,7 +279,7 @@ def test_every_loss_has_words() -> None:
     one, other = photos((100, 100), (50, 50))
     one = replace(one, facts=Facts(frames=6))
     for loss in Loss:
-        assert bool(shortfall(loss, one, other, 0.4)) == (loss is not Loss.BORDERS)
+        assert bool(shortfall(loss, one, other, 0.4)) == (not loss & HARMLESS)
     assert shortfall(Loss.FRAMES | Loss.CROPPED, one, other, 0.4) == "with 1 of 6 frames, cropped to 40%"
     assert shortfall(Loss.RESOLUTION, one, other, 1.0) == "50x50 instead of 100x100"
     assert shortfall(Loss.DAMAGED, one, replace(other, facts=Facts(intact=0.87)), 1.0) == "damaged from 87% on"

@@ -61,7 +61,6 @@ def _of_files(one: Facts | None, other: Facts | None, identical: bool) -> Loss:
             Loss.PICTURES: one.pictures > 0,
             Loss.VIDEO: one.video not in ("", other.video),
             Loss.ALPHA: one.alpha > other.alpha,
-            Loss.COLOUR: other.grey > one.grey,
         }
     return Loss(sum(loss for loss, there in found.items() if there))
 
@@ -73,11 +72,13 @@ def _of_geometry(one: Photo, other: Photo, inside: tuple[float, float], measured
     areas = (one.width * one.height * inside[0], other.width * other.height * inside[1])  # pixels of the shared part
     least = _SIZE if min(inside) >= _WHOLE else _DENSITY
     found = []
-    for mine, theirs, share, flags in zip(areas, areas[::-1], inside, measured, strict=True):
+    for photo, mine, theirs, share, flags in zip((one, other), areas, areas[::-1], inside, measured, strict=True):
         cropped = share < _WHOLE and not flags & Loss.BORDERS
-        found.append(
-            (Loss.CROPPED if cropped else Loss(0)) | (Loss.RESOLUTION if theirs < mine * least**2 else Loss(0))
-        )
+        enlarged = (
+            flags & Loss.ENLARGED and not photo.camera
+        )  # a soft photo looks like an enlargement of its small copy
+        finer = theirs < mine * least**2 and not enlarged
+        found.append((Loss.CROPPED if cropped else Loss(0)) | (Loss.RESOLUTION if finer else Loss(0)))
     return found[0], found[1]
 
 
@@ -112,6 +113,7 @@ def shortfall(lost: Loss | int, one: Photo, other: Photo, inside: float) -> str:
     words = {
         Loss.UNREAD: Message("not read by this version yet"),
         Loss.UNVERIFIED: Message("not verified"),
+        Loss.UNCOMPARED: Message("not compared at full resolution"),
         Loss.DAMAGED: Message("damaged from {part:.0%} on", part=theirs.intact)
         if theirs.intact
         else Message("damaged"),
@@ -133,5 +135,6 @@ def shortfall(lost: Loss | int, one: Photo, other: Photo, inside: float) -> str:
         Loss.COVERED: Message("covered in a part"),
         Loss.CONTENT: Message("different in a part"),
         Loss.RECOLOURED: Message("recoloured in a part"),
+        Loss.SURROUNDED: Message("set into something larger"),
     }
     return listed([text for loss, text in words.items() if lost & loss])

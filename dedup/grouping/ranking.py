@@ -24,7 +24,7 @@ _LOSSY = frozenset(("JPEG", "MPO", "HEIF", "AVIF", "WEBP", "JXL"))
 # Of equal pictures the likeliest original first: what cameras write, what is lossless, what converters write.
 _FORMATS = {"RAW": 0, "HEIF": 1, "TIFF": 2, "PNG": 2, "JPEG": 3, "MPO": 3, "JXL": 4, "AVIF": 4, "WEBP": 4, "GIF": 6}
 _OTHER_FORMAT = 5
-_UNKNOWN = Loss.UNVERIFIED | Loss.UNREAD
+_UNKNOWN = Loss.UNVERIFIED | Loss.UNREAD | Loss.UNCOMPARED
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Standing:
     exceeded: bool = False
     contains: float = 1.0
     bordered: bool = False
+    derived: bool = False
     resaved: bool = False
     largest: bool = True
     bytes: int | None = None
@@ -64,6 +65,7 @@ def standings(
             exceeded=any(contained(our) and not contained(their) for their, our in mine),
             contains=sum(contained(their) for their, _ in mine) / len(mine) if mine else 1.0,
             bordered=any(contained(our) and our & Loss.BORDERS for _, our in mine),
+            derived=any(contained(our) and our & Loss.DERIVED for _, our in mine),
             resaved=photos[i].format not in _LOSSY and any(p.format in _LOSSY for p in twins),
             largest=photos[i].width * photos[i].height >= 0.98 * largest,
             bytes=min(sizes),
@@ -235,7 +237,7 @@ _RULES: dict[str, tuple[_Key, _Why]] = {
         lambda k, o: Message("the edited version"),
     ),
     "contains": (
-        lambda r: (r.standing.exceeded, -r.standing.contains, r.standing.bordered),
+        lambda r: (r.standing.exceeded, -r.standing.contains, r.standing.bordered, r.standing.derived),
         lambda k, o: Message("has no borders") if o.standing.bordered else CONTAINS_MORE,
     ),
     "original": (

@@ -57,7 +57,7 @@ def _is_of_details(data: bytes, at: int) -> bool:
 
 def damage_in(data: bytes, format: str) -> Damage:
     """Return the damage of a file of another format that its decoder would not report."""
-    if format in ("TIFF", "BMP", "DIB", "PPM", "TGA"):
+    if format in ("TIFF", "BMP", "DIB", "PPM", "TGA", "JXL") or (format == "WEBP" and _has_lossless_part(data)):
         return _lost_sectors(data)
     padding = 0
     if format in ("HEIF", "AVIF"):
@@ -65,7 +65,7 @@ def damage_in(data: bytes, format: str) -> Damage:
         padding = 4096
     elif format == "WEBP":
         start, end = 12, len(data)
-    elif format in ("GIF", "JPEG2000", "JXL"):
+    elif format in ("GIF", "JPEG2000"):
         start, end, padding = 1024, len(data), len(data)
     else:
         return INTACT
@@ -73,10 +73,15 @@ def damage_in(data: bytes, format: str) -> Damage:
     return Damage("a part of the file is zeros", 0.0) if found else INTACT
 
 
-def _lost_sectors(data: bytes) -> Damage:
-    """Return whether whole sectors are zeros in a file that may hold black pixels as they are.
+def _has_lossless_part(data: bytes) -> bool:
+    """Return whether a WebP file has a lossless picture or alpha channel, whose codes of plain areas may be zeros."""
+    return b"VP8L" in data or b"ALPH" in data
 
-    Black pixels begin and end at a multiple of the size of a sector by chance only.
+
+def _lost_sectors(data: bytes) -> Damage:
+    """Return whether whole sectors are zeros in a file where plain pixels may be runs of zeros.
+
+    These begin and end at a multiple of the size of a sector by chance only.
     """
     for run in _RUN.finditer(data):
         if run.start() % _SECTOR == 0 and run.end() % _SECTOR == 0 and run.end() < len(data):

@@ -18,9 +18,9 @@ from dedup.geometry.registration import NOT_ALIGNED_COPY, Aligned, NotAligned
 from dedup.grouping import relations
 from dedup.models import encoder, pair_head, residual_head
 from dedup.models.weights import Weights
-from dedup.pipeline.pairs import Pair, read_aligned
+from dedup.pipeline.pairs import Pair, read_aligned, read_losses
 from dedup.types.arrays import Floats, Indices, Maps
-from dedup.types.pairs import Candidates, Scores, Verified
+from dedup.types.pairs import Candidates, Loss, Scores, Verified
 from dedup.types.photo import Photo
 from dedup.workers import Failure, Runtime, in_threads
 
@@ -29,6 +29,7 @@ MapsOf = Callable[[Indices], Maps]  # photo numbers (M,) -> their maps (M, S, C)
 _IN_MEMORY = 64 * pair_head.BATCH  # pairs whose maps are in memory at once
 _ALIGN_BATCH = 24  # pairs aligned by one worker at a time, and yielded together
 _ALIGN_LIMIT_S = 600.0  # for so many
+_COMPARE_LIMIT_S = 120.0  # a pair at full resolution
 
 Thing = TypeVar("Thing")
 
@@ -134,8 +135,23 @@ def judge_aligned(pairs: Sequence[Aligned | NotAligned], scores: Scores, logits:
     plain = np.zeros(len(pairs), bool)
     plain[rows] = [one.plain for one in aligned]
     transform = np.array([one.transform for one in pairs], np.float64).reshape(-1, 3, 3)
-    nothing = np.zeros(len(pairs), np.int64)
-    return Verified(scores.left, scores.right, scores.similarity, copy, similar, plain, transform, nothing, nothing)
+    loss = np.full(len(pairs), int(Loss.UNCOMPARED), np.int64)
+    return Verified(scores.left, scores.right, scores.similarity, copy, similar, plain, transform, loss, loss)
+
+
+def compare(pairs: Verified, photos: Sequence[Photo], runtime: Runtime) -> Verified:
+    """Return verified pairs with what a comparison at full resolution finds to be lost of each picture.
+
+    A pair whose files cannot be read counts as not verified.
+    """
+    columns = zip(pairs.left.tolist(), pairs.right.tolist(), pairs.transform, strict=True)
+    tasks = [Pair(n, photos[a].source, photos[b].source, (h,)) for n, (a, b, h) in enumerate(columns)]
+    losses = np.full((len(tasks), 2), int(Loss.UNVERIFIED), np.int64)
+    for done, (pair, result) in enumerate(runtime.run(read_losses, tasks, limit_s=_COMPARE_LIMIT_S), 1):
+        if isinstance(result, tuple):
+            losses[pair.number] = result
+        runtime.progress("comparing pixels", done, len(tasks))
+    return replace(pairs, left_loss=losses[:, 0], right_loss=losses[:, 1])
 
 
 def depth_first_order(scores: Scores) -> Indices:

@@ -19,7 +19,7 @@ from dedup.pipeline.judge import MapsOf
 from dedup.pipeline.results import stored_pixels, stored_verified
 from dedup.store.store import Store
 from dedup.types.arrays import Indices, Maps, Neighbours
-from dedup.types.pairs import Candidates, Scores, Verified
+from dedup.types.pairs import Candidates, Loss, Scores, Verified
 from dedup.types.photo_table import among
 from dedup.types.report import Photos
 from dedup.workers import in_threads
@@ -110,6 +110,20 @@ def verify(scores: Scores, photos: Photos, context: Context) -> Verified:
                 done += batch.tried
                 runtime.progress("verifying", done, len(new))
     return stored_verified(photos, store, weights.name, context.settings)
+
+
+def compare(wanted: Scores, verified: Verified, photos: Photos, context: Context) -> bool:
+    """Compare at full resolution those of some pairs that were verified to be copies, and return whether there are any.
+
+    The results are stored with those of verification. A pair whose files cannot be read counts as not verified.
+    """
+    N = len(photos.ids)
+    among_wanted = np.isin(verified.keys(N), wanted.keys(N)) & (verified.copy >= 0.5)
+    pairs = verified.rows(among_wanted & ((verified.left_loss & Loss.UNCOMPARED) != 0))
+    if len(pairs):
+        compared = judge.compare(pairs, photos.photos, context.runtime)
+        context.store.pairs.add_verified(compared, photos.ids, weights_name=context.weights.name)
+    return len(pairs) > 0
 
 
 def known_pixels(scores: Scores, photos: Photos, context: Context) -> dict[int, bytes | None]:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from dedup.errors import UnreadablePhoto
 from dedup.geometry.canvas import Canvas, draw_canvas
+from dedup.geometry.containment import MOST, compare
 from dedup.geometry.registration import Aligned, NotAligned, Prepared, align_if_similar, prepare
 from dedup.images import preview_cache
-from dedup.images.decode import decode_for_verification, read_preview
+from dedup.images.decode import decode_for_verification, decode_within, read_preview
 from dedup.images.read import bytes_of, contents
 from dedup.types.arrays import VERIFICATION_SIDE, Homography
+from dedup.types.pairs import Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,27 @@ def read_images(pair: Pair) -> PairImages | str:
             return "not enough memory"
     left, right = images
     return PairImages((left, right), draw_canvas(left, right, pair.guesses[0]) if pair.guesses else None)
+
+
+def read_losses(pair: Pair) -> tuple[int, int] | None:
+    """Return what would be lost of each picture of a pair, as flags of Loss, after a comparison at full resolution.
+
+    None where a file is gone or changed. Its only guess is the verified transformation.
+    """
+    left, right = (_at_full_resolution(*file) for file in (pair.left, pair.right))
+    if left is None or right is None:
+        return None
+    found = compare(left, right, pair.guesses[0])
+    return (int(Loss.UNVERIFIED),) * 2 if found is None else (int(found[0]), int(found[1]))
+
+
+@lru_cache(maxsize=2)  # up to 50 MB; a keeper is compared with one duplicate after another
+def _at_full_resolution(path: str, expected: str) -> NDArray[np.uint8] | None:
+    data = bytes_of(path, expected)
+    try:
+        return None if isinstance(data, str) else decode_within(data, longest=MOST)
+    except (UnreadablePhoto, MemoryError):
+        return None
 
 
 @lru_cache(maxsize=64)  # about 65 MB; doubling it saves 43 of 1,112 preparations

@@ -79,6 +79,8 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
     verified = NOTHING_VERIFIED.followed_by(*(batch.verified for batch in batches))
     if not len(verified):
         raise UnreadablePhoto(f"{left}, {right}: the two could not be read together; try again")
+    if verified.copy[0] >= 0.5:
+        verified = judge.compare(verified, photos, runtime)
     sources = [photo.source for photo in photos]
     pixels = dict(runtime.run(read_pixels, set(sources)))
     ((_, images),) = runtime.run(read_images, [Pair(0, sources[0], sources[1], ())])

@@ -123,8 +123,8 @@ def verify_and_group(scores: Scores, photos: Photos, context: Context, *, recall
     """Return the groups that scored pairs make, after verification; pairs that grouping needs besides are scored too.
 
     Verification begins with the pairs that relations.py selects, and goes on until every pair of a keeper and its
-    duplicate was verified. Pairs that could not be verified are in no group. recall: of the search that proposed the
-    pairs.
+    duplicate was verified and compared at full resolution. Pairs that could not be verified are in no group. recall: of
+    the search that proposed the pairs.
     """
     from dedup.pipeline import match
 
@@ -142,7 +142,9 @@ def verify_and_group(scores: Scores, photos: Photos, context: Context, *, recall
             verdicts = relations.inconclusive(verdicts, unverified)
             groups = group(photos.photos, verdicts, settings, decisions)  # group
             wanted = relations.keeper_pairs(scores, groups, N)
-            if not settings.verify or not (wanted & ~tried).any():
+            if not settings.verify:
+                break
+            if not (wanted & ~tried).any() and not match.compare(scores.rows(wanted), verified, photos, context):
                 break
         missing = missing_pairs(photos.photos, verdicts, settings, decisions)
         if not len(missing):

@@ -56,9 +56,14 @@ class Loss(IntFlag):
     CONTENT = auto()  # a part shows something else: other digits, a moved object
     RECOLOURED = auto()  # a part has another colour
     BORDERS = auto()  # what lies outside the other one is no content: plain or blurred borders, bars, letterboxing
+    SURROUNDED = auto()  # the other one shows it inside something else: a collage, a screen, a page with a caption
+    ENLARGED = auto()  # it has more pixels than the other one, and no more detail
+    DERIVED = auto()  # its colours or its sharpness follow from the other one, and not the other way round
+    UNCOMPARED = auto()  # the pair was verified, but not compared at full resolution yet
 
 
-HARMLESS = int(Loss.BORDERS)  # a picture of which only this is lost is contained in the other one
+# A picture of which only these are lost is contained in the other one.
+HARMLESS = int(Loss.BORDERS | Loss.ENLARGED | Loss.DERIVED)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,120 @@
+"""Two aligned pictures of one size -> the places where one shows something else than the other.
+
+The source is brought to the tone and the sharpness of the target. What remains is compared with what usually remains in
+this pair at places of equal texture, because compression leaves more where there is more texture; a place that has far
+more is a change of content. Measures are taken in cells of a few pixels: squares of the residual (text, edges), its
+mean over nine cells (things laid over, which compression does not make), and the difference of colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dedup.geometry.fine import shrink, size_of
+from dedup.geometry.tone import Image, Mask, Plane, Tone, luma
+
+_SMALL_CELL, _CELL = 2, 4  # pixels
+_LARGE = 420  # pixels, the longer side from which cells are the larger ones
+_BANDS = (3, 7, 15)  # pixels, windows between which sharpness is matched
+_SAMPLES = 15000
+_FEWEST = 16  # cells
+_MOST = 5.0  # that a cell adds
+_TEXTURES = (0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.95, 1)  # quantiles between which the usual residual is measured
+# Of each measure: how much is nothing (grey levels), and how much of the texture a loss of quality can take at most.
+_MEASURES = {"square": (8.0, 0.5), "near": (6.0, 0.25), "colour": (8.0, 0.25)}
+_TIMES = 3.0  # the usual residual, from which it is unusual
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How strongly two pictures differ, in brightness and in colour alone: the largest sum over adjacent cells.
+
+    A cell adds what it has above the most that quality explains, in multiples of it, and 5 at most.
+    """
+
+    content: float
+    colour: float
+
+
+def find_changes(target: Image, source: Image, tone: Tone, inside: Mask) -> Changes:
+    """Return how strongly the target differs from the source, two pictures of a size, where the mask is set.
+
+    tone: from the source to the target.
+    """
+    cell = _CELL if max(target.shape[:2]) >= _LARGE else _SMALL_CELL
+    grid = max(2, -(-target.shape[1] // cell)), max(2, -(-target.shape[0] // cell))
+    ok = shrink(inside.astype(np.float32), grid) > 0.99
+    if ok.sum() < _FEWEST:
+        return Changes(0.0, 0.0)
+    small_target, small_source = (shrink(image, grid).astype(np.uint8) for image in (target, source))
+    coloured, more = tone.apply(small_source), tone.refinement(small_source, small_target, ok)
+    bright = luma(target)
+    moved = luma(tone.apply(source)) + cv2.resize(luma(more), size_of(target))
+    predicted = _sharpness_matched(moved, bright, inside)
+    residual, texture = bright - predicted, predicted - cv2.blur(predicted, (7, 7))
+    mean, square, power = (shrink(x * inside, grid) for x in (residual, residual * residual, texture * texture))
+    colour = (_chroma(small_target) - _chroma(coloured + more)) * ok[..., None]
+    measures = {
+        "square": np.sqrt(square * ok),
+        "near": np.abs(cv2.blur(mean * ok, (3, 3))),
+        "colour": np.sqrt(np.square(cv2.blur(colour, (3, 3))).sum(2)),
+    }
+    strength = np.sqrt(np.maximum(cv2.blur(power, (3, 3)), 0))
+    excess = {name: _excess(measure, strength, ok, *_MEASURES[name]) for name, measure in measures.items()}
+    return Changes(_largest(np.maximum(excess["square"], excess["near"])), _largest(excess["colour"]))
+
+
+def _largest(excess: Plane) -> float:
+    """Return the largest sum over cells that are connected and above 0."""
+    count, labels = cv2.connectedComponents((excess > 0).astype(np.uint8), connectivity=8)
+    if count < 2:
+        return 0.0
+    return float(np.bincount(labels.ravel(), weights=excess.ravel())[1:].max())
+
+
+def _chroma(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(image.astype(np.float32) - luma(image)[..., None], np.float32)
+
+
+def _sharpness_matched(source: Plane, target: Plane, inside: Mask) -> Plane:
+    """Return the source with its bands of detail amplified or damped as in the target, by robust least squares."""
+    blurred = [source, *(cv2.blur(source, (n, n)) for n in _BANDS)]
+    bands = [finer - coarser for finer, coarser in pairwise(blurred)]
+    rows = np.flatnonzero(inside.ravel())
+    rows = rows[:: max(1, len(rows) // _SAMPLES)]
+    x, y = np.stack([band.ravel()[rows] for band in bands], axis=1), (target - blurred[-1]).ravel()[rows]
+    weight, ridge = np.ones(len(rows), np.float32), np.eye(len(bands)) * len(rows) * 0.5
+    for _ in range(4):
+        weighted = x * weight[:, None]
+        gains = np.linalg.solve(weighted.T @ x + ridge, weighted.T @ y)
+        residual = y - x @ gains
+        usual = max(2 * float(np.median(np.abs(residual))), 1.0)
+        weight = (1 / (1 + np.square(residual / usual))).astype(np.float32)
+    matched = blurred[-1]
+    for gain, band in zip(gains, bands, strict=True):
+        matched = matched + np.float32(gain) * band
+    return np.asarray(np.clip(matched, 0, 255), np.float32)
+
+
+def _excess(measure: Plane, texture: Plane, ok: Mask, floor: float, largest: float) -> Plane:
+    """Return how much a measure is above the most that is usual at places of equal texture, in multiples of that.
+
+    Values are limited to [0, 5].
+    """
+    values, textures = measure[ok], texture[ok]
+    edges = np.quantile(textures, _TEXTURES)
+    bins = np.clip(np.searchsorted(edges, textures, side="right") - 1, 0, len(edges) - 2)
+    at, usual = [], []
+    for n in range(len(edges) - 1):
+        those = bins == n
+        if those.sum() > 8:
+            at.append(float(np.median(textures[those])))
+            usual.append(float(np.median(values[those])))
+    limited = np.minimum(usual, usual[0] + largest * np.array(at))
+    expected = np.interp(texture.ravel(), at, np.maximum.accumulate(limited)).reshape(texture.shape)
+    return np.asarray(np.clip(measure / (_TIMES * expected + floor) - 1, 0, _MOST) * ok, np.float32)

@@ -1,0 +1,302 @@
+"""Two pictures and the homography between them -> what would be lost of each if only the other one stayed.
+
+The coarser picture is the frame, and the finer one is drawn into it, so that both have the same resolution. One of them
+is the source, the other the target, whichever way is explained better: a version is explained by its original, not the
+other way round (Dias, Rocha and Goldenstein, IEEE TIFS 7(2), 2012). changes.py compares them; what lies outside of what
+both show is looked at here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from dedup.geometry.changes import Changes, find_changes
+from dedup.geometry.detail import blur_between, compare_detail
+from dedup.geometry.fine import (
+    Size,
+    draw,
+    eroded,
+    follow,
+    pixels_of_unit,
+    refine,
+    rescaled,
+    shrink,
+    size_of,
+    within,
+)
+from dedup.geometry.homography import inverse, map_points
+from dedup.geometry.tone import Image, Mask, Plane, Tone, fit_tone, luma
+from dedup.types.arrays import Homography
+from dedup.types.pairs import Loss
+
+MOST = 3000  # pixels, the longer side at which two pictures are compared
+_SMALLEST = 16  # pixels, the shorter side of the shared part
+_SMALL = 256  # pixels, the longer side on which colours are compared
+_RIM = 0.006  # of the longer side, at the edge of the shared part, that is not compared
+_CLEARLY = 0.85  # of the error one way round, below which the other way is taken
+_DERIVED = 1.15  # the same, for a claim: a picture that follows from another one was made from it
+_COLOURFUL, _GREY = 5.0, 0.25  # grey levels of a picture in colour; share of it below which its version is grey
+_CHANGED = 8.0  # see Changes
+_CONTENT = 0.004  # share of a picture outside of the other one that is more than the inaccuracy of the alignment
+_AROUND, _ALIGNED = 320, 0.012  # pixels, the longer side of what is looked at; share of it that it may err by
+_SOFT = 4.0  # grey levels, of the detail of a picture that has hardly any
+_DARKEST, _CLIPPED = 4, 0.03  # grey levels that are clipped light; share of the pixels that counts
+_STEP, _NEAR = 3, 14  # pixels of it: between two that are compared, and from the edge
+_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two pictures share, at the resolution of the coarser one.
+
+    frame, other: (H, W, 3), a part of the coarser picture, and the finer one drawn onto it.   inside: (H, W), where
+    both are.   map: pixels of the frame -> pixels of the whole finer picture.
+    """
+
+    frame: Image
+    other: Image
+    inside: Mask
+    map: Homography
+
+
+def compare(left: Image, right: Image, transform: Homography) -> tuple[Loss, Loss] | None:
+    """Return what would be lost of the left picture (H, W, 3) if only the right one stayed, and the other way round.
+
+    None if they share too little to be compared. transform: left -> right, right to about a hundredth of the pictures.
+    """
+    swapped = _density(transform, size_of(left), size_of(right)) < 1
+    frame, other = (right, left) if swapped else (left, right)
+    h = inverse(transform) if swapped else transform
+    there = refine(frame, other, pixels_of_unit(size_of(other)) @ h @ inverse(pixels_of_unit(size_of(frame))))
+    overlap = _overlap(frame, other, there) if there is not None else None
+    compared = _tones(overlap) if overlap is not None else None
+    if there is None or overlap is None or compared is None:
+        return None
+    found = [
+        _of_surroundings(frame, other, there),
+        _of_tones(compared),
+        _of_detail(compared, other),
+        _of_changes(compared),
+    ]
+    mine, its = (Loss(0), Loss(0))
+    for of_frame, of_other in found:
+        mine, its = mine | of_frame, its | of_other
+    return (its, mine) if swapped else (mine, its)
+
+
+def _density(h: Homography, left: Size, right: Size) -> float:
+    """Return the linear pixels of the right picture per pixel of the left one, in the middle of what they share."""
+    corners = np.clip(map_points(inverse(h), _CORNERS), 0, 1)
+    centre, step = (np.nanmin(corners, axis=0) + np.nanmax(corners, axis=0)) / 2, 1e-3
+    points = map_points(h, centre + np.array([[step, 0], [-step, 0], [0, step], [0, -step]]))
+    jacobian = np.stack([points[0] - points[1], points[2] - points[3]], axis=1) / (2 * step)
+    return float(np.sqrt(abs(np.linalg.det(jacobian)) * right[0] * right[1] / (left[0] * left[1])))
+
+
+def _overlap(frame: Image, other: Image, there: Homography) -> Overlap | None:
+    """Return what they share; None if that is too little. there: pixels of `frame` -> pixels of `other`."""
+    width, height = size_of(frame)
+    corners = map_points(inverse(there), _CORNERS * size_of(other) - 0.5)
+    left, top = np.clip(np.floor(np.nanmin(corners, axis=0)), 0, None).astype(int).tolist()
+    right, bottom = np.minimum(np.ceil(np.nanmax(corners, axis=0)) + 1, (width, height)).astype(int).tolist()
+    if min(right - left, bottom - top) < _SMALLEST:
+        return None
+    part = np.ascontiguousarray(frame[top:bottom, left:right])
+    there = there @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], np.float64)
+    size = within(size_of(part), MOST)
+    there = there @ rescaled(size, size_of(part))
+    part = shrink(part, size).astype(np.uint8)
+    drawn, covered = draw(other, there, size)
+    inside = eroded(covered, max(2, round(_RIM * max(size))))
+    return Overlap(part, drawn, inside, there) if inside.sum() >= _SMALLEST**2 else None
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What two pictures share, in one place to a fraction of a pixel, and the tones to the frame and to the other.
+
+    colours: how colourful both are, 0 to 255.
+    """
+
+    overlap: Overlap
+    to_frame: Tone
+    to_other: Tone
+    colours: tuple[float, float]
+
+
+def _tones(overlap: Overlap) -> _Compared | None:
+    """Return the shared part with the tones between both pictures; None if it is too small for that."""
+    size = within(size_of(overlap.frame), _SMALL)
+    inside = shrink(overlap.inside.astype(np.float32), size) > 0.99
+    if inside.sum() < 64:
+        return None
+    frame, other = (shrink(image, size).astype(np.uint8) for image in (overlap.frame, overlap.other))
+    followed = follow(overlap.frame, overlap.other, overlap.inside, fit_tone(other, frame, inside))
+    overlap = replace(overlap, other=followed.astype(np.uint8))
+    other = shrink(overlap.other, size).astype(np.uint8)
+    tones = fit_tone(other, frame, inside), fit_tone(frame, other, inside)
+    return _Compared(overlap, *tones, (_colour(frame, inside), _colour(other, inside)))
+
+
+def _colour(image: Image, inside: Mask) -> float:
+    """Return how far colours are from one tint, in grey levels: 0 for grey and sepia."""
+    bright = luma(image)[inside]
+    chroma = (image[inside].astype(np.float32) - bright[:, None])[:, [0, 2]]
+    terms = np.stack([np.ones_like(bright), bright, bright * bright / 255], axis=1)
+    tint = terms @ np.linalg.lstsq(terms, chroma, rcond=None)[0]
+    return float(np.sqrt(np.square(chroma - tint).sum(1).mean()))
+
+
+def _of_tones(compared: _Compared) -> tuple[Loss, Loss]:
+    """Return whether one of the pictures has lost its colour, or was made from the other."""
+    of_frame, of_other = compared.to_frame.error, compared.to_other.error  # the errors of what follows from the other
+    colours, found = compared.colours, [Loss(0), Loss(0)]
+    for n, (mine, its) in enumerate((colours, colours[::-1])):
+        if mine > _COLOURFUL and its < _GREY * mine:
+            found[n] |= Loss.COLOUR
+    for n, (mine, its) in enumerate(((of_frame, of_other), (of_other, of_frame))):
+        if its > _DERIVED * mine and its > mine + 0.5:
+            found[n] |= Loss.DERIVED
+    return found[0], found[1]
+
+
+def _of_detail(compared: _Compared, other: Image) -> tuple[Loss, Loss]:
+    overlap = compared.overlap
+    drawn = compared.to_frame.apply(overlap.other)
+    detail = compare_detail(overlap.frame, drawn, overlap.inside, other, overlap.map)
+    mine, its = Loss(0), Loss(0)
+    mine |= Loss.DETAIL if detail.sharper else Loss(0)
+    its |= Loss.DETAIL if detail.blurred else Loss(0)
+    its |= Loss.ENLARGED if detail.enlarged else Loss(0)
+    mine |= Loss.DERIVED if min(detail.sharpened, detail.noisier) < 0 else Loss(0)
+    its |= Loss.DERIVED if max(detail.sharpened, detail.noisier) > 0 else Loss(0)
+    return mine, its
+
+
+def _of_changes(compared: _Compared) -> tuple[Loss, Loss]:
+    """Return whether a part of both shows something else or has another colour; that is lost of either."""
+    overlap = compared.overlap
+    if _follows(compared):
+        found = _changes(overlap.frame, overlap.other, compared.to_frame, overlap.inside)
+    else:
+        found = _changes(overlap.other, overlap.frame, compared.to_other, overlap.inside)
+    loss = (Loss.CONTENT if found.content > _CHANGED else Loss(0)) | (
+        Loss.RECOLOURED if found.colour > _CHANGED else Loss(0)
+    )
+    return loss, loss
+
+
+def _changes(target: Image, source: Image, tone: Tone, inside: Mask) -> Changes:
+    """Return how strongly the target differs from the source, after the blur and the tone between them."""
+    sigma = blur_between(source, target, inside)
+    if sigma:
+        source = np.asarray(cv2.GaussianBlur(source, (0, 0), sigma))
+        size = within(size_of(source), _SMALL)
+        small, wanted = (shrink(image, size).astype(np.uint8) for image in (source, target))
+        tone = fit_tone(small, wanted, shrink(inside.astype(np.float32), size) > 0.99)
+    return find_changes(target, source, tone, inside)
+
+
+def _follows(compared: _Compared) -> bool:
+    """Return whether the frame is explained by the other picture, rather than the other by the frame."""
+    to_frame, to_other = compared.to_frame.error, compared.to_other.error
+    if min(to_frame, to_other) < _CLEARLY * max(to_frame, to_other):
+        return to_frame < to_other
+    inside = compared.overlap.inside
+    frame, other = (luma(image) for image in (compared.overlap.frame, compared.overlap.other))
+    clipped = [float(((plane < _DARKEST) | (plane > 255 - _DARKEST))[inside].mean()) for plane in (frame, other)]
+    if abs(clipped[0] - clipped[1]) > _CLIPPED:
+        return clipped[0] > clipped[1]
+    fine = [np.abs(plane - cv2.blur(plane, (3, 3)))[inside].mean() for plane in (frame, other)]
+    return bool(fine[0] < fine[1])
+
+
+# Around the shared part
+
+
+def _of_surroundings(frame: Image, other: Image, there: Homography) -> tuple[Loss, Loss]:
+    """Return what each picture shows outside of the other one. there: pixels of `frame` -> pixels of `other`."""
+    around = _around(frame, size_of(other), there), _around(other, size_of(frame), inverse(there))
+    found = [Loss(0), Loss(0)]
+    for n, (content, borders, added) in enumerate(around):
+        if content > _CONTENT:
+            found[n] |= Loss.ADDED if added else Loss.CROPPED
+            found[1 - n] |= Loss.SURROUNDED if added else Loss(0)
+        elif borders > _CONTENT:
+            found[n] |= Loss.BORDERS
+    return found[0], found[1]
+
+
+def _around(image: Image, other: Size, there: Homography) -> tuple[float, float, bool]:
+    """Return what a picture has outside of the part that another one, of this size, shows too.
+
+    Which shares of its area hold something, and are plain or blurred; and whether it does not continue the shared part,
+    but was added: a caption below, a collage, a screen. there: its pixels -> pixels of the other.
+    """
+    size = within(size_of(image), _AROUND)
+    small = shrink(image, size).astype(np.uint8)
+    whole = np.full(other[::-1], 255, np.uint8)
+    step = there @ rescaled(size, size_of(image))
+    covered = cv2.warpPerspective(whole, step, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
+    rim = max(3, round(_ALIGNED * max(size)))
+    outside = cv2.dilate(covered.astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)) == 0
+    if outside.sum() < 8:
+        return 0.0, 0.0, False
+    content, filled = _not_plain(small, outside), _is_filled(small, outside, covered)
+    if filled:
+        content[:] = False
+    return float(content.mean()), float((outside & ~content).mean()), filled or _breaks(small, covered)
+
+
+def _not_plain(image: Image, where: Mask) -> Mask:
+    """Return where in a part of a picture there is something besides up to three plain colours."""
+    pixels = image.astype(np.float32)
+    mean = cv2.blur(pixels, (5, 5))
+    deviation = np.sqrt(np.maximum(cv2.blur(pixels * pixels, (5, 5)) - mean * mean, 0).max(2))
+    left, plain = where & (deviation < 6), np.zeros_like(where)
+    for _ in range(3):
+        if left.sum() < 8:
+            break
+        colours = mean[left]
+        keys = (colours // 16).astype(np.int64) @ [256, 16, 1]
+        values, counts = np.unique(keys, return_counts=True)
+        most = colours[keys == values[counts.argmax()]].mean(0)
+        alike = left & (np.abs(mean - most).max(2) < 14)
+        plain |= alike
+        left &= ~alike
+    something = (where & ~plain).astype(np.uint8)
+    return np.asarray(cv2.morphologyEx(something, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0)
+
+
+def _is_filled(image: Image, outside: Mask, covered: Mask) -> bool:
+    """Return whether the surroundings have no detail, but the shared part has beside them: a blurred copy in bars."""
+    grey = luma(image)
+    detail = np.abs(grey - cv2.blur(grey, (5, 5)))
+    beside = covered & (cv2.dilate(outside.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0)
+    return bool(
+        beside.any() and np.quantile(detail[outside], 0.98) < _SOFT and np.quantile(detail[beside], 0.98) > 3 * _SOFT
+    )
+
+
+def _breaks(image: Image, covered: Mask) -> bool:
+    """Return whether a picture changes abruptly at one of the edges of the shared part, and nowhere else near it."""
+    grey = luma(image)
+    return any(_breaks_right(np.rot90(grey, n), np.rot90(covered, n)) for n in range(4))
+
+
+def _breaks_right(grey: Plane, covered: Mask) -> bool:
+    """Return the same of the edges with the shared part to the left: pixels on both sides are compared with pixels as
+    far from each other, further in and further out.
+    """
+    rows, columns = np.nonzero(covered[:, :-1] & ~covered[:, 1:])
+    steps = np.arange(-_NEAR, _NEAR + 1)
+    there = (columns >= _NEAR + _STEP) & (columns + _NEAR + _STEP < covered.shape[1])
+    rows, columns = rows[there], columns[there]
+    if len(rows) < 16:
+        return False
+    across = [float(np.abs(grey[rows, columns + n + _STEP] - grey[rows, columns + n]).mean()) for n in steps]
+    here, elsewhere = across[_NEAR - _STEP : _NEAR + 2], across[: _NEAR - 2 * _STEP] + across[_NEAR + _STEP + 1 :]
+    return max(here) > 1.6 * max(elsewhere) + 6

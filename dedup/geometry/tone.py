@@ -1,0 +1,190 @@
+"""Two aligned pictures -> the change of colour that makes one of the other, by robust least squares and medians.
+
+The model is what cameras, editors and filters do to a whole picture: a linear mix of the channels (grey, sepia, white
+balance, saturation), a curve for each channel (exposure, contrast, gamma), and, where that explains much more, a gain
+that varies smoothly over the picture (vignette, gradient filter). A change of a part of the picture cannot be modelled
+so, and remains as a residual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]  # (H, W, 3), sRGB
+Plane = NDArray[np.float32]  # (H, W), 0 to 255
+Mask = NDArray[np.bool_]  # (H, W)
+
+LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)  # ITU-R BT.601
+_SAMPLES = 4000  # pixels that a fit takes
+_BINS = 20  # of a curve
+_FEWEST = 8  # samples in a bin
+_ITERATIONS = 4  # of reweighted least squares
+_LARGEST_ERROR = 30.0  # grey levels; what differs more counts as so much
+_PREFERENCE = 0.5  # grey levels by which a mix of channels must beat leaving them apart
+_SHADE_DEGREE = 4  # of the polynomial in x and y
+_SHADE_GAIN, _SHADE_ERROR = 0.75, 1.5  # a shade must lower the error to this share of it, and the error be this large
+_SHADE_RANGE = (0.1, 4.0)
+
+
+@dataclass(frozen=True)
+class Tone:
+    """A change of colour of a whole picture.
+
+    mix: (3, 3) float32, target channels by source channels.   curves: (256, 1, 3) float32, of the mixed channels.
+    shade: (h, w) float32, a gain to be stretched over the picture; None for none.   error: RMS of what remains, in
+    grey levels over three channels, each pixel's at most 30.
+    """
+
+    mix: NDArray[np.float32]
+    curves: NDArray[np.float32]
+    shade: Plane | None
+    error: float
+
+    def apply(self, image: Image) -> NDArray[np.float32]:
+        """Return the picture in the target's colours, (H, W, 3) float32, 0 to 255."""
+        mixed = image if np.array_equal(self.mix, np.eye(3)) else cv2.transform(image, self.mix)
+        changed = np.asarray(cv2.LUT(mixed, self.curves), np.float32)
+        if self.shade is not None:
+            changed *= cv2.resize(self.shade, changed.shape[1::-1])[..., None]
+        return changed
+
+    def refinement(self, source: Image, target: Image, where: Mask) -> NDArray[np.float32]:
+        """Return (H, W, 3), what a change of colour of second degree adds to this one, between two small pictures."""
+        before = self.apply(source)
+        x, rest = _terms(source), target.astype(np.float32) - before
+        step = max(1, int(where.sum()) // _SAMPLES)
+        terms, y = x[where][::step], rest[where][::step]
+        weight, ridge = np.ones(len(terms), np.float32), np.diag([1e-4] * 9 + [0]) * len(terms)
+        for _ in range(_ITERATIONS):
+            weighted = terms * weight[:, None]
+            factors = np.linalg.solve(weighted.T @ terms + ridge, weighted.T @ y).astype(np.float32)
+            squared = np.square(terms @ factors - y).sum(1)
+            weight = (1 / (1 + squared / (4 * np.median(squared) + 1)) ** 2).astype(np.float32)
+        return np.asarray(np.clip(before + x @ factors, 0, 255) - before, np.float32)
+
+
+def _terms(image: Image) -> NDArray[np.float32]:
+    """Return (H, W, 10), the channels in [0, 1], their squares and products, and a constant."""
+    x = image.astype(np.float32) / 255
+    r, g, b = x[..., 0], x[..., 1], x[..., 2]
+    return np.stack([r, g, b, r * r, g * g, b * b, r * g, r * b, g * b, np.ones_like(r)], axis=-1)
+
+
+def luma(image: NDArray[np.uint8] | NDArray[np.float32]) -> Plane:
+    """Return the luminance of a picture (H, W, 3)."""
+    return np.asarray(cv2.transform(image.astype(np.float32), LUMA), np.float32)
+
+
+def fit_tone(source: Image, target: Image, where: Mask) -> Tone:
+    """Return the change of colour from source to target, two aligned pictures of one size, where the mask is set."""
+    x, y = (_samples(cv2.blur(image, (3, 3)), where) for image in (source, target))
+    tone = _fit(x, y)
+    return _with_shade(tone, source, target, where) if tone.error > _SHADE_ERROR else tone
+
+
+def _samples(image: NDArray[np.generic], where: Mask) -> NDArray[np.float32]:
+    """Return (M, 3), every n-th pixel of those inside the mask."""
+    inside = image[where]
+    return np.asarray(inside[:: max(1, len(inside) // _SAMPLES)], np.float32)
+
+
+def _fit(x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
+    """Return the better of two tones from colours x to colours y, (M, 3) each: with the channels mixed or apart."""
+    apart = _with_curves(np.eye(3, dtype=np.float32), x, y)
+    if apart.error <= _PREFERENCE:
+        return apart
+    mixed = _with_curves(_mix(x, y), x, y)
+    return mixed if mixed.error < apart.error - _PREFERENCE else apart
+
+
+def _mix(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (3, 3), the linear mix of channels from x to y; an offset is fitted and left to the curves."""
+    inputs = np.c_[x, np.full(len(x), 255, np.float32)]
+    weight, ridge = np.ones(len(x), np.float32), np.diag([0.5, 0.5, 0.5, 0]) * len(x)
+    for _ in range(_ITERATIONS):
+        weighted = inputs * weight[:, None]
+        mix = np.linalg.solve(weighted.T @ inputs + ridge, weighted.T @ y)
+        squared = np.square(inputs @ mix - y).sum(1)
+        weight = (1 / (1 + squared / (4 * np.median(squared) + 1)) ** 2).astype(np.float32)
+    return np.ascontiguousarray(mix[:3].T, np.float32)
+
+
+def _with_curves(mix: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
+    """Return the tone with this mix of channels and the curves that follow from it."""
+    p = np.clip(x @ mix.T, 0, 255)
+    curves = np.stack([_curve(p[:, c], y[:, c]) for c in range(3)], axis=1)  # (256, 3)
+    level = p.astype(np.int64)
+    residual = np.stack([curves[level[:, c], c] for c in range(3)], axis=1) - y
+    size = np.minimum(np.sqrt(np.square(residual).sum(1)), _LARGEST_ERROR)
+    return Tone(mix, np.ascontiguousarray(curves[:, None]), None, float(np.sqrt(np.mean(np.square(size)))))
+
+
+def _curve(p: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (256,), the median of y by the value of p, linear between bins and beyond the outer ones."""
+    low, high = float(p.min()), float(p.max())
+    bins = np.rint((p - low) / max(high - low, 1.0) * _BINS).astype(np.int64)
+    order = np.lexsort((y, bins))
+    counts = np.bincount(bins, minlength=_BINS + 1)
+    ends = np.cumsum(counts)
+    full = counts >= _FEWEST
+    if not full.any():
+        return np.full(256, np.median(y), np.float32)
+    centre = (np.bincount(bins, weights=p, minlength=_BINS + 1) / np.maximum(counts, 1))[full]
+    median = y[order][(ends - (counts + 1) // 2)[full]]
+    levels = np.arange(256)
+    curve = np.interp(levels, centre, median)
+    if len(centre) > 1:
+        for end, inner, outside in ((0, 1, levels < centre[0]), (-1, -2, levels > centre[-1])):
+            slope = (median[end] - median[inner]) / max(centre[end] - centre[inner], 1e-3, key=abs)
+            curve[outside] = median[end] + (levels[outside] - centre[end]) * np.clip(slope, -3, 3)
+    return np.asarray(np.clip(curve, 0, 255), np.float32)
+
+
+# A gain that varies over the picture
+
+
+def _with_shade(tone: Tone, source: Image, target: Image, where: Mask) -> Tone:
+    """Return the tone with a gain over the picture if that explains much more, otherwise as it is."""
+    y, powers = cv2.blur(luma(target), (3, 3)), _powers(where.shape)
+    gain, before, after = _gain(tone, source, y, powers, where)
+    if after > _SHADE_GAIN * before or before < _SHADE_ERROR:
+        return tone
+    flat = np.clip(target / gain[..., None], 0, 255).astype(np.uint8)  # the curves were fitted to a shaded target
+    x, y0 = (_samples(cv2.blur(image, (3, 3)), where & (gain > 0.2)) for image in (source, flat))
+    if len(x) < _FEWEST:
+        return tone
+    again = _fit(x, y0)
+    gain, _, after = _gain(again, source, y, powers, where)
+    return replace(again, shade=gain) if after <= _SHADE_GAIN * before else tone
+
+
+def _powers(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return (H, W, T), functions of both coordinates in [-1, 1], the constant first: powers of the coordinates and of
+    the distance from the centre, of which vignettes are made.
+    """
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
+    degrees, radius = range(_SHADE_DEGREE + 1), np.hypot(x, y)
+    powers = [x**i * y**j for i in degrees for j in degrees[: _SHADE_DEGREE + 1 - i]]
+    return np.stack([*powers, radius, radius**3], axis=-1)
+
+
+def _gain(
+    tone: Tone, source: Image, target: Plane, powers: NDArray[np.float32], where: Mask
+) -> tuple[Plane, float, float]:
+    """Return the smooth gain (H, W) after the tone, and the mean absolute error without and with it."""
+    p = cv2.blur(luma(tone.apply(source)), (3, 3))
+    step = slice(None, None, max(1, int(where.sum()) // _SAMPLES))
+    x, y, terms = p[where][step], target[where][step], powers[where][step]
+    inputs, weight = terms * x[:, None], np.ones(len(x), np.float32)
+    prior = np.eye(inputs.shape[1], dtype=np.float32) * len(x)  # towards a gain of 1
+    for _ in range(_ITERATIONS):
+        weighted = inputs * weight[:, None]
+        factors = np.linalg.solve(weighted.T @ inputs + prior, weighted.T @ y + prior[0])
+        residual = np.abs(inputs @ factors - y)
+        weight = 1 / np.square(1 + np.square(residual / (2 * np.median(residual) + 1)))
+    before, after = (float(np.minimum(r, _LARGEST_ERROR).mean()) for r in (np.abs(x - y), residual))
+    return np.clip(powers @ factors.astype(np.float32), *_SHADE_RANGE).astype(np.float32), before, after
