@@ -426,6 +426,9 @@ def test_hard_links_and_protected_copies_are_not_promised_and_fail_no_scan(
     os.link(photos / "IMG_1.png", photos / "linked.png")
     done = dedup("scan", photos, "--fail-if-found")
     assert "1 group with 1 duplicate, 0 bytes to reclaim" in done.stdout
+    page = tmp_path / "report.html"
+    dedup("export", "-o", page)
+    assert '<b class="number">0 bytes</b> to reclaim' in page.read_text()
     (photos / "archive").mkdir()
     shutil.copy(photos / "IMG_1.png", photos / "archive/copy.png")
     assert "0 bytes to reclaim" not in dedup("scan", photos, "--fail-if-found", code=10).stdout

@@ -8,14 +8,14 @@ import pytest
 from dedup.geometry.edits import describe_edits
 from dedup.languages.language import ENGLISH
 from dedup.report.cards import cards, changes, table
-from dedup.types.groups import Duplicate, Group
+from dedup.types.groups import Decisions, Duplicate, Group
 from dedup.types.pairs import NOTHING_VERIFIED, Relation, Verified
 from dedup.types.photo import File, Photo
 from dedup.types.settings import Settings
 
 
 def photo(digest: str, *paths: str, width: int = 1200, height: int = 800, size: int = 1000) -> Photo:
-    files = tuple(File(path, size, n * 10**9, 0, 1, n) for n, path in enumerate(paths))
+    files = tuple(File(path, size, n * 10**9, 0, 1, 10 * ord(digest) + n) for n, path in enumerate(paths))
     return Photo(digest * 64, size, width, height, "JPEG", "2019-07-01T12:00:00", "Lumen X2", files)
 
 
@@ -49,6 +49,18 @@ def test_card_holds_every_file_and_the_bytes_of_the_duplicates() -> None:
     (card,) = cards([group], [KEPT, small], Settings())
     assert card.paths == ["/p/kept.jpg", "/p/other/same.jpg", "/a/small.jpg"]
     assert (card.bytes, card.relation, card.probability) == (1300, Relation.COPY, 0.97)
+
+
+def test_card_promises_no_bytes_of_hard_links_and_protected_files() -> None:
+    kept, small = photo("a", "/p/linked.jpg", "/safe/a.jpg", "/safe/b.jpg"), photo("b", "/b/1.jpg", "/b/2.jpg")
+    linked = (replace(kept.files[0], inode=kept.files[1].inode), *kept.files[1:])
+    twice = tuple(replace(f, inode=77) for f in small.files)
+    photos = [replace(kept, files=linked), replace(small, files=twice)]
+    group = Group(0, (Duplicate(1, Relation.COPY, 0.97, 0.8, ""),))
+    (card,) = cards([group], photos, Settings(protect=("/safe",)))
+    assert card.bytes == small.size
+    (card,) = cards([group], photos, Settings(protect=("/safe",)), decisions=Decisions(kept=frozenset([small.sha256])))
+    assert card.bytes == 0
 
 
 @pytest.mark.parametrize(("keeper", "duplicate"), [(0, 1), (1, 0)])

@@ -453,3 +453,18 @@ def test_bytes_that_were_not_scanned_are_not_shown(dedup: Dedup, tmp_path: Path)
         assert "changed after the scan" in page
         assert "gone since the scan" in page
         assert "no longer readable" in page
+
+
+def test_review_promises_no_bytes_of_hard_links_and_protected_files(dedup: Dedup, tmp_path: Path) -> None:
+    folder = tmp_path / "Photos"
+    (folder / "safe").mkdir(parents=True)
+    scene(1, (320, 240)).save(folder / "safe/a.png")
+    scene(1, (160, 120)).save(folder / "small.png")
+    os.link(folder / "safe/a.png", folder / "linked.png")
+    (folder / "safe/b.png").write_bytes((folder / "safe/a.png").read_bytes())
+    dedup("scan", folder, "--protect", folder / "safe", "-q")
+    review = Review(str(tmp_path / "test.db"))
+    card = review.card(1)
+    removed = {f.path for shot in card.shots for f in review.removed_files(shot)}
+    assert removed == {step.parts[0].file.path for step in review.plan(everything=True).steps}
+    assert review.reclaimable(card) == card.bytes == (folder / "small.png").stat().st_size

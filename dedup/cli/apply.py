@@ -100,6 +100,7 @@ def show(todo: Plan, to: str, language: Language, *, each: bool) -> None:
     """Print the totals of a plan, and with `each` its files."""
     from dedup.actions.plan import OTHER_BYTES
     from dedup.actions.plan_file import plan_rows
+    from dedup.grouping.members import reclaimed
     from dedup.report.cards import RELATIONS
 
     actions = {"keep": Message("keep"), "remove": Message("remove")}
@@ -120,8 +121,7 @@ def show(todo: Plan, to: str, language: Language, *, each: bool) -> None:
             )
         )
     removed = [part.file for step in todo.steps for part in step.parts if not part.target]
-    reclaimed, count = sum({(f.device, f.inode): f.size for f in removed}.values()), len(removed)
-    size = language.bytes(reclaimed)
+    count, size = len(removed), language.bytes(reclaimed(removed))
     totals = language.ngettext(
         "{n} file to remove, {size} to reclaim", "{n} files to remove, {size} to reclaim", count, size=size
     )

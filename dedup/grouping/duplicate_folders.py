@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from dedup.grouping.members import REMOVED_BY_DEFAULT, members, removable, root_of
+from dedup.grouping.members import REMOVED_BY_DEFAULT, members, reclaimed, removable, root_of
 from dedup.types.photo import File
 from dedup.types.report import DuplicateFolder, Report
 
@@ -69,5 +69,4 @@ def _described(folder: str, removed: Sequence[_Removed], others: int) -> Duplica
     kept_in = ""
     with suppress(ValueError):  # on different drives, or one of them in an object store
         kept_in = os.path.commonpath([os.path.dirname(keeper) for _, keeper in removed])
-    size = sum({(f.device, f.inode): f.size for f, _ in removed}.values())
-    return DuplicateFolder(folder, len(removed), size, others, kept_in)
+    return DuplicateFolder(folder, len(removed), reclaimed(file for file, _ in removed), others, kept_in)

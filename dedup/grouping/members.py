@@ -84,6 +84,17 @@ def removable(
     return [f for f in found if not protected(f.path, settings) and (f.device, f.inode) != keeper]
 
 
+def promised(group: Group, photos: Sequence[Photo], settings: Settings, decisions: Decisions) -> list[File]:
+    """Return the files of a group that a report promises to reclaim, variants among them if they were asked for."""
+    relations = [r for r in Relation if r is not Relation.VARIANT or settings.include_variant]
+    return removable(group, members(group, photos, settings), photos, settings, decisions, relations=relations)
+
+
+def reclaimed(files: Iterable[File]) -> int:
+    """Return the bytes that removing files frees; hard links count once."""
+    return sum({(f.device, f.inode): f.size for f in files}.values())
+
+
 def in_order(groups: Sequence[Group], photos: Sequence[Photo], settings: Settings) -> list[Group]:
     """Return the groups as every report numbers them: in the order of the paths of the files to keep."""
     return sorted(groups, key=lambda g: members(g, photos, settings).keeper.path)

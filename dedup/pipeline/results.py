@@ -7,13 +7,11 @@ import numpy as np
 from dedup.grouping import relations
 from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.groups import group, missing_pairs
-from dedup.grouping.members import members, removable, root_of
+from dedup.grouping.members import members, promised, reclaimed, root_of
 from dedup.pipeline.context import Context
 from dedup.store.listing import Listing
 from dedup.store.store import Store
-from dedup.types.groups import Group
 from dedup.types.pairs import NOTHING_VERIFIED, Relation, Scores, Verified
-from dedup.types.photo import File
 from dedup.types.report import Compared, Photos, Report, Run, Totals
 from dedup.types.settings import Settings
 
@@ -44,29 +42,22 @@ def totals_of(report: Report) -> Totals:
         of_each = zip(g.duplicates, files.files, strict=True)
         counted = sum(len(some) for d, some in of_each if variants or d.relation is not Relation.VARIANT)
         duplicates += len(files.copies) + counted
-    removable_files = [file for one in report.groups for file in _removable(report, one)]
+    settings, decisions = report.run.settings, report.decisions
+    removable = [file for one in report.groups for file in promised(one, photos, settings, decisions)]
     return Totals(
         files=photos.files + len(report.skipped),
         photos=photos.files,
         groups=len(report.groups),
         duplicates=duplicates,
-        removable=len(removable_files),
-        bytes=sum({(f.device, f.inode): f.size for f in removable_files}.values()),
+        removable=len(removable),
+        bytes=reclaimed(removable),
         skipped=sum(one.picture for one in report.skipped),
         other=sum(not one.picture for one in report.skipped),
         across=_across(report),
-        folders=len(duplicate_folders(report, photos_by_folder(report))) if removable_files else 0,
+        folders=len(duplicate_folders(report, photos_by_folder(report))) if removable else 0,
         new_failures=report.new_failures,
         unverified=report.unverified,
     )
-
-
-def _removable(report: Report, one: Group) -> list[File]:
-    """Return the files of a group that could be removed, variants among them if they were asked for."""
-    photos, settings = report.photos.photos, report.run.settings
-    relations = [r for r in Relation if r is not Relation.VARIANT or settings.include_variant]
-    files = members(one, photos, settings)
-    return removable(one, files, photos, settings, report.decisions, relations=relations)
 
 
 def _across(report: Report) -> int:

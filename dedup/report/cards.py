@@ -9,11 +9,11 @@ from pathlib import Path
 
 from dedup.files.object_store import is_uri
 from dedup.geometry.edits import DescribeEdit, describe_edits
-from dedup.grouping.members import in_order, members
+from dedup.grouping.members import in_order, members, promised, reclaimed
 from dedup.grouping.ranking import best_files
 from dedup.languages.language import Language
 from dedup.report.text import printable
-from dedup.types.groups import Duplicate, Group
+from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
 from dedup.types.message import Message
 from dedup.types.pairs import NOTHING_VERIFIED, Relation, Verified
 from dedup.types.photo import File, Photo
@@ -50,7 +50,7 @@ class Card:
 
     number: int  # as in every other report, from 1
     shots: tuple[Shot, ...]
-    bytes: int  # of all files but the keeper's and variants
+    bytes: int  # that removing the duplicates frees; none of what is protected or a hard link of the keeper
 
     @property
     def relation(self) -> Relation:
@@ -68,15 +68,17 @@ class Card:
 
 
 def cards(
-    groups: Sequence[Group], photos: Sequence[Photo], settings: Settings, verified: Verified = NOTHING_VERIFIED
+    groups: Sequence[Group],
+    photos: Sequence[Photo],
+    settings: Settings,
+    verified: Verified = NOTHING_VERIFIED,
+    decisions: Decisions = NOTHING_DECIDED,
 ) -> Iterator[Card]:
     """Yield a card a group, in the order and with the numbers of every other report."""
     done = describe_edits(photos, verified)
     for number, group in enumerate(in_order(groups, photos, settings), 1):
         shots = shots_of(group, photos, settings, done)
-        counted = [s for s in shots if s.relation is not Relation.VARIANT or settings.include_variant]
-        size = sum(s.photo.size * (1 + len(s.copies)) for s in counted) - photos[group.keeper].size
-        yield Card(number, tuple(shots), size)
+        yield Card(number, tuple(shots), reclaimed(promised(group, photos, settings, decisions)))
 
 
 def shots_of(group: Group, photos: Sequence[Photo], settings: Settings, done: DescribeEdit) -> list[Shot]:

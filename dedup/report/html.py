@@ -90,7 +90,7 @@ def page(report: Report, explained: Explained | None, *, workers: int, language:
     explained: gives the comparison behind each verdict; without it the page has no figures.
     """
     photos, settings = report.photos.photos, report.run.settings
-    shown = list(cards(report.groups, photos, settings, report.verified))
+    shown = list(cards(report.groups, photos, settings, report.verified, report.decisions))
     style, script = asset("base.css") + asset("report.css"), asset("report.js")
     pictures = thumbnails(shown, workers=workers)
     doubtful = least_certain(shown, _FIGURES if explained else 0)

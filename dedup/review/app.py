@@ -58,6 +58,7 @@ class Pages:
             "folder_fingerprint": folder_fingerprint,
             "is_decided": review.is_decided,
             "reclaimable": review.reclaimable,
+            "removed_files": review.removed_files,
             "sha256": review.sha256,
             "state_of": state_of,
             "short_folder": review.short_folder,

@@ -25,7 +25,8 @@ from dedup.geometry.edits import describe_edits
 from dedup.geometry.homography import inverse
 from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.groups import components, group, matches
-from dedup.grouping.ranking import protected
+from dedup.grouping.members import files_in_root, reclaimed
+from dedup.grouping.ranking import best_files, protected
 from dedup.pipeline.results import load_results
 from dedup.report.cards import Card, Shot, cards, shot, shots_of
 from dedup.store.store import Store
@@ -33,6 +34,7 @@ from dedup.types.arrays import Homography
 from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
 from dedup.types.message import Message
 from dedup.types.pairs import PhotoPair, Relation
+from dedup.types.photo import File
 from dedup.types.plan import Plan
 from dedup.types.report import DuplicateFolder, Report
 
@@ -298,10 +300,21 @@ class Review:
 
     def reclaimable(self, card: Card) -> int:
         """Return the bytes that the plan frees in this group, by the decisions so far."""
-        fates = [(s, self.fate(s)) for s in card.shots]
-        removed = [(s.photo.size, 1 + len(s.copies)) for s, f in fates if f.role == "remove"]
-        removed += [(s.photo.size, len(s.copies)) for s, f in fates if f.keeper == s.photo.sha256]
-        return sum(size * files for size, files in removed)
+        return reclaimed(f for s in card.shots for f in self.removed_files(s))
+
+    def removed_files(self, shot: Shot) -> list[File]:
+        """Return the files of a photo that the plan removes, by the decisions so far."""
+        fate, settings = self.fate(shot), self.report.run.settings
+        files = [shot.file, *shot.copies]
+        if fate.role == "remove":
+            kept = self.report.photos.photos[self._index_of[fate.keeper]]
+        elif fate.keeper == shot.photo.sha256:
+            kept, files = shot.photo, [*shot.copies]
+        else:
+            return []
+        keeper = next(iter(files_in_root(best_files(kept, settings), shot.root, settings)))
+        own = (keeper.device, keeper.inode)
+        return [f for f in files if not protected(f.path, settings) and (f.device, f.inode) != own]
 
     def totals(self) -> dict[str, int]:
         return {"groups": len(self.cards), "decided": len(self._reclaimed), "bytes": sum(self._reclaimed.values())}
