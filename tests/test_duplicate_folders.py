@@ -68,7 +68,8 @@ def test_hard_link_and_variant_are_no_copies_to_be_rid_of(dedup: Dedup, home: Pa
         (home / name).mkdir()
     os.link(home / "Photos/Trip/a.jpg", home / "links/a.jpg")
     picture = scene(1, (640, 480))
-    picture.crop((0, 0, 400, 480)).resize((800, 960)).save(home / "variants/b.jpg", quality=92)
+    picture.save(home / "variants/b.jpg", quality=92)
+    picture.crop((0, 0, 440, 480)).save(home / "Photos/Trip/b.jpg", quality=92)  # is kept, and shows less
     dedup("scan", home, "-q", "--prefer", "*/Photos/*")
     assert "variant" in dedup("export").stdout
     assert rows(dedup, home) == []
