@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -145,6 +147,34 @@ def test_damaged_database_is_a_clear_line_and_never_a_traceback(dedup: Dedup, al
                 (line,) = result.stderr.splitlines()
                 assert line.startswith(f"Error: {db}: "), (n, harm, commands, line)
     assert told > FLIPS
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "command"),
+    [
+        ("attempt", "result", "[]", "history"),
+        ("attempt", "result", "{}", "history"),
+        ("attempt", "started_at", 1e308, "history"),
+        ("attempt", "ended_at", 2**62, "history"),
+        ("run", "started_at", -1e18, "status"),
+        ("run", "settings", "[]", "status"),
+        ("run", "settings", "[]", "export"),
+        ("photo", "facts", "{", "export"),
+        ("photo", "facts", "5", "export"),
+        ("photo", "facts", '{"frames": "x"}', "export"),
+        ("photo", "facts", '{"exposure": [[]]}', "export"),
+        ("photo", "screenshot", 2**62, "export"),
+        ("root", "path", b"/a\0b", "scan"),
+    ],
+)
+def test_value_that_dedup_would_not_have_stored_is_one_line(
+    dedup: Dedup, album: Path, tmp_path: Path, table: str, column: str, value: object, command: str
+) -> None:
+    dedup("scan", album)
+    with closing(sqlite3.connect(tmp_path / "test.db")) as connection, connection:
+        connection.execute(f"UPDATE {table} SET {column} = ?", (value,))
+    result = dedup(command, *([album] if command == "scan" else []), code=1)
+    assert re.fullmatch(r"Error: .*; move it away and scan again\n", result.stderr)
 
 
 def test_missing_or_foreign_journal_of_the_database_costs_no_more_than_the_last_batch(

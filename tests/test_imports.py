@@ -7,7 +7,8 @@ from architecture import DRAWING, arrows, drawing, imported, modules
 
 # The packages from the ground up. A module may import from lines above its own, and from its own package.
 LAYERS = (
-    "types errors version",
+    "errors version",
+    "types",
     "languages workers",
     "files geometry index store",
     "images models grouping",

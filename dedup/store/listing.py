@@ -53,8 +53,11 @@ class Listing:
                      FROM photo WHERE id IN (SELECT photo FROM {self._present}) ORDER BY sha256"""
         files = f"""SELECT photo, path, found.size, found.mtime_ns, found.ctime_ns, found.device, found.inode
                     FROM {self._present} ORDER BY path"""
-        with self._db.snapshot():
-            return Photos(*photo_columns(self._db.each(photos), self._db.each(files)))
+        try:
+            with self._db.snapshot():
+                return Photos(*photo_columns(self._db.each(photos), self._db.each(files)))
+        except (ValueError, TypeError, OverflowError) as error:  # a value of another type or size
+            raise self._db.unusable() from error
 
     def contents(self) -> tuple[Indices, bytes]:
         """Return the database numbers (N,) of the photos, in the order of their SHA-256, and a digest of their set.

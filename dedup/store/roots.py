@@ -20,6 +20,8 @@ class Roots:
     def load(self) -> tuple[str, ...]:
         """Return the roots, sorted. Before any is stored, those of the last scan that have files in the database."""
         rows = self._db.rows("SELECT path FROM root ORDER BY path")
+        if any(b"\0" in path for (path,) in rows):
+            raise self._db.unusable()
         if rows:
             return tuple(os.fsdecode(path) for (path,) in rows)
         last = self._runs.last()

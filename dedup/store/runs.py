@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from dedup.types.report import Attempt, Run, Totals
 from dedup.types.settings import KEEP_WORDS, Settings
 
 _ATTEMPTS = 1000  # scans whose record is kept
+_TIMES_S = (-1e10, 1e11)  # since the epoch: what a clock may show, in the years 1653 to 5138
 
 
 class Runs:
@@ -32,6 +33,7 @@ class Runs:
             return None
         started, ended, roots, settings, *rest = rows[0]
         try:
+            _check_times((started, ended))
             return Run(started, ended, tuple(json.loads(roots)), _settings(settings), *rest)
         except (ValueError, TypeError) as error:
             raise self._db.unusable() from error
@@ -105,17 +107,36 @@ class Runs:
         """Return the scans that were started, the latest first."""
         rows = self._db.rows("SELECT started_at, ended_at, roots, outcome, result FROM attempt ORDER BY id DESC")
         try:
+            _check_times(time for started, ended, *_ in rows for time in (started, ended or 0.0))
             return [
-                Attempt(started, ended, tuple(json.loads(roots)), outcome, json.loads(result or "{}"))
+                Attempt(started, ended, tuple(json.loads(roots)), outcome, _result(outcome, result or "{}"))
                 for started, ended, roots, outcome, result in rows
             ]
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise self._db.unusable() from error
+
+
+def _check_times(seconds: Iterable[float]) -> None:
+    """Raise ValueError or TypeError if a time is not one that can be shown."""
+    for value in seconds:
+        if not _TIMES_S[0] < value < _TIMES_S[1]:
+            raise ValueError(f"{value}: not a time")
+
+
+def _result(outcome: str | None, text: str) -> dict[str, Any]:
+    """Return the stored result of a scan. Raises ValueError or TypeError if it is none."""
+    result = dict(json.loads(text))
+    figures = ("photos", "new", "duplicates", "skipped") if outcome == "finished" else ()
+    if not all(isinstance(result.get(name), int) for name in figures):
+        raise ValueError(f"{text}: no figures of a scan")
+    return result
 
 
 def _settings(text: str) -> Settings:
     """Return stored settings. Raises ValueError or TypeError if they are not settings."""
     values = json.loads(text)
+    if not isinstance(values, dict):
+        raise TypeError(f"{text}: not settings")
     if "confirm" in values:  # the name of `verify` in older databases
         values["verify"] = values.pop("confirm")
     lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}

@@ -104,11 +104,22 @@ class Facts:
 
 @lru_cache(maxsize=1024)
 def facts_from_json(text: str) -> Facts:
-    """Return the facts that Facts.to_json() wrote. Raises ValueError, TypeError if it was something else."""
-    values = json.loads(text)
-    if "exposure" in values:
-        values["exposure"] = Exposure(*values["exposure"])
-    return Facts(**values)
+    """Return the facts that Facts.to_json() wrote. Raises ValueError if it was something else."""
+    values, common = json.loads(text), Facts()
+    try:
+        if "exposure" in values:
+            values["exposure"] = Exposure(*values["exposure"])
+        facts = Facts(**values)
+    except TypeError as error:
+        raise ValueError(f"{text}: not the facts of a photo") from error
+    for field in fields(facts):
+        expected = type(getattr(common, field.name))
+        if not isinstance(getattr(facts, field.name), (expected, int) if expected is float else expected):
+            raise ValueError(f"{text}: {field.name} has another type")
+    told = astuple(facts.exposure)
+    if not all(value is None or isinstance(value, (int, float, str)) for value in told):
+        raise ValueError(f"{text}: an exposure has values of other types")
+    return facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup.errors import StoreUnusable
 from dedup.types.arrays import Indices
 from dedup.types.photo import (
     RAW_SUFFIXES,
@@ -248,7 +249,12 @@ def among(keys: Indices, others: Indices) -> NDArray[np.bool_]:
 
 
 def _facts(text: bytes) -> Facts | None:
-    return None if text == b"null" else facts_from_json(text.decode() or "{}")
+    """Return the facts in a column. Raises StoreUnusable if something else is there."""
+    try:
+        return None if text == b"null" else facts_from_json(text.decode() or "{}")
+    except ValueError as error:
+        message = "the database holds facts of a photo that dedup did not write; move it away and scan again"
+        raise StoreUnusable(message) from error
 
 
 def _files(paths: Texts, stats: Indices, rows: Iterable[int]) -> list[File]:
