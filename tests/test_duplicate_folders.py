@@ -97,7 +97,7 @@ def test_report_begins_with_them(dedup: Dedup, home: Path) -> None:
     assert found
     assert "<article" not in before
     assert f">{home / 'Backup'}</b>" in after
-    assert f'kept copies are in <span class="path">{home / "Photos/Trip"}</span>; and 1 other file<' in after
+    assert f'kept copies are in <span class="path">{home / "Photos/Trip"}</span> · 1 other file<' in after
 
 
 def test_review_accepts_all_groups_of_a_folder_at_once_and_takes_it_back(

@@ -209,6 +209,13 @@ def test_catalogue_says_how_numbers_and_times_are_written(code: str) -> None:
     assert {"2019", "07", "09", "12", "34", "56"} == set(re.findall(r"\d+", language.moment("2019-07-09T12:34:56")))
 
 
+@pytest.mark.parametrize("code", CODES)
+def test_totals_of_the_report_begin_with_their_figure_which_stands_above_the_words(code: str) -> None:
+    figures = [("{n} group", "{n} groups"), ("{n} duplicate", "{n} duplicates"), ("{size} to reclaim", "")]
+    for one, many in (*figures, ("{n} photo scanned", "{n} photos scanned")):
+        assert load(code).translated(one, many, 2).startswith("{")
+
+
 def test_numbers_of_a_language() -> None:
     assert load("de").bytes(1_234_567) == "1,2 MB"
     assert load("fr").bytes(1_234_567) == "1,2 Mo"
@@ -256,7 +263,7 @@ def test_report_of_a_scan_has_no_english_words(code: str, dedup: Dedup, album: P
     assert len(english((tmp_path / "english.html").read_text(encoding="utf-8"), code)) > 100
     assert "; ".join(said.split("; ")[2:]) == {
         "de": "3 Gruppen, 6 Duplikate, {size} einsparbar\n",
-        "ja": "3 グループ、重複 6 件、{size} 削減可能\n",
+        "ja": "3 グループ、6 件の重複、{size} 削減可能\n",
     }[code].format(size=re.search(r"[\d.,]+ [KM]B", said)[0])
     rows = (tmp_path / "groups.csv").read_text(encoding="utf-8")
     assert "group,role,path,relation" in rows
