@@ -558,7 +558,7 @@ def count(shipped_weights: WeightsSpec, tmp_path: Path) -> Count:
             "across": 0,
             "new_failures": 1,
             "unverified": 0,
-            "folders": 0,
+            "folders": 1,
         },
     )
     assert totals.bytes in (size, size // 2 + (root / "a.bmp").stat().st_size)
