@@ -1,9 +1,12 @@
 """Languages: numbers and times, which language is chosen, and that pages say all of their words in it."""
 
 import gettext
+import os
 import pickle
 import re
 import string
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
@@ -303,3 +306,14 @@ def test_plan_and_status_are_said_in_the_language_of_the_environment(
 def test_unknown_language_is_one_clear_line(dedup: Dedup) -> None:
     said = dedup("status", "--lang", "tlh", code=2).stderr
     assert "'tlh': there is no such language; there are de, en, es, fr, ja, zh_CN" in said
+
+
+def test_help_loads_no_catalogue_and_nothing_that_is_slow() -> None:
+    seen = (
+        "import sys; from dedup.cli.main import main; main(['scan', '--help'], standalone_mode=False); "
+        "from dedup.languages.language import load; "
+        "print(load.cache_info().currsize, sys.modules.keys() & {'torch', 'numpy', 'jinja2', 'babel'})"
+    )
+    environment = os.environ | {"LC_ALL": "de_DE.UTF-8"}
+    said = subprocess.run([sys.executable, "-c", seen], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "0 set()"
