@@ -1,5 +1,6 @@
 """Languages: numbers and times, which language is chosen, and that pages say all of their words in it."""
 
+import ast
 import gettext
 import os
 import pickle
@@ -159,6 +160,14 @@ def test_english_needs_no_catalogue() -> None:
     assert ENGLISH.gettext("{n} files", n=3) == "3 files"
     assert accepted("").code == "en"
     assert accepted("tlh, en;q=0.5, xx;q=0").code == "en"
+
+
+def test_no_message_is_inside_of_another_string_where_it_would_not_be_found() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        strings = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.JoinedStr)]
+        calls = [n.func for string in strings for n in ast.walk(string) if isinstance(n, ast.Call) and n.args]
+        assert not {ast.unparse(f).split(".")[-1] for f in calls} & (languages.KEYWORDS.keys() - {"say", "count"}), path
+        assert not [f for f in calls if isinstance(f, ast.Name) and f.id in ("say", "count")], path
 
 
 def entries(catalogue: Catalog) -> dict[object, Entry]:

@@ -52,7 +52,8 @@ def status(lang: str | None, db: str) -> None:
     say, count = language.gettext, language.ngettext
     click.echo(f"{printable(os.path.abspath(db))}, {language.bytes(size)}")
     files, photos = count("{n} file", "{n} files", counts["file"]), count("{n} photo", "{n} photos", counts["photo"])
-    click.echo(f"{files}, {photos}, {count('{n} pair compared', '{n} pairs compared', counts['pair'])}")
+    pairs = count("{n} pair compared", "{n} pairs compared", counts["pair"])
+    click.echo(f"{files}, {photos}, {pairs}")
     click.echo(printable(say("roots: {folders}", folders=", ".join(roots)) if roots else say("roots: none")))
     if last is None:
         click.echo(say("no finished scan"))
