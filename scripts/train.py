@@ -60,7 +60,14 @@ from torch.utils.data import DataLoader, Dataset
 
 import dedup
 from dedup.geometry.canvas import residuals
-from dedup.grouping.relations import GATE_LOWER_BOUND, VERIFY_THRESHOLD, figures, needs_verification
+from dedup.geometry.registration import GUESS_EVIDENCE
+from dedup.grouping.selection import (
+    GATE_LOWER_BOUND,
+    LEAST_CHANCE,
+    LEAST_GEOMETRIC_CHANCE,
+    figures,
+    needs_verification,
+)
 from dedup.models.encoder import BATCH, DIMS, Encoder, encode, one_thread, unit
 from dedup.models.pair_head import COPY, SIMILAR, Calibration, PairHead, pair_logits, prefilter_figures
 from dedup.models.residual_head import ResidualHead
@@ -198,11 +205,15 @@ class Training:
         fitted = self.fitted
         calibration = Calibration(**fitted["calibration"])
         curve = Calibration(**fitted["second_calibration"]) if "second_calibration" in fitted else calibration
-        prefilter, gate = (Gate(**fitted[name]) if name in fitted else NO_GATE for name in ("glance", "line"))
+        prefilter, gate, geometric = (
+            Gate(**fitted[name]) if name in fitted else NO_GATE for name in ("glance", "line", "geometric_gate")
+        )
         residual_head = ResidualHead().eval()
         if residual:
             residual_head.load_state_dict(self.tensors("second.", self.work / "residual.pt"))
-        return Weights("", folded(self.encoder), self.head, calibration, residual_head, curve, prefilter, gate)
+        return Weights(
+            "", folded(self.encoder), self.head, calibration, residual_head, curve, prefilter, gate, geometric
+        )
 
 
 def folded(encoder: Encoder) -> Encoder:
@@ -596,12 +607,14 @@ def through(pairs: AlignedPairs, network: Callable[..., torch.Tensor], *, device
 class VerifiedPairs:
     """Pairs of a collection that were verified.
 
-    copy, similar, similarity: (P,), of the head.   odds: (P,), the residual head's log-odds of a copy.   classes: (P,).
+    copy, similar, similarity: (P,), of the head.   geometry: (P, 4), Guess.figures.   odds: (P,), the residual head's
+    log-odds of a copy.   classes: (P,).
     """
 
     copy: NDArray[np.float32]
     similar: NDArray[np.float32]
     similarity: NDArray[np.float32]
+    geometry: NDArray[np.float32]
     odds: NDArray[np.float32]
     classes: NDArray[np.int64]
 
@@ -633,7 +646,8 @@ def verified(training: Training, split: str) -> VerifiedPairs:
     for some in aligned_of(pictures, photos, corpus, training.unsure, weights, needed):
         copy, similar = weights.calibration.probabilities(some.logits)
         odds = copy_odds(logits_of(weights.residual_head, some))
-        parts.append(VerifiedPairs(copy, similar, some.similarity, odds, some.classes))
+        geometry = some.evidence[:, GUESS_EVIDENCE]
+        parts.append(VerifiedPairs(copy, similar, some.similarity, geometry, odds, some.classes))
         print(f"{split}: verified {sum(len(part.odds) for part in parts)} pairs", flush=True)
     if not parts:
         sys.exit(f"{split}: no pair needs verification; more photos or more steps are needed")
@@ -653,6 +667,7 @@ def gates_stage(training: Training) -> None:
     if training.trained("head") is not None:
         training.keep_fitted(line=verification_gate(pairs["choose"]))
         training.keep_fitted(glance=fitted_prefilter(training))
+    training.keep_fitted(geometric_gate=geometric_gate(pairs["choose"], pairs["calibrate"]))
     gate = Gate(**training.fitted["line"])
     training.keep_fitted(second_calibration=residual_curve([part.past(gate) for part in pairs.values()]))
 
@@ -667,8 +682,24 @@ def verification_gate(pairs: VerifiedPairs) -> Gate:
     gate = fitted_gate(figures(*columns)[counted], found[counted], seed=SEED + 5)
     passed = needs_verification(*columns, gate)
     print(
-        f"gate at {VERIFY_THRESHOLD}: {passed[found].mean():.4f} of {int(found.sum())} copies, "
+        f"gate at {LEAST_CHANCE}: {passed[found].mean():.4f} of {int(found.sum())} copies, "
         f"{int((passed & ~found & counted).sum())} other pairs of {int((~found & counted).sum())}",
+        flush=True,
+    )
+    return gate
+
+
+def geometric_gate(pairs: VerifiedPairs, apart: VerifiedPairs) -> Gate:
+    """Return the gate that tells copies from other pairs by the head's figures and the geometry of the best guess."""
+
+    def known(some: VerifiedPairs) -> NDArray[np.float64]:
+        return np.hstack([figures(some.copy, some.similar, some.similarity), some.geometry])
+
+    gate = fitted_gate(known(pairs), pairs.classes == COPY, seed=SEED + 6)
+    found, passed = (apart.classes == COPY) & (apart.odds > 0), gate.chance(known(apart)) >= LEAST_GEOMETRIC_CHANCE
+    print(
+        f"geometric gate at {LEAST_GEOMETRIC_CHANCE}: {passed[found].mean():.4f} of {int(found.sum())} copies found, "
+        f"{int((passed & (apart.classes != COPY)).sum())} other pairs of {int((apart.classes != COPY).sum())}",
         flush=True,
     )
     return gate

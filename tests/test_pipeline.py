@@ -25,7 +25,7 @@ from dedup.models.weights import WeightsSpec, weights_spec
 from dedup.pipeline import extract, judge, match
 from dedup.pipeline import scan as pipeline_scan
 from dedup.pipeline.context import Context
-from dedup.pipeline.pairs import Pair
+from dedup.pipeline.pairs import PairBatch
 from dedup.pipeline.query import find_matches
 from dedup.pipeline.results import load_results, totals_of
 from dedup.pipeline.scan import count_duplicates, find_duplicates
@@ -346,14 +346,14 @@ class KillingAlways(Killing):
         return super().run_again(dying if fn is judge.read_aligned else fn, items, limit_s=limit_s)
 
 
-def dying_once(pairs: tuple[Pair, ...]) -> object:
-    return dying(pairs)
+def dying_once(batch: PairBatch) -> object:
+    return dying(batch)
 
 
-def dying(pairs: tuple[Pair, ...]) -> object:
-    if any("harbour small" in path for pair in pairs for path, _ in (pair.left, pair.right)):
+def dying(batch: PairBatch) -> object:
+    if any("harbour small" in path for pair in batch.pairs for path, _ in (pair.left, pair.right)):
         os.kill(os.getpid(), signal.SIGKILL)
-    return judge.read_aligned(pairs)
+    return judge.read_aligned(batch)
 
 
 def test_pair_whose_worker_dies_once_is_verified_by_another(scan: Scan, album: Path) -> None:

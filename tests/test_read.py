@@ -9,7 +9,7 @@ from album import scene
 from dedup.files.walk import walk
 from dedup.images import preview_cache
 from dedup.images.read import Task, View, read_photo, read_pixels, read_view
-from dedup.pipeline.pairs import Pair, read_aligned
+from dedup.pipeline.pairs import Pair, PairBatch, read_aligned
 from dedup.types.photo import File, Reading, Rejected, Skipped
 from dedup.version import decoders
 
@@ -33,7 +33,9 @@ def test_what_is_hashed_is_what_is_decoded(tmp_path: Path) -> None:
 def test_known_photo_is_hashed_and_not_decoded(tmp_path: Path) -> None:
     scene(1).save(tmp_path / "a.jpg")
     digest = sha256((tmp_path / "a.jpg").read_bytes()).digest()
-    assert read_photo(task(tmp_path / "a.jpg", digest)) == Reading(digest, (tmp_path / "a.jpg").stat().st_size, None)
+    found = read_photo(task(tmp_path / "a.jpg", digest))
+    assert isinstance(found, Reading)
+    assert (found.sha256, found.size, found.picture) == (digest, (tmp_path / "a.jpg").stat().st_size, None)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +130,10 @@ def test_photo_that_is_expensive_to_decode_is_not_decoded_again_for_verification
         assert result.preview_bytes == os.path.getsize(os.path.join(folder, result.sha256.hex() + ".jpg"))
         file = (str(path), result.sha256.hex())
         path.unlink()
-        (aligned,) = read_aligned((Pair(0, file, file, (), folder),))
+        (aligned,) = read_aligned(PairBatch((Pair(0, file, file, (), (), folder),), None))
         assert aligned is not None
     assert os.listdir(tmp_path) == []
-    assert read_aligned((Pair(0, ("elsewhere", file[1]), file, ()),)) == [None]
+    assert read_aligned(PairBatch((Pair(0, ("elsewhere", file[1]), file, ()),), None)) == [None]
 
 
 def test_previews_of_a_scan_that_was_killed_are_removed_by_the_next(tmp_path: Path) -> None:

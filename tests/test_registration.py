@@ -11,12 +11,12 @@ from dedup.geometry.registration import (
     _ORIENTATIONS,
     EVIDENCE,
     Aligned,
-    NotAligned,
     _agreement,
     _agreements_of_orientations,
     align,
-    align_if_similar,
+    best_guess,
     prepare,
+    sketch,
 )
 
 Edit = Callable[[Image.Image], Image.Image]
@@ -113,23 +113,28 @@ def test_any_two_pictures_can_be_drawn_on_one_canvas(pair: tuple[Image.Image, Im
     assert np.isfinite(planes).all()
 
 
-def test_pictures_with_nothing_in_common_are_not_aligned_and_others_are_aligned_as_by_align() -> None:
-    image, other = prepare(np.asarray(scene(1))), prepare(np.asarray(scene(2)))
-    bare = prepare(np.asarray(plain((200, 30, 30))))
-    assert isinstance(align_if_similar(image, other, []), NotAligned)
-    assert isinstance(align_if_similar(image, bare, []), Aligned)  # agreement means nothing here
+def test_best_guess_of_an_edit_has_more_agreement_than_that_of_another_picture() -> None:
+    image = sketch(np.asarray(scene(1)))
+    other = best_guess(image, sketch(np.asarray(scene(2))), [])
     for edit, _, _ in EDITS.values():
-        edited = prepare(np.asarray(edit(scene(1))))
-        found, always = align_if_similar(image, edited, []), align(image, edited, [])
-        assert isinstance(found, Aligned)
-        assert (found.second == always.second).all()
-        assert (found.evidence == always.evidence).all()
+        guess = best_guess(image, sketch(np.asarray(edit(scene(1)))), [])
+        assert guess.agreement > other.agreement + 0.5
+
+
+def test_guess_from_elsewhere_is_taken_where_it_fits_best() -> None:
+    small = scene(1).resize((20, 15)).filter(ImageFilter.GaussianBlur(3))  # without local features
+    canvas = Image.new("RGB", (60, 60), (90, 90, 90))
+    canvas.paste(small, (5, 40))
+    where = np.array([[20 / 60, 0, 5 / 60], [0, 15 / 60, 40 / 60], [0, 0, 1]])
+    a, b = sketch(np.asarray(small)), sketch(np.asarray(canvas))
+    assert (best_guess(a, b, [where]).transform == where).all()
+    assert best_guess(a, b, [where]).agreement > best_guess(a, b, []).agreement
 
 
 def test_orientations_compared_in_one_pass_agree_as_each_does_by_itself() -> None:
     image = scene(5)
     turned = ImageOps.mirror(image).rotate(90, expand=True)
-    a, b = (prepare(np.asarray(picture)).coarse for picture in (image, turned))
+    a, b = (sketch(np.asarray(picture)).coarse for picture in (image, turned))
     each = [_agreement(a, b, h) for h in _ORIENTATIONS]
     np.testing.assert_allclose(_agreements_of_orientations(a, b), each, atol=1e-3)
     assert max(each) > 0.9
@@ -143,9 +148,8 @@ def test_featureless_picture_is_plain() -> None:
 
 @pytest.mark.parametrize("shade", SHADES)
 def test_picture_as_smooth_as_a_gradient_is_plain(shade: str) -> None:
-    assert prepare(np.asarray(smooth(shade))).contrast > 20
+    assert sketch(np.asarray(smooth(shade))).contrast > 20
     assert aligned(scene(1), smooth(shade)).plain
-    assert isinstance(align_if_similar(prepare(np.asarray(scene(1))), prepare(np.asarray(smooth(shade))), []), Aligned)
 
 
 def test_blurred_picture_is_not_plain() -> None:

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 
 from dedup.grouping.containment import beside, contained, in_words, shortfall
-from dedup.grouping.relations import figures, identical_candidates, likeliest, relate, selected_for_verification
-from dedup.models.weights import WeightsSpec
-from dedup.types.pairs import HARMLESS, Gate, Loss, Relation, Scores, Verdicts, Verified
+from dedup.grouping.relations import identical_candidates, likeliest, relate
+from dedup.types.pairs import HARMLESS, Loss, Relation, Scores, Verdicts, Verified
 from dedup.types.photo import Exposure, Facts, Photo
-
-ALL, NONE = (Gate(inner=((0.0,),) * 4, outer=(0.0, bias)) for bias in (9.0, -9.0))
 
 
 def photos(*shapes: tuple[int, int]) -> list[Photo]:
@@ -84,48 +81,6 @@ def test_camera_that_names_another_moment_makes_a_copy_less_likely(
     found = relate(some, scores((0, 1, 0.9), copy=0.93), verified(), {})
     assert words(found) == [relation]
     assert float(found.copy[0] + found.similar[0]) <= 1
-
-
-def test_looks_are_bounded_a_photo_and_go_to_the_likeliest() -> None:
-    n = 60  # all copies of each other
-    left, right = np.triu_indices(n, 1)
-    rng = np.random.default_rng(0)
-    copy = rng.uniform(0.5, 1, len(left)).astype(np.float32)
-    chosen = selected_for_verification(Scores(left, right, copy, copy, 1 - copy), ALL)
-    assert chosen.sum() <= 12 * n
-    for i in range(n):
-        mine = np.flatnonzero((left == i) | (right == i))
-        best = mine[np.argsort(-copy[mine])][:12]
-        assert chosen[best].all()
-
-
-def test_pairs_that_are_surely_unrelated_are_not_looked_at() -> None:
-    assert selected_for_verification(scores((0, 1, 0.5), copy=0.0001), ALL).tolist() == [False]
-    assert selected_for_verification(scores((0, 1, 0.5), copy=0.2), ALL).tolist() == [True]
-
-
-def test_copies_of_the_head_are_looked_at_whatever_the_line_says() -> None:
-    assert selected_for_verification(scores((0, 1, 0.5), copy=0.49), NONE).tolist() == [False]
-    assert selected_for_verification(scores((0, 1, 0.5), copy=0.5), NONE).tolist() == [True]
-
-
-def test_chance_of_a_line_by_hand() -> None:
-    gate = Gate(inner=((1.0, 0.0), (0.0, -1.0), (2.0, 0.0), (0.5, 0.0)), outer=(2.0, 3.0, -1.0))
-    copy, similar, cosine = np.float32([0.5]), np.float32([0.1]), np.float32([0.25])
-    # log-odds of a copy 0, of similar against unrelated log(1/4): hidden 0 + 2 * 0.25 + 0.5 = 1 and log 4
-    assert gate.chance(figures(copy, similar, cosine))[0] == pytest.approx(
-        1 / (1 + np.exp(-(2 * 1 + 3 * np.log(4) - 1)))
-    )
-
-
-def test_shipped_line_rises_with_the_probability_of_a_copy(shipped_weights: WeightsSpec) -> None:
-    copy = np.float32([0.02, 0.1, 0.3])
-    for similar in (0.01, 0.5):
-        chance = shipped_weights.gate.chance(
-            figures(copy, np.full(3, similar, np.float32), np.full(3, 0.6, np.float32))
-        )
-        assert (np.diff(chance) > 0).all()
-    assert chance[-1] > 0.3
 
 
 def test_relation_is_the_likeliest() -> None:

@@ -3,11 +3,11 @@ import torch
 from album import plain, scene
 from PIL import Image, ImageOps
 
-from dedup.geometry.registration import NOT_ALIGNED_COPY, Aligned, NotAligned, align, prepare
+from dedup.geometry.registration import Aligned, NotAligned, align, prepare
 from dedup.models.pair_head import COPY
 from dedup.models.residual_head import ResidualHead, residual_logits
 from dedup.models.weights import Weights
-from dedup.pipeline.judge import judge_aligned
+from dedup.pipeline.judge import NOT_ALIGNED_COPY, judge_aligned
 from dedup.types.pairs import Scores
 
 

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     "--avoid", multiple=True, metavar="GLOB", help="Keep these files and folders only if there is nothing else."
 )
 @click.option("--verify/--no-verify", default=True, help="Verify likely copies at full resolution. Default: yes.")
+@click.option("--thorough", is_flag=True, help="Verify unlikely copies too; slower, finds a few more strong edits.")
 @click.option("--quick", is_flag=True, help="Use embedded thumbnails of JPEGs and HEICs; misses some strong edits.")
 @click.option(
     "--workers",
@@ -119,8 +120,8 @@ def scan(
     ctx: click.Context, path: tuple[str, ...], output: tuple[str, ...], delimiter: str, bom: bool, only: bool,
     expect_mounted: bool, strict: bool, include: tuple[str, ...], min_probability: float, exclude: tuple[str, ...],
     protect: tuple[str, ...], reference: tuple[str, ...], across: bool, within: bool, keep: tuple[str, ...],
-    prefer: tuple[str, ...], avoid: tuple[str, ...], follow_symlinks: bool, verify: bool, quick: bool, workers: int,
-    device: str, engine: str, address: str | None, work_dir: str | None,
+    prefer: tuple[str, ...], avoid: tuple[str, ...], follow_symlinks: bool, verify: bool, thorough: bool, quick: bool,
+    workers: int, device: str, engine: str, address: str | None, work_dir: str | None,
     fail_if_found: bool, max_time: int | None, json_log: str | None, quiet: bool, lang: str | None, db: str,
 ) -> None:  # fmt: skip
     """Find the near-duplicate photos under PATH. Results are cached; the next scan only reads new files.
@@ -152,11 +153,14 @@ def scan(
         raise BadUsage("--follow-symlinks does not work with --engine ray")
     if across and within:
         raise BadUsage("--across or --within, not both")
+    if thorough and not verify:
+        raise BadUsage("--thorough and --no-verify exclude each other")
     settings = Settings(
         min_probability=min_probability,
         include_variant="variant" in include,
         include_similar="similar" in include,
         verify=verify,
+        thorough=thorough,
         protect=existing_folders(protect),
         reference=existing_folders(reference, to="reference"),
         folders="across" if across else "within" if within else "all",

@@ -26,7 +26,7 @@ from dedup.errors import DedupError
 from dedup.files import object_store
 from dedup.files.spellings import as_scanned, spelled_globs
 from dedup.files.walk import walk
-from dedup.grouping import relations
+from dedup.grouping import relations, selection
 from dedup.models.encoder import DIMS
 from dedup.models.weights import WeightsSpec, device_of
 from dedup.pipeline.judge import depth_first_order
@@ -89,14 +89,15 @@ def find_duplicates(
     for shard in shards:
         skipped += tables.skipped_in(tables.read(f"{at}/skipped/{shard}"))
     photos = [tables.rows(f"{at}/photos/{shard}") for shard in shards]
-    cells = compare(job, shards, sum(photos), sizes, stage)
-    recall = recall_of(job, shards, sum(photos), cells, sizes, stage)
+    job = replace(job, photos=sum(photos))
+    cells = compare(job, shards, job.photos, sizes, stage)
+    recall = recall_of(job, shards, job.photos, cells, sizes, stage)
     pairs, chosen = possible_matches(job, cells, weights.gate, stage)
     blocks = verify(job, shards, pairs, chosen, sizes, stage)
     batches = connect(job, pairs, chosen, blocks, sizes, stage)
     group(job, shards, cells, blocks, batches, sizes, stage)
     report = collect(job, batches, [*skipped, *failed], roots, started, recall, store, weights, runtime)
-    return report, {"files": sum(photos) + len(skipped) + len(failed), "photos": sum(photos)}
+    return report, {"files": job.photos + len(skipped) + len(failed), "photos": job.photos}
 
 
 def listing(roots: Sequence[str], exclude: Sequence[str]) -> Iterator[Iterable[File | Skipped]]:
@@ -277,7 +278,8 @@ def possible_matches(job: Job, cells: Sequence[int], gate: Gate, stage: Stages) 
     pairs = {name: column[once] for name, column in pairs.items()}
     scores = Scores(*ends[:, once], *(pairs[name] for name in ("similarity", "copy", "similar")))
     scores = scores.rows(~pairs["same"])
-    chosen = relations.selected_for_verification(scores, gate)
+    least = selection.least_chance(job.photos, thorough=job.settings.thorough)
+    chosen = selection.selected_for_verification(scores, gate, least=least)
     rows = np.flatnonzero(~pairs["same"])
     pairs["verify"] = np.zeros(len(once), bool)
     pairs["verify"][rows[chosen]] = True

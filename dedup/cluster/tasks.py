@@ -32,12 +32,12 @@ from numpy.typing import NDArray
 from dedup import index
 from dedup.cluster import tables
 from dedup.files import object_store
-from dedup.grouping import relations
+from dedup.grouping import relations, selection
 from dedup.models import encoder, pair_head
 from dedup.models.weights import Weights, weights_spec
 from dedup.pipeline import extract, judge, match
 from dedup.pipeline.context import Context
-from dedup.pipeline.results import stored_pixels
+from dedup.pipeline.results import stored_pixels, verification_name
 from dedup.pipeline.scan import verify_and_group
 from dedup.store.listing import ScanListing
 from dedup.store.store import Store
@@ -58,13 +58,17 @@ _PAIRS = 64 * pair_head.BATCH  # pairs scored at once
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of a scan know. at: work directory, a folder or URI. run: folder of this scan below it."""
+    """What all tasks of a scan know.
+
+    at: work directory, a folder or URI.   run: folder of this scan below it.   photos: of the whole collection.
+    """
 
     at: str
     run: str
     settings: Settings
     decisions: Decisions
     device: str
+    photos: int = 0
 
 
 @dataclass(frozen=True)
@@ -294,7 +298,7 @@ def scored(candidates: Candidates, maps: Maps, weights: Weights) -> Scores:
 def possible_matches(job: Job, cell: int) -> tables.Columns:
     """Return the columns of those pairs of a cell that may become matches."""
     pairs = tables.columns_in(tables.read(f"{job.run}/pairs/{cell}.parquet"))
-    may = relations.needs_verification(pairs["copy"], pairs["similar"], pairs["similarity"], weights_spec().gate)
+    may = selection.needs_verification(pairs["copy"], pairs["similar"], pairs["similarity"], weights_spec().gate)
     may |= pairs["similarity"] >= relations.NEARLY_EQUAL
     may |= job.settings.include_similar & (pairs["similar"] >= 0.5)
     return {name: column[may] for name, column in pairs.items()}
@@ -352,7 +356,7 @@ def verify(job: Job, block: int) -> None:
         pairs = tables.read(f"{job.run}/blocks/{block}.parquet")
         scores, rows = scores_among(pairs, table)
         chosen = tables.numbers(pairs, "verify")[rows]
-        verified = match.verify(scores.rows(chosen), photos, context)
+        verified = match.verify(scores.rows(chosen), photos, context, collection=job.photos)
         unverified = chosen & ~np.isin(scores.keys(len(photos.ids)), verified.keys(len(photos.ids)))
         pixels = match.known_pixels(scores, photos, context)
         verdicts = relations.relate(photos.photos, scores, verified, pixels)
@@ -377,10 +381,11 @@ def group_batch(job: Job, batch: int) -> None:
         context = context_of(store, job)
         scores, _ = scores_among(tables.joined(tables.read_part(f"{job.run}/batch-pairs", batch)), table)
         store.pairs.add_scores(scores, photos.ids, weights_name=context.weights.name, prefiltered=True)
+        name = verification_name(context.weights.name, job.settings)
         for part in tables.read_part(f"{job.run}/batch-verified", batch):
             verified = tables.verified_in(part, *places(part, table))
-            store.pairs.add_verified(verified, photos.ids, weights_name=context.weights.name)
-        compared = verify_and_group(scores, photos, context, recall=1.0)
+            store.pairs.add_verified(verified, photos.ids, weights_name=name)
+        compared = verify_and_group(scores, photos, context, recall=1.0, collection=job.photos)
         scores = store.pairs.scores(photos.ids, weights_name=context.weights.name, prefiltered=False)
         pixels = stored_pixels(scores, photos, store)
     digests = np.unique(tables.digests_in(table))

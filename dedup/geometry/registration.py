@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import log1p
 
 import cv2
 import numpy as np
@@ -22,8 +23,8 @@ from dedup.geometry.homography import coverage, inverse, map_points
 from dedup.types.arrays import Homography
 
 EVIDENCE = 13  # numbers of Aligned.evidence
+GUESS_EVIDENCE = [0, 1, 2, 10]  # which of them are Guess.figures
 FEATURELESS_CONTRAST = 6.0  # standard deviation of grey levels below which a picture cannot be told from others
-NOT_ALIGNED_COPY = 0.04  # probability of a copy of pairs that are not aligned, see _DISSIMILAR
 
 _COARSE, _MIDDLE, _FINE = 56, 112, 224  # pixels, sides of the squares on which transformations are compared
 _TRIED = 3  # candidates that are compared on the middle square
@@ -33,9 +34,6 @@ _WORTH_REFINING = 0.15  # agreement from which refinement can converge
 # 300 smooth pictures that were drawn none has more than 1.4; of 11,912 photos one has less, and six less than 2.2.
 _SMOOTH = 1.5
 _DETAIL = 1 / 64  # of the side, standard deviation of the blur that removes detail
-# Of the pairs held out of training that have less agreement and fewer inliers, 4 in 100 were copies; full verification
-# recognised one in 19 of these.
-_DISSIMILAR, _INLIERS = 0.2, 8
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
 _NEXT = [1, 2, 3, 0]  # corner that follows each corner
 
@@ -43,20 +41,43 @@ Grey = NDArray[np.float32]  # (side, side), 0 to 255
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A picture made ready to be aligned with others.
+class Sketch:
+    """What the search for a transformation needs of a picture: some 90 KB, without the picture itself.
 
     contrast: standard deviation of the grey levels, 0 to 128.   detail: that of what a blur removes from them.
-    coarse, middle, fine: the picture in grey, resized to squares.   features: its local features.
+    coarse, middle: the picture in grey, resized to squares.   features: its local features.
     """
 
-    image: Image
     contrast: float
     detail: float
     coarse: Grey
     middle: Grey
-    fine: Grey
     features: LocalFeatures
+
+
+@dataclass(frozen=True)
+class Guess(Fit):
+    """The best of the candidate transformations, before refinement.
+
+    agreement: of the pictures under it, on the middle square, in [-1, 1].   features: the number of local features of
+    the picture that has fewer.
+    """
+
+    agreement: float
+    features: int
+
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """Return what the geometric gate knows of the geometry of a pair. Divisors bring all to a similar range."""
+        return log1p(self.inliers) / 5, self.share, self.agreement, log1p(self.features) / 7
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture made ready to be aligned with others.   image: (H, W, 3)."""
+
+    image: Image
+    sketch: Sketch
 
 
 @dataclass(frozen=True)
@@ -74,72 +95,66 @@ class Aligned(Canvas):
 
 @dataclass(frozen=True)
 class NotAligned:
-    """Two pictures that agree under none of the candidate transformations.   transform: the best of them, A -> B."""
+    """Two pictures that do not agree well enough to be examined further.   transform: the best candidate, A -> B."""
 
     transform: Homography
 
 
-@dataclass(frozen=True)
-class _Guess(Fit):
-    """A fit and the agreement of the pictures under it on the middle square."""
-
-    agreement: float
+def sketch(image: Image) -> Sketch:
+    """Return the sketch of a picture (H, W, 3) uint8."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    coarse, middle = (_resize(grey, side) for side in (_COARSE, _MIDDLE))
+    detail = float((middle - cv2.GaussianBlur(middle, (0, 0), _DETAIL * _MIDDLE)).std())
+    return Sketch(float(grey.std()), detail, coarse, middle, local_features(grey))
 
 
 def prepare(image: Image) -> Prepared:
     """Return what align() needs of a picture (H, W, 3) uint8."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    coarse, middle, fine = (_resize(grey, side) for side in (_COARSE, _MIDDLE, _FINE))
-    detail = float((middle - cv2.GaussianBlur(middle, (0, 0), _DETAIL * _MIDDLE)).std())
-    return Prepared(image, float(grey.std()), detail, coarse, middle, fine, local_features(grey))
+    return Prepared(image, sketch(image))
 
 
 def align(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> Aligned:
     """Return both pictures on one canvas under the best transformation. guesses: candidates, A -> B."""
-    return _aligned(a, b, _best_guess(a, b, guesses))
+    return align_from(a, b, best_guess(a.sketch, b.sketch, guesses))
 
 
-def align_if_similar(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> Aligned | NotAligned:
-    """Return what align() does, or NotAligned, at half of the cost, if the pictures have next to nothing in common."""
-    best = _best_guess(a, b, guesses)
-    if best.agreement < _DISSIMILAR and best.inliers < _INLIERS and not _featureless(a, b):
-        return NotAligned(best.transform)
-    return _aligned(a, b, best)
-
-
-def _featureless(a: Prepared, b: Prepared) -> bool:
-    return min(a.contrast, b.contrast) < FEATURELESS_CONTRAST or min(a.detail, b.detail) < _SMOOTH
-
-
-def _aligned(a: Prepared, b: Prepared, guess: _Guess) -> Aligned:
+def align_from(a: Prepared, b: Prepared, guess: Guess) -> Aligned:
+    """Return both pictures on one canvas under a transformation that is refined from a guess."""
     transform, agreement = _refine(a, b, guess.transform)
     canvas = draw_canvas(a.image, b.image, transform)
     evidence = _evidence(a, b, guess, transform, agreement, swapped=canvas.swapped)
     drawn = (canvas.first, canvas.second, canvas.covered, canvas.swapped)
-    return Aligned(*drawn, transform, evidence, _featureless(a, b))
+    return Aligned(*drawn, transform, evidence, featureless(a.sketch, b.sketch))
+
+
+def featureless(a: Sketch, b: Sketch) -> bool:
+    """Return whether one of the pictures holds too little to be told from others."""
+    return min(a.contrast, b.contrast) < FEATURELESS_CONTRAST or min(a.detail, b.detail) < _SMOOTH
 
 
 def _evidence(
-    a: Prepared, b: Prepared, guess: _Guess, transform: Homography, agreement: float, *, swapped: bool
+    a: Prepared, b: Prepared, guess: Guess, transform: Homography, agreement: float, *, swapped: bool
 ) -> NDArray[np.float32]:
     """Return (EVIDENCE,), the figures of an alignment that the residual head takes beside the canvas.
 
     agreement: on the fine square, after refinement. Divisors bring all figures to a similar range.
     """
     first, second = (b, a) if swapped else (a, b)
+    points = len(a.sketch.features) + len(b.sketch.features)
     area = np.linalg.det(transform[:2, :2])  # change of area, negative for a mirror
+    inliers, share, before, fewest = guess.figures
     evidence = [
-        np.log1p(guess.inliers) / 5,
-        guess.share,
-        guess.agreement,
+        inliers,
+        share,
+        before,
         agreement,
         coverage(transform),
         coverage(inverse(transform)),
         np.log(abs(area) + 1e-3) / 2,
         float(area < 0),
         np.hypot(transform[2, 0], transform[2, 1]),  # strength of the perspective
-        np.log1p(len(a.features) + len(b.features)) / 7,
-        np.log1p(min(len(a.features), len(b.features))) / 7,
+        log1p(points) / 7,
+        fewest,
         np.log(max(first.image.shape[:2]) / 256),
         np.log(max(second.image.shape[:2]) / 256),
     ]
@@ -149,15 +164,22 @@ def _evidence(
 # Candidate transformations
 
 
-def _best_guess(a: Prepared, b: Prepared, guesses: Sequence[Homography]) -> _Guess:
-    """Return the candidate under which the pictures agree best: all on the coarse square, a few on the middle one."""
+def best_guess(a: Sketch, b: Sketch, guesses: Sequence[Homography]) -> Guess:
+    """Return the candidate under which the pictures agree best: all on the coarse square, a few on the middle one.
+
+    guesses: candidates A -> B besides those from local features and the eight orientations.
+    """
     candidates: Iterable[Fit] = [*(Fit(h, 0, 0.0) for h in guesses), *fits(a.features, b.features)]
     plausible = [fit for fit in candidates if _plausible(fit.transform)]
     agreements = [_agreement(a.coarse, b.coarse, fit.transform) for fit in plausible]
     agreements += _agreements_of_orientations(a.coarse, b.coarse)
     plausible += [Fit(h, 0, 0.0) for h in _ORIENTATIONS]
-    likely = [plausible[n] for n in np.argsort(-np.array(agreements), kind="stable")[:_TRIED]]
-    tried = [_Guess(f.transform, f.inliers, f.share, _agreement(a.middle, b.middle, f.transform)) for f in likely]
+    likely = np.argsort(-np.array(agreements), kind="stable")[:_TRIED].tolist()
+    features = min(len(a.features), len(b.features))
+    tried = []
+    for fit in (plausible[n] for n in likely):
+        agreement = _agreement(a.middle, b.middle, fit.transform)
+        tried.append(Guess(fit.transform, fit.inliers, fit.share, agreement, features))
     return max(tried, key=lambda guess: guess.agreement)
 
 
@@ -259,11 +281,12 @@ def _mean_correlation(covariance: Grey, va: Grey, vb: Grey, inside: Grey | float
 
 def _refine(a: Prepared, b: Prepared, h: Homography) -> tuple[Homography, float]:
     """Return the transformation after refinement on the middle and the fine square, and the agreement on the latter."""
-    best, score = h, _agreement(a.fine, b.fine, h)
+    fine_a, fine_b = (_resize(cv2.cvtColor(p.image, cv2.COLOR_RGB2GRAY), _FINE) for p in (a, b))
+    best, score = h, _agreement(fine_a, fine_b, h)
     if score > _WORTH_REFINING:
-        for one, other in ((a.middle, b.middle), (a.fine, b.fine)):
-            refined = _maximise_correlation(one, other, best)
-            if refined is not None and (agreement := _agreement(a.fine, b.fine, refined)) > score:
+        for square_a, square_b in ((a.sketch.middle, b.sketch.middle), (fine_a, fine_b)):
+            refined = _maximise_correlation(square_a, square_b, best)
+            if refined is not None and (agreement := _agreement(fine_a, fine_b, refined)) > score:
                 best, score = refined, agreement
     return best, score
 

@@ -1,8 +1,8 @@
 """Scores, verified pairs -> verdicts: turns what the two networks found into a relation. No network runs here.
 
-It also selects the pairs to verify, and the photos whose pixels must be compared exactly. Files that decode to the same
-pixels are identical. Pictures with next to nothing in them are inconclusive. What the camera wrote can overrule the
-networks: two shots are two photographs, however alike they look.
+It also selects the photos whose pixels must be compared exactly. Files that decode to the same pixels are identical.
+Pictures with next to nothing in them are inconclusive. What the camera wrote can overrule the networks: two shots are
+two photographs, however alike they look.
 """
 
 from __future__ import annotations
@@ -16,66 +16,16 @@ from numpy.typing import NDArray
 
 from dedup.grouping.containment import Beside, beside
 from dedup.types.arrays import Floats, Indices
-from dedup.types.groups import Group
-from dedup.types.pairs import Gate, Relation, Scores, Verdicts, Verified
+from dedup.types.pairs import Relation, Scores, Verdicts, Verified
 from dedup.types.photo import Exposure, Photo
 
-VERIFY_THRESHOLD = 0.03  # chance that verification finds a copy; 12 in 1,000 copies that it would find have less
-GATE_LOWER_BOUND = 0.005  # lower bound of the gate's training range, as a probability; pairs below are never verified
 NEARLY_EQUAL = 0.98  # cosine; equal pixels decoded at two scales are nearer than this
-_AT_ONCE = 1 << 16  # pairs
-_MAX_VERIFIED_PER_PHOTO = 12  # the likeliest copies of a photo: bounds the cost
 _PLAIN_COPY = 0.01  # probability cap for featureless pictures
 _OTHER_MOMENT = 1 / 20  # factor on the odds of a copy whose capture time differs
 _OTHER_SHOT = 0.02  # probability cap where the camera's data say that there were two shots
 
 # Up to which ratio or difference two values are the same one, rounded by another program.
 _TIME_RATIO, _APERTURE_RATIO, _BIAS_STEP, _SUBSECOND_STEP = 1.05, 1.03, 0.1, 0.015
-
-
-def needs_verification(copy: Floats, similar: Floats, similarity: Floats, gate: Gate) -> NDArray[np.bool_]:
-    """Return which pairs (P,) need verification: copies by the head, and those that may turn out to be copies.
-
-    Where the head is unsure, most pairs are other shots of a scene or pictures with the same layout. Three figures
-    together tell those from strong edits; the probability of a copy alone would select five times as many unrelated
-    pairs for the same copies.
-    """
-    likely = np.empty(len(copy), bool)
-    for start in range(0, len(copy), _AT_ONCE):  # the gate takes ten times the memory of its input
-        part = slice(start, start + _AT_ONCE)
-        likely[part] = gate.chance(figures(copy[part], similar[part], similarity[part])) >= VERIFY_THRESHOLD
-    needed: NDArray[np.bool_] = (copy >= 0.5) | (likely & (copy >= GATE_LOWER_BOUND))
-    return needed
-
-
-def figures(copy: Floats, similar: Floats, similarity: Floats) -> NDArray[np.float64]:
-    """Return the gate's input (P, 3): log-odds of a copy, log-odds of similar against unrelated, and cosine."""
-    c = copy.astype(np.float64).clip(1e-9, 1 - 1e-9)
-    s = similar.astype(np.float64).clip(1e-9)
-    return np.stack([np.log(c / (1 - c)), np.log(s / (1 - c - s).clip(1e-9)), similarity], axis=1)
-
-
-def selected_for_verification(scores: Scores, gate: Gate) -> NDArray[np.bool_]:
-    """Return which pairs (P,) need verification and are among the likeliest copies of one of their photos."""
-    return top_k_per_photo(scores, needs_verification(scores.copy, scores.similar, scores.similarity, gate))
-
-
-def top_k_per_photo(scores: Scores, some: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of some pairs (P,) are among the most probable copies of one of their photos."""
-    rows = np.flatnonzero(some)
-    photo, both = np.concatenate([scores.left[rows], scores.right[rows]]), np.concatenate([rows, rows])
-    order = np.lexsort((both, -scores.copy[both], photo))
-    rank = np.arange(len(order)) - np.searchsorted(photo[order], photo[order])  # within the pairs of each photo
-    chosen = np.zeros(len(scores), bool)
-    chosen[both[order[rank < _MAX_VERIFIED_PER_PHOTO]]] = True
-    return chosen
-
-
-def keeper_pairs(scores: Scores, groups: Sequence[Group], photos: int) -> NDArray[np.bool_]:
-    """Return which pairs (P,) of so many photos join a keeper and a duplicate with other pixels."""
-    stars = [sorted((g.keeper, d.photo)) for g in groups for d in g.duplicates if d.relation >= Relation.COPY]
-    left, right = np.array(stars, np.int64).reshape(-1, 2).T
-    return np.isin(scores.keys(photos), left * photos + right)
 
 
 def identical_candidates(photos: Sequence[Photo], scores: Scores) -> Indices:

@@ -47,6 +47,7 @@ class Weights:
     residual_calibration: Calibration
     prefilter: Gate  # which candidates are worth the pair head
     gate: Gate  # which pairs are worth verification
+    geometric_gate: Gate  # which of these are worth a full alignment
     device: str = "cpu"  # where the networks are, as torch names it
 
 
@@ -127,7 +128,7 @@ def load_weights(*, device: str = "cpu") -> Weights:
         raise WeightsUnusable(f"{FILE} and {CARD} are not of this version of dedup; install dedup again") from error
     encoder = encoder.fold().to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
     networks = (encoder, head.eval().to(device), curves[0], residual_head.eval().to(device), curves[1])
-    return Weights(card.name, *networks, card.glance, card.line, device)
+    return Weights(card.name, *networks, card.glance, card.line, card.geometric_gate, device)
 
 
 _loaded = lru_cache(maxsize=1)(load_weights)
@@ -135,7 +136,9 @@ _loaded = lru_cache(maxsize=1)(load_weights)
 
 def version(card: Mapping[str, Any]) -> str:
     """Return 8 hex digits that identify all that verdicts depend on: tensors, calibrations, gates."""
-    parts = {name: card[name] for name in ("sha256", "calibration", "second_calibration", "glance", "line")}
+    parts = {
+        name: card[name] for name in ("sha256", "calibration", "second_calibration", "glance", "line", "geometric_gate")
+    }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -159,6 +162,7 @@ class _Card:
     second_calibration: dict[str, float]
     glance: Gate
     line: Gate
+    geometric_gate: Gate
 
 
 def _card() -> _Card:
@@ -167,7 +171,7 @@ def _card() -> _Card:
         card = json.loads(_file(CARD))
         if completed(card) != card:
             raise WeightsUnusable(f"{CARD} is damaged: its figures do not have its checksum; install dedup again")
-        gates = Gate(**card["glance"]), Gate(**card["line"])
+        gates = [Gate(**card[name]) for name in ("glance", "line", "geometric_gate")]
         return _Card(card["name"], card["sha256"], card["calibration"], card["second_calibration"], *gates)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsUnusable(f"{CARD} is damaged: it is no card of weights; install dedup again") from error

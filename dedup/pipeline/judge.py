@@ -1,4 +1,4 @@
-"""Pairs of photos -> what the networks say of them: prefilter, pair head, alignment, residual head.
+"""Pairs of photos -> what the networks say of them: prefilter, pair head, geometric gate, alignment, residual head.
 
 The one judge of the local scan, of queries and of cluster tasks. It knows no store: maps are asked for by photo
 number, files are read by workers, and whoever calls it stores what it yields.
@@ -14,11 +14,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.geometry.registration import NOT_ALIGNED_COPY, Aligned, NotAligned
-from dedup.grouping import relations
+from dedup.geometry.registration import Aligned, NotAligned
+from dedup.grouping import selection
 from dedup.models import encoder, pair_head, residual_head
 from dedup.models.weights import Weights
-from dedup.pipeline.pairs import Pair, read_aligned, read_losses
+from dedup.pipeline.pairs import Pair, PairBatch, read_aligned, read_losses
 from dedup.types.arrays import Floats, Indices, Maps
 from dedup.types.pairs import Candidates, Loss, Scores, Verified
 from dedup.types.photo import Photo
@@ -30,6 +30,7 @@ _IN_MEMORY = 64 * pair_head.BATCH  # pairs whose maps are in memory at once
 _ALIGN_BATCH = 24  # pairs aligned by one worker at a time, and yielded together
 _ALIGN_LIMIT_S = 600.0  # for so many
 _COMPARE_LIMIT_S = 120.0  # a pair at full resolution
+NOT_ALIGNED_COPY = 0.04  # highest probability of a copy for a pair that the geometric gate rejects
 
 Thing = TypeVar("Thing")
 
@@ -53,24 +54,30 @@ def score(pairs: Candidates, maps: MapsOf, weights: Weights, *, prefilter: bool)
     return pair_head.score_pairs(pairs, maps, weights.head, weights.calibration, prefilter=gate, device=weights.device)
 
 
-def selected(scores: Scores, weights: Weights) -> NDArray[np.bool_]:
-    """Return which pairs (P,) are to be verified."""
-    return relations.selected_for_verification(scores, weights.gate)
-
-
 def verify(
-    scores: Scores, photos: Sequence[Photo], maps: MapsOf, weights: Weights, runtime: Runtime
+    scores: Scores,
+    photos: Sequence[Photo],
+    maps: MapsOf,
+    weights: Weights,
+    runtime: Runtime,
+    *,
+    collection: int,
+    thorough: bool = False,
 ) -> Iterator[Batch]:
     """Yield the results of the pairs whose files could be read, batch by batch.
 
     A pair that fails is tried once more, alone and in a new process: a crash costs all pairs that a worker was given.
+    collection: the number of photos that were compared.   thorough: do without the geometric gate.
+
     The photo with the smaller SHA-256 is drawn onto the other, whichever of them is the left one: the result is the
     same in a scan, where that is always the left one, and in a query.
     """
     logits = np.zeros((len(scores), 3), np.float32)
     flipped = np.zeros(len(scores), bool)
+    gate = None if thorough else weights.geometric_gate
+    least = selection.least_chance(collection, small=selection.LEAST_GEOMETRIC_CHANCE)
 
-    def tasks() -> Iterator[tuple[Pair, ...]]:
+    def tasks() -> Iterator[PairBatch]:
         order = depth_first_order(scores)
         for start in range(0, len(order), _IN_MEMORY):
             rows = order[start : start + _IN_MEMORY]
@@ -82,18 +89,19 @@ def verify(
             flipped[rows] = flip
             logits[rows] = pair_head.pair_logits(weights.head, one, other, some.similarity, device=weights.device)
             guesses = pair_head.transforms(weights.head, one, other, device=weights.device)
-            columns = zip(rows.tolist(), first.tolist(), second.tolist(), guesses, strict=True)
+            figures = selection.figures(some.copy, some.similar, some.similarity)
+            columns = zip(rows.tolist(), first.tolist(), second.tolist(), guesses, figures.tolist(), strict=True)
             pairs = [
-                Pair(row, photos[a].source, photos[b].source, tuple(guess), runtime.preview_folder)
-                for row, a, b, guess in columns
+                Pair(row, photos[a].source, photos[b].source, tuple(guess), tuple(known), runtime.preview_folder)
+                for row, a, b, guess, known in columns
             ]
-            parts = [tuple(pairs[n : n + _ALIGN_BATCH]) for n in range(0, len(pairs), _ALIGN_BATCH)]
+            parts = [
+                PairBatch(tuple(pairs[n : n + _ALIGN_BATCH]), gate, least) for n in range(0, len(pairs), _ALIGN_BATCH)
+            ]
             yield from deal_round_robin(parts, runtime.workers)
 
-    def judged(
-        answer: tuple[tuple[Pair, ...], list[Aligned | NotAligned | None] | Failure],
-    ) -> tuple[Batch, list[Pair]]:
-        task, result = answer
+    def judged(answer: tuple[PairBatch, list[Aligned | NotAligned | None] | Failure]) -> tuple[Batch, list[Pair]]:
+        task, result = answer[0].pairs, answer[1]
         found = [None] * len(task) if isinstance(result, Failure) else result
         read = [(pair.number, pictures) for pair, pictures in zip(task, found, strict=True) if pictures is not None]
         rows, aligned = np.array([row for row, _ in read], np.int64), [pictures for _, pictures in read]
@@ -101,10 +109,10 @@ def verify(
         failed = [pair for pair, pictures in zip(task, found, strict=True) if pictures is None]
         return Batch(len(task), verified, aligned), failed
 
-    again: list[tuple[Pair]] = []
+    again: list[PairBatch] = []
     answers = runtime.run(read_aligned, tasks(), limit_s=_ALIGN_LIMIT_S)
     for batch, failed in in_threads(judged, answers, begin=encoder.one_thread, threads=1):
-        again += [(pair,) for pair in failed]
+        again += [PairBatch((pair,), gate, least) for pair in failed]
         yield replace(batch, tried=batch.tried - len(failed))
     answers = runtime.run_again(read_aligned, again, limit_s=_ALIGN_LIMIT_S)
     for batch, _ in in_threads(judged, answers, begin=encoder.one_thread, threads=1):
@@ -123,7 +131,8 @@ def _flipped(verified: Verified, back: NDArray[np.bool_]) -> Verified:
 def judge_aligned(pairs: Sequence[Aligned | NotAligned], scores: Scores, logits: Floats, weights: Weights) -> Verified:
     """Return the results of P pairs that were read, given the pair head's scores and logits (P, 3).
 
-    The residual head judges those that could be aligned. The others are hardly ever copies, and as similar as before.
+    The residual head judges those that are aligned. Those that the geometric gate rejected have a probability of a copy
+    of at most NOT_ALIGNED_COPY, and are as similar as the pair head says.
     """
     laid = [(row, one) for row, one in enumerate(pairs) if isinstance(one, Aligned)]
     rows, aligned = np.array([row for row, _ in laid], np.int64), [one for _, one in laid]

@@ -16,7 +16,7 @@ from dedup.models import encoder, pair_head
 from dedup.pipeline import judge
 from dedup.pipeline.context import Context
 from dedup.pipeline.judge import MapsOf
-from dedup.pipeline.results import stored_pixels, stored_verified
+from dedup.pipeline.results import stored_pixels, stored_verified, verification_name
 from dedup.store.store import Store
 from dedup.types.arrays import Indices, Maps, Neighbours
 from dedup.types.pairs import Candidates, Loss, Scores, Verified
@@ -96,20 +96,26 @@ def with_missing(scores: Scores, missing: Candidates, photos: Photos, context: C
     return scores.rows(np.argsort(scores.keys(len(ids))))
 
 
-def verify(scores: Scores, photos: Photos, context: Context) -> Verified:
-    """Verify the pairs whose results are not stored, and return all stored results for these photos."""
-    store, weights, runtime = context.store, context.weights, context.runtime
-    if context.settings.verify:
-        known = store.pairs.verified_pairs(photos.ids, weights_name=weights.name)
+def verify(scores: Scores, photos: Photos, context: Context, *, collection: int) -> Verified:
+    """Verify the pairs whose results are not stored, and return all stored results for these photos.
+
+    collection: the number of photos that were compared, of which these may be a part.
+    """
+    store, weights, settings, runtime = context.store, context.weights, context.settings, context.runtime
+    if settings.verify:
+        name = verification_name(weights.name, settings)
+        known = store.pairs.verified_pairs(photos.ids, weights_name=name)
         new = scores.rows(~among(scores.keys(len(photos.ids)), known))
         done = 0
         if len(new):
-            results = judge.verify(new, photos.photos, maps_of(store, photos.ids), weights.load(), runtime)
-            for batch in results:
-                store.pairs.add_verified(batch.verified, photos.ids, weights_name=weights.name)
+            maps = maps_of(store, photos.ids)
+            for batch in judge.verify(
+                new, photos.photos, maps, weights.load(), runtime, collection=collection, thorough=settings.thorough
+            ):
+                store.pairs.add_verified(batch.verified, photos.ids, weights_name=name)
                 done += batch.tried
                 runtime.progress("verifying", done, len(new))
-    return stored_verified(photos, store, weights.name, context.settings)
+    return stored_verified(photos, store, weights.name, settings)
 
 
 def compare(wanted: Scores, verified: Verified, photos: Photos, context: Context) -> bool:
@@ -122,7 +128,8 @@ def compare(wanted: Scores, verified: Verified, photos: Photos, context: Context
     pairs = verified.rows(among_wanted & ((verified.left_loss & Loss.UNCOMPARED) != 0))
     if len(pairs):
         compared = judge.compare(pairs, photos.photos, context.runtime)
-        context.store.pairs.add_verified(compared, photos.ids, weights_name=context.weights.name)
+        name = verification_name(context.weights.name, context.settings)
+        context.store.pairs.add_verified(compared, photos.ids, weights_name=name)
     return len(pairs) > 0
 
 

@@ -12,36 +12,69 @@ from numpy.typing import NDArray
 from dedup.errors import UnreadablePhoto
 from dedup.geometry.canvas import Canvas, draw_canvas
 from dedup.geometry.containment import MOST, compare
-from dedup.geometry.registration import Aligned, NotAligned, Prepared, align_if_similar, prepare
+from dedup.geometry.registration import (
+    Aligned,
+    NotAligned,
+    Prepared,
+    Sketch,
+    align_from,
+    best_guess,
+    featureless,
+    sketch,
+)
 from dedup.images import preview_cache
 from dedup.images.decode import decode_for_verification, decode_within, read_preview
 from dedup.images.read import bytes_of, contents
 from dedup.types.arrays import VERIFICATION_SIDE, Homography
-from dedup.types.pairs import Loss
+from dedup.types.pairs import Gate, Loss
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two files to examine together, each as (path, SHA-256 of the bytes).
 
-    number: of the pair, for the caller. guesses: where the left picture may lie in the right one. preview_folder: the
-    preview cache, if there is one.
+    number: of the pair, for the caller. guesses: where the left picture may lie in the right one. figures: those of the
+    gate that are not of the geometry, see selection.figures(). preview_folder: the preview cache, if there is one.
     """
 
     number: int
     left: tuple[str, str]
     right: tuple[str, str]
     guesses: tuple[Homography, ...]
+    figures: tuple[float, ...] = ()
     preview_folder: str | None = None
 
 
-def read_aligned(pairs: tuple[Pair, ...]) -> list[Aligned | NotAligned | None]:
-    """Return each pair on one canvas, or NotAligned if no guess fits; None where a file is gone or changed."""
-    found: list[Aligned | NotAligned | None] = []
-    for pair in pairs:
-        left, right = (_prepared(*file, pair.preview_folder) for file in (pair.left, pair.right))
-        found.append(None if left is None or right is None else align_if_similar(left, right, pair.guesses))
-    return found
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    """Pairs that one worker reads one after the other.
+
+    gate: tells which of them are worth aligning: those with a chance of at least `least`.   None: all are.
+    """
+
+    pairs: tuple[Pair, ...]
+    gate: Gate | None
+    least: float = 0.5
+
+
+def read_aligned(batch: PairBatch) -> list[Aligned | NotAligned | None]:
+    """Return each pair on one canvas, or NotAligned where the gate rejects it; None where a file is gone or changed."""
+    return [_aligned(pair, batch) for pair in batch.pairs]
+
+
+def _aligned(pair: Pair, batch: PairBatch) -> Aligned | NotAligned | None:
+    files = [(*file, pair.preview_folder) for file in (pair.left, pair.right)]
+    a, b = (_sketch(*file) for file in files)
+    if a is None or b is None:
+        return None
+    guess = best_guess(a, b, pair.guesses)
+    # featureless pictures agree or not by chance: the residual head sees them, so that they can be called inconclusive
+    if batch.gate is not None and not featureless(a, b):
+        figures = np.array([[*pair.figures, *guess.figures]])
+        if batch.gate.chance(figures)[0] < batch.least:
+            return NotAligned(guess.transform)
+    left, right = (_image(*file) for file in files)
+    return None if left is None or right is None else align_from(Prepared(left, a), Prepared(right, b), guess)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +123,23 @@ def _at_full_resolution(path: str, expected: str) -> NDArray[np.uint8] | None:
         return None
 
 
-@lru_cache(maxsize=64)  # about 65 MB; doubling it saves 43 of 1,112 preparations
-def _prepared(path: str, expected: str, folder: str | None) -> Prepared | None:
+# Pairs come in an order in which those of one photo are near each other, so that most files are decoded once.
+@lru_cache(maxsize=512)  # some 50 MB
+def _sketch(path: str, expected: str, folder: str | None) -> Sketch | None:
+    image = _image(path, expected, folder)
+    return None if image is None else sketch(image)
+
+
+@lru_cache(maxsize=48)  # some 35 MB
+def _image(path: str, expected: str, folder: str | None) -> NDArray[np.uint8] | None:
+    """Return the picture (H, W, 3) in a file of this SHA-256; None if it cannot be had any more."""
     preview = preview_cache.read(folder, expected) if folder else None
     try:
         if preview is not None:
-            return prepare(read_preview(preview))
+            return read_preview(preview)
         data = contents(path)
         if sha256(data).hexdigest() != expected:
             return None
-        return prepare(decode_for_verification(data, longest=VERIFICATION_SIDE))
+        return decode_for_verification(data, longest=VERIFICATION_SIDE)
     except (UnreadablePhoto, OSError, MemoryError):
         return None

@@ -13,7 +13,7 @@ from dedup.errors import UnreadablePhoto
 from dedup.files.walk import walk
 from dedup.geometry import edits
 from dedup.geometry.registration import Aligned
-from dedup.grouping import containment, relations
+from dedup.grouping import containment, relations, selection
 from dedup.images.read import Task, read_photo, read_pixels
 from dedup.models import encoder
 from dedup.models.weights import Weights
@@ -51,8 +51,11 @@ def find_matches(images: Sequence[str], context: Context) -> tuple[list[Match], 
 
     similarity = np.einsum("pd,pd->p", encoder.unit(vectors)[left], theirs[right])
     scores = judge.score(Candidates(left, right + Q, similarity), all_maps, weights, prefilter=False)
-    likely = scores.rows(judge.selected(scores, weights))
-    batches = judge.verify(likely, everyone, all_maps, weights, context.runtime)
+    least = selection.least_chance(len(photos.ids), thorough=settings.thorough)
+    likely = scores.rows(selection.selected_for_verification(scores, weights.gate, least=least))
+    batches = judge.verify(
+        likely, everyone, all_maps, weights, context.runtime, collection=len(photos.ids), thorough=settings.thorough
+    )
     verified = NOTHING_VERIFIED.followed_by(*(batch.verified for batch in batches))
     unverified = np.isin(scores.keys(len(everyone)), likely.keys(len(everyone)))
     unverified &= ~np.isin(scores.keys(len(everyone)), verified.keys(len(everyone)))
@@ -75,7 +78,7 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
     vectors, maps = encoder.encode(weights.encoder, [pixels for _, pixels in queries], device=weights.device)
     pair = Candidates(np.array([0]), np.array([1]), encoder.unit(vectors).prod(0).sum(keepdims=True))
     scores = judge.score(pair, lambda rows: maps[rows], weights, prefilter=False)
-    batches = list(judge.verify(scores, photos, lambda rows: maps[rows], weights, runtime))
+    batches = list(judge.verify(scores, photos, lambda rows: maps[rows], weights, runtime, collection=len(photos)))
     verified = NOTHING_VERIFIED.followed_by(*(batch.verified for batch in batches))
     if not len(verified):
         raise UnreadablePhoto(f"{left}, {right}: the two could not be read together; try again")

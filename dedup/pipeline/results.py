@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dedup.grouping import relations
+from dedup.grouping import relations, selection
 from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.groups import group, missing_pairs
 from dedup.grouping.members import members, promised, reclaimed, root_of
@@ -89,8 +89,9 @@ def unchanged(found: Listing, context: Context) -> Compared | None:
 def is_complete(compared: Compared, pixels: dict[int, bytes | None], context: Context) -> bool:
     """Return whether no file has to be opened again. A file that could not be read may be there the next time."""
     N, scores = len(compared.photos.ids), compared.scores
-    wanted = relations.selected_for_verification(scores, context.weights.gate)
-    wanted |= relations.keeper_pairs(scores, compared.groups, N)
+    least = selection.least_chance(N, thorough=context.settings.thorough)
+    wanted = selection.selected_for_verification(scores, context.weights.gate, least=least)
+    wanted |= selection.keeper_pairs(scores, compared.groups, N)
     unverified = wanted & ~np.isin(scores.keys(N), compared.verified.keys(N)) & context.settings.verify
     return not (unverified | compared.unverified).any() and None not in pixels.values()
 
@@ -110,7 +111,13 @@ def stored_pixels(scores: Scores, photos: Photos, store: Store) -> dict[int, byt
 
 def stored_verified(photos: Photos, store: Store, weights_name: str, settings: Settings) -> Verified:
     """Return the stored results of verification; none if the settings do without it."""
-    return store.pairs.verified(photos.ids, weights_name=weights_name) if settings.verify else NOTHING_VERIFIED
+    name = verification_name(weights_name, settings)
+    return store.pairs.verified(photos.ids, weights_name=name) if settings.verify else NOTHING_VERIFIED
+
+
+def verification_name(weights_name: str, settings: Settings) -> str:
+    """Return the name under which results of verification are stored: with other gates they differ."""
+    return weights_name + ("-thorough" if settings.thorough else "")
 
 
 def _stored(last: Run, photos: Photos, store: Store) -> tuple[Compared, dict[int, bytes | None]]:

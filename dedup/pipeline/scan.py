@@ -15,7 +15,7 @@ import numpy as np
 
 from dedup.files.spellings import as_scanned, spelled_globs
 from dedup.files.walk import walk
-from dedup.grouping import relations
+from dedup.grouping import relations, selection
 from dedup.grouping.groups import group, missing_pairs
 from dedup.pipeline import results
 from dedup.pipeline.context import Context
@@ -119,12 +119,14 @@ def _compared(found: ScanListing, unknown: Links, context: Context, *, started_n
         return verify_and_group(scores, found.photos(), context, recall=recall)
 
 
-def verify_and_group(scores: Scores, photos: Photos, context: Context, *, recall: float) -> Compared:
+def verify_and_group(
+    scores: Scores, photos: Photos, context: Context, *, recall: float, collection: int | None = None
+) -> Compared:
     """Return the groups that scored pairs make, after verification; pairs that grouping needs besides are scored too.
 
-    Verification begins with the pairs that relations.py selects, and goes on until every pair of a keeper and its
+    Verification begins with the pairs that selection.py selects, and goes on until every pair of a keeper and its
     duplicate was verified and compared at full resolution. Pairs that could not be verified are in no group. recall: of
-    the search that proposed the pairs.
+    the search that proposed the pairs. collection: how many photos are scanned, if these are only a part of them.
     """
     from dedup.pipeline import match
 
@@ -132,16 +134,17 @@ def verify_and_group(scores: Scores, photos: Photos, context: Context, *, recall
     tried_keys = np.empty(0, np.int64)
     while True:
         pixels, keys = match.known_pixels(scores, photos, context), scores.keys(N)
-        wanted = relations.selected_for_verification(scores, context.weights.gate)
+        least = selection.least_chance(collection or N, thorough=settings.thorough)
+        wanted = selection.selected_for_verification(scores, context.weights.gate, least=least)
         tried = np.isin(keys, tried_keys)
         while True:
-            verified = match.verify(scores.rows(wanted & ~tried), photos, context)  # verify
+            verified = match.verify(scores.rows(wanted & ~tried), photos, context, collection=collection or N)  # verify
             tried |= wanted
             unverified = tried & ~np.isin(keys, verified.keys(N)) & settings.verify
             verdicts = relations.relate(photos.photos, scores, verified, pixels)  # relate
             verdicts = relations.inconclusive(verdicts, unverified)
             groups = group(photos.photos, verdicts, settings, decisions)  # group
-            wanted = relations.keeper_pairs(scores, groups, N)
+            wanted = selection.keeper_pairs(scores, groups, N)
             if not settings.verify:
                 break
             if not (wanted & ~tried).any() and not match.compare(scores.rows(wanted), verified, photos, context):

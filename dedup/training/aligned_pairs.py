@@ -19,7 +19,7 @@ from PIL import Image, ImageChops, ImageFilter
 from dedup.geometry import registration
 from dedup.geometry.canvas import CANVAS
 from dedup.geometry.homography import inverse
-from dedup.grouping.relations import top_k_per_photo
+from dedup.grouping.selection import top_k_per_photo
 from dedup.index import nearest, nearest_pairs
 from dedup.models.encoder import BATCH, encode, one_thread, unit
 from dedup.models.pair_head import COPY, SIMILAR, UNRELATED, pair_logits, transforms

@@ -26,6 +26,7 @@ class Settings:
     include_variant: bool = False  # propose to remove versions that show what the kept file does not
     include_similar: bool = False  # report other shots of a scene too
     verify: bool = True  # compare the files themselves before a pair is called a copy
+    thorough: bool = False  # examine unlikely ones too: slower, and it finds a few more strong edits
     protect: tuple[str, ...] = ()  # absolute folders whose photos are kept first and never removed
     keep: tuple[str, ...] = KEEP  # words of KEEP_WORDS, in the order in which they decide who is kept
     prefer: tuple[str, ...] = ()  # globs of files and folders to keep rather than others
