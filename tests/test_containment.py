@@ -10,6 +10,7 @@ from album import scene
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from dedup.geometry.containment import compare
+from dedup.geometry.traces import Decoded
 from dedup.types.pairs import HARMLESS, Loss
 
 SAME = np.eye(3)
@@ -35,7 +36,7 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 
 def lost(original: Image.Image, version: Image.Image, transform: np.ndarray = SAME) -> tuple[Loss, Loss]:
-    found = compare(np.asarray(original), np.asarray(version), transform)
+    found = compare(Decoded(np.asarray(original), None), Decoded(np.asarray(version), None), transform)
     assert found is not None
     return found
 
@@ -113,7 +114,8 @@ CHANGES: dict[str, Edit] = {
 @pytest.mark.parametrize("name", VERSIONS)
 def test_a_version_is_contained_in_its_original(name: str) -> None:
     original = jpeg(photo(), 92)
-    assert inside(lost(original, jpeg(VERSIONS[name](original), 85))[1])
+    unknown = Loss.TONE if name in ("darker", "sepia") else Loss(0)  # without the files nothing says which was first
+    assert inside(lost(original, jpeg(VERSIONS[name](original), 85))[1] & ~unknown)
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -195,7 +197,7 @@ def test_a_blur_of_a_part_is_one() -> None:
 def test_clipped_light_is_explained_by_the_picture_that_has_it() -> None:
     original = jpeg(photo(), 92)
     version = original.point([min(255, max(0, round((v - 128) * 1.7 + 128))) for v in range(256)] * 3)
-    assert inside(lost(original, jpeg(version, 90))[1])
+    assert inside(lost(original, jpeg(version, 90))[1] & ~Loss.TONE)
 
 
 def test_borders_are_no_content() -> None:
@@ -253,4 +255,5 @@ def test_plain_pictures_are_compared() -> None:
 
 def test_pictures_that_share_next_to_nothing_are_not_compared() -> None:
     apart = np.array([[1.0, 0, 5], [0, 1, 5], [0, 0, 1]])
-    assert compare(np.asarray(photo()), np.asarray(photo()), apart) is None
+    image = Decoded(np.asarray(photo()), None)
+    assert compare(image, image, apart) is None

@@ -29,6 +29,7 @@ from dedup.geometry.fine import (
 )
 from dedup.geometry.homography import inverse, map_points
 from dedup.geometry.tone import Image, Mask, Plane, Tone, fit_tone, luma
+from dedup.geometry.traces import Decoded, made_from
 from dedup.types.arrays import Homography
 from dedup.types.pairs import Loss
 
@@ -37,8 +38,11 @@ _SMALLEST = 16  # pixels, the shorter side of the shared part
 _SMALL = 256  # pixels, the longer side on which colours are compared
 _RIM = 0.006  # of the longer side, at the edge of the shared part, that is not compared
 _CLEARLY = 0.85  # of the error one way round, below which the other way is taken
-_DERIVED = 1.15  # the same, for a claim: a picture that follows from another one was made from it
+_DERIVED = 1.5  # the same, for a claim: a picture that follows from another one was made from it
+_DERIVED_LEAST = 0.01  # of its contrast, likewise
 _COLOURFUL, _GREY = 5.0, 0.25  # grey levels of a picture in colour; share of it below which its version is grey
+_COARSE = 25  # pixels of the small pictures
+_RECOLOURED = 6.0  # grey levels, the median difference from which a picture has another tone
 _CHANGED = 8.0  # see Changes
 _CONTENT = 0.004  # share of a picture outside of the other one that is more than the inaccuracy of the alignment
 _AROUND, _ALIGNED = 320, 0.012  # pixels, the longer side of what is looked at; share of it that it may err by
@@ -62,13 +66,14 @@ class Overlap:
     map: Homography
 
 
-def compare(left: Image, right: Image, transform: Homography) -> tuple[Loss, Loss] | None:
-    """Return what would be lost of the left picture (H, W, 3) if only the right one stayed, and the other way round.
+def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss, Loss] | None:
+    """Return what would be lost of the left picture if only the right one stayed, and the other way round.
 
     None if they share too little to be compared. transform: left -> right, right to about a hundredth of the pictures.
     """
-    swapped = _density(transform, size_of(left), size_of(right)) < 1
-    frame, other = (right, left) if swapped else (left, right)
+    swapped = _density(transform, size_of(left.image), size_of(right.image)) < 1
+    first, second = (right, left) if swapped else (left, right)
+    frame, other = first.image, second.image
     h = inverse(transform) if swapped else transform
     there = refine(frame, other, pixels_of_unit(size_of(other)) @ h @ inverse(pixels_of_unit(size_of(frame))))
     overlap = _overlap(frame, other, there) if there is not None else None
@@ -84,7 +89,18 @@ def compare(left: Image, right: Image, transform: Homography) -> tuple[Loss, Los
     mine, its = (Loss(0), Loss(0))
     for of_frame, of_other in found:
         mine, its = mine | of_frame, its | of_other
+    mine, its = _with_origin(mine, its, made_from(first, second, there, compared.to_frame, compared.to_other))
+    if compared.recoloured:  # what was made from the other one lost its tone; where that is not known, either may have
+        mine |= Loss.TONE if its & Loss.DERIVED or not mine & Loss.DERIVED else Loss(0)
+        its |= Loss.TONE if mine & Loss.DERIVED or not its & Loss.DERIVED else Loss(0)
     return (its, mine) if swapped else (mine, its)
+
+
+def _with_origin(mine: Loss, its: Loss, made: int) -> tuple[Loss, Loss]:
+    """Return the losses with DERIVED as the traces in the files say.   made: see made_from()."""
+    if made:
+        mine, its = mine & ~Loss.DERIVED, its & ~Loss.DERIVED
+    return (mine | Loss.DERIVED, its) if made < 0 else (mine, its | Loss.DERIVED) if made > 0 else (mine, its)
 
 
 def _density(h: Homography, left: Size, right: Size) -> float:
@@ -118,13 +134,16 @@ def _overlap(frame: Image, other: Image, there: Homography) -> Overlap | None:
 class _Compared:
     """What two pictures share, in one place to a fraction of a pixel, and the tones to the frame and to the other.
 
-    colours: how colourful both are, 0 to 255.
+    colours: how colourful both are, 0 to 255.   recoloured: their tones differ visibly.
+    errors: of the frame and of the other after these tones, beside the contrast of each.
     """
 
     overlap: Overlap
     to_frame: Tone
     to_other: Tone
     colours: tuple[float, float]
+    recoloured: bool
+    errors: tuple[float, float]
 
 
 def _tones(overlap: Overlap) -> _Compared | None:
@@ -138,7 +157,13 @@ def _tones(overlap: Overlap) -> _Compared | None:
     overlap = replace(overlap, other=followed.astype(np.uint8))
     other = shrink(overlap.other, size).astype(np.uint8)
     tones = fit_tone(other, frame, inside), fit_tone(frame, other, inside)
-    return _Compared(overlap, *tones, (_colour(frame, inside), _colour(other, inside)))
+    coarse = [cv2.blur(image.astype(np.float32), (_COARSE, _COARSE)) for image in (frame, other)]  # a blur is no tone
+    recoloured = float(np.median(np.abs(coarse[0] - coarse[1]).mean(2)[inside])) > _RECOLOURED
+    errors = (
+        tones[0].error / max(1.0, float(luma(frame)[inside].std())),
+        tones[1].error / max(1.0, float(luma(other)[inside].std())),
+    )
+    return _Compared(overlap, *tones, (_colour(frame, inside), _colour(other, inside)), recoloured, errors)
 
 
 def _colour(image: Image, inside: Mask) -> float:
@@ -152,13 +177,13 @@ def _colour(image: Image, inside: Mask) -> float:
 
 def _of_tones(compared: _Compared) -> tuple[Loss, Loss]:
     """Return whether one of the pictures has lost its colour, or was made from the other."""
-    of_frame, of_other = compared.to_frame.error, compared.to_other.error  # the errors of what follows from the other
+    of_frame, of_other = compared.errors  # of what follows from the other
     colours, found = compared.colours, [Loss(0), Loss(0)]
     for n, (mine, its) in enumerate((colours, colours[::-1])):
         if mine > _COLOURFUL and its < _GREY * mine:
             found[n] |= Loss.COLOUR
     for n, (mine, its) in enumerate(((of_frame, of_other), (of_other, of_frame))):
-        if its > _DERIVED * mine and its > mine + 0.5:
+        if its > _DERIVED * mine and its > mine + _DERIVED_LEAST:
             found[n] |= Loss.DERIVED
     return found[0], found[1]
 
@@ -171,8 +196,11 @@ def _of_detail(compared: _Compared, other: Image) -> tuple[Loss, Loss]:
     mine |= Loss.DETAIL if detail.sharper else Loss(0)
     its |= Loss.DETAIL if detail.blurred else Loss(0)
     its |= Loss.ENLARGED if detail.enlarged else Loss(0)
-    mine |= Loss.DERIVED if min(detail.sharpened, detail.noisier) < 0 else Loss(0)
-    its |= Loss.DERIVED if max(detail.sharpened, detail.noisier) > 0 else Loss(0)
+    if detail.equal:
+        mine, its = mine | Loss.ENLARGED, its | Loss.ENLARGED
+    if not compared.recoloured:  # another tone amplifies noise
+        mine |= Loss.DERIVED if min(detail.sharpened, detail.noisier) < 0 else Loss(0)
+        its |= Loss.DERIVED if max(detail.sharpened, detail.noisier) > 0 else Loss(0)
     return mine, its
 
 
@@ -202,7 +230,7 @@ def _changes(target: Image, source: Image, tone: Tone, inside: Mask) -> Changes:
 
 def _follows(compared: _Compared) -> bool:
     """Return whether the frame is explained by the other picture, rather than the other by the frame."""
-    to_frame, to_other = compared.to_frame.error, compared.to_other.error
+    to_frame, to_other = compared.errors
     if min(to_frame, to_other) < _CLEARLY * max(to_frame, to_other):
         return to_frame < to_other
     inside = compared.overlap.inside

@@ -28,6 +28,7 @@ _BLURRED = 1.5  # change of the ratio of two pictures from one band to the next
 _SHARPENED = 1.33  # ratio in the middle band
 _ALIKE = 1.15  # change of the ratio from one band to the next when both are amplified
 _DENSER = 1.1  # linear pixels of one picture per pixel of the other, from which it may resolve more
+_EQUAL = 1.03  # the same, up to which the alignment does not tell
 _EMPTY = 0.38  # contrast beyond the other's resolution, as a share of that of the next band, that is none
 _NOISE = 4.0  # grey levels, of the finest band
 _SOFT_CELL = 16  # pixels, in which sharpness is compared
@@ -42,13 +43,14 @@ class Detail:
     """What the frame (the picture with fewer pixels) resolves beside the other one, drawn into it.
 
     sharper: the frame resolves more where both are.   blurred: the other one does.   enlarged: the other one has more
-    pixels than the frame, but no more detail.   sharpened, noisier: signs of which is so, the frame (-1), the other one
-    (1), or neither (0). Added noise is no detail.
+    pixels than the frame, but no more detail.   equal: both have as many, and as much.   sharpened, noisier: signs of
+    which is so, the frame (-1), the other one (1), or neither (0). Added noise is no detail.
     """
 
     sharper: bool
     blurred: bool
     enlarged: bool
+    equal: bool
     sharpened: int
     noisier: int
 
@@ -61,7 +63,7 @@ def compare_detail(frame: Image, drawn: NDArray[np.float32], inside: Mask, other
     grid = _grid(size_of(frame))
     ok = shrink(inside.astype(np.float32), grid) > 0.99
     if ok.sum() < _FEWEST:
-        return Detail(False, False, False, 0, 0)
+        return Detail(False, False, False, False, 0, 0)
     mine, its = (_energies(luma(image), grid, ok) for image in (frame, drawn))  # (3, M) each
     noisier = _noisier(mine, its)
     ratios = np.sqrt(_detail(mine) / _detail(its))  # fine, middle, coarse
@@ -72,6 +74,7 @@ def compare_detail(frame: Image, drawn: NDArray[np.float32], inside: Mask, other
         sharper,
         blurred,
         _is_enlarged(other, there, size_of(frame)) or (sharper and _density(there) > 1),
+        1 / _EQUAL < _density(there) < _EQUAL and not sharper and not blurred,
         _sharpened(ratios),
         noisier,
     )

@@ -130,6 +130,7 @@ def shortfall(lost: Loss | int, one: Photo, other: Photo, inside: float) -> str:
         Loss.RESOLUTION: Message("{found} instead of {whole}", found=sizes[1], whole=sizes[0])
         if inside >= _WHOLE
         else Message("of lower resolution"),
+        Loss.TONE: Message("in another tone"),
         Loss.DETAIL: Message("blurred"),
         Loss.ADDED: Message("without the caption or sticker"),
         Loss.COVERED: Message("covered in a part"),

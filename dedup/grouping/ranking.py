@@ -31,16 +31,17 @@ _UNKNOWN = Loss.UNVERIFIED | Loss.UNREAD | Loss.UNCOMPARED
 class Standing:
     """How a photo stands among those that match each other.
 
-    exceeded: another one contains it and is not contained in it.   contains: share of the others that it contains, of
-    those that it was verified against: how many these are depends on the search.   bordered: it has borders that
-    another one, with the same content, has not.   resaved: a lossless file of the very pixels of a lossy one, so made
-    from it.   largest: no other has more pixels.   bytes: of the smallest file with its pixels.
+    exceeded: another one, without borders, contains it and is not contained in it.   contains: share of the others that
+    it contains, of those that it was verified against: how many these are depends on the search.   bordered: it has
+    borders that another one, with the same content, has not.   derived: share of the others that it was made from, less
+    that of those that were made from it.   resaved: a lossless file of the very pixels of a lossy one, so made from it.
+    largest: no other has more pixels.   bytes: of the smallest file with its pixels.
     """
 
     exceeded: bool = False
     contains: float = 1.0
     bordered: bool = False
-    derived: bool = False
+    derived: float = 0.0
     resaved: bool = False
     largest: bool = True
     bytes: int | None = None
@@ -62,15 +63,20 @@ def standings(
         twins = [photos[j] for j, row in pairs[i].items() if verdicts.relation[row] == Relation.IDENTICAL]
         sizes = [p.size for p in (*twins, photos[i])]
         found[i] = Standing(
-            exceeded=any(contained(our) and not contained(their) for their, our in mine),
+            exceeded=any(contained(our) and not contained(their) and not their & Loss.BORDERS for their, our in mine),
             contains=sum(contained(their) for their, _ in mine) / len(mine) if mine else 1.0,
             bordered=any(contained(our) and our & Loss.BORDERS for _, our in mine),
-            derived=any(contained(our) and our & Loss.DERIVED for _, our in mine),
+            derived=sum(_derived(our) - _derived(their) for their, our in mine) / max(len(mine), 1),
             resaved=photos[i].format not in _LOSSY and any(p.format in _LOSSY for p in twins),
             largest=photos[i].width * photos[i].height >= 0.98 * largest,
             bytes=min(sizes),
         )
     return found
+
+
+def _derived(lost: int) -> bool:
+    """Return whether a photo was made from another one beside which this much of it is lost."""
+    return bool(lost & (Loss.DERIVED | Loss.ADDED | Loss.BORDERS))
 
 
 def loss_of(verdicts: Verdicts, row: int, photo: int) -> int:
@@ -201,6 +207,14 @@ class Ranked:
 
 CONTAINS_MORE = Message("contains more of the others")
 
+
+def _of_standing(kept: Standing, other: Standing) -> Message:
+    """Return why a photo that stands better is kept."""
+    if kept.exceeded == other.exceeded and other.derived > max(0.0, kept.derived):
+        return Message("the other one was made from it or from a common source")
+    return Message("has no borders") if other.bordered else CONTAINS_MORE
+
+
 _Key = Callable[[Ranked], object]
 _Why = Callable[[Ranked, Ranked], Message]
 
@@ -237,8 +251,13 @@ _RULES: dict[str, tuple[_Key, _Why]] = {
         lambda k, o: Message("the edited version"),
     ),
     "contains": (
-        lambda r: (r.standing.exceeded, -r.standing.contains, r.standing.bordered, r.standing.derived),
-        lambda k, o: Message("has no borders") if o.standing.bordered else CONTAINS_MORE,
+        lambda r: (
+            r.standing.exceeded,
+            round(r.standing.derived, 3),
+            -r.standing.contains,
+            r.standing.bordered,
+        ),
+        lambda k, o: _of_standing(k.standing, o.standing),
     ),
     "original": (
         lambda r: (

@@ -22,6 +22,7 @@ from dedup.images.opening import LeastSize, Opened, decoding, open_picture
 from dedup.images.thumbnails import open_thumbnail
 from dedup.types.photo import Picture
 
+_ORIENTATION = 0x0112  # EXIF
 _EXPENSIVE_PIXELS = 1_500_000  # that have to be decoded in full: 25 ms of a PNG, 45 of a HEIC
 _MAX_DIGESTED = 4_000_000_000  # pixels of all frames
 _PREVIEW_QUALITY = 90  # 1 ms, 40 KB
@@ -64,6 +65,20 @@ def decode_within(data: bytes, *, longest: int) -> NDArray[np.uint8]:
     """
     with decoding():
         return np.array(_within(open_picture(data, least=_nearly(longest)), longest))
+
+
+def jpeg_steps(data: bytes, longest: int) -> NDArray[np.float32] | None:
+    """Return the quantisation steps (8, 8) of the luminance of a JPEG, rows by vertical frequency.
+
+    None where decode_within() returns other pixels than the file holds: of another format, larger, or turned upright.
+    """
+    try:
+        with decoding(), Image.open(BytesIO(data), formats=("JPEG",)) as image:
+            plain = max(image.size) <= longest and image.getexif().get(_ORIENTATION, 1) == 1
+            tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]
+            return np.array(tables[0], np.float32).reshape(8, 8) if plain and 0 in tables else None
+    except UnreadablePhoto:
+        return None
 
 
 def decode_for_verification(data: bytes, *, longest: int) -> NDArray[np.uint8]:

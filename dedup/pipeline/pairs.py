@@ -22,8 +22,9 @@ from dedup.geometry.registration import (
     featureless,
     sketch,
 )
+from dedup.geometry.traces import Decoded
 from dedup.images import preview_cache
-from dedup.images.decode import decode_for_verification, decode_within, read_preview
+from dedup.images.decode import decode_for_verification, decode_within, jpeg_steps, read_preview
 from dedup.images.read import bytes_of, contents
 from dedup.types.arrays import VERIFICATION_SIDE, Homography
 from dedup.types.pairs import Gate, Loss
@@ -115,10 +116,10 @@ def read_losses(pair: Pair) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=2)  # up to 50 MB; a keeper is compared with one duplicate after another
-def _at_full_resolution(path: str, expected: str) -> NDArray[np.uint8] | None:
+def _at_full_resolution(path: str, expected: str) -> Decoded | None:
     data = bytes_of(path, expected)
     try:
-        return None if isinstance(data, str) else decode_within(data, longest=MOST)
+        return None if isinstance(data, str) else Decoded(decode_within(data, longest=MOST), jpeg_steps(data, MOST))
     except (UnreadablePhoto, MemoryError):
         return None
 

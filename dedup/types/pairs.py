@@ -59,6 +59,7 @@ class Loss(IntFlag):
     SURROUNDED = auto()  # the other one shows it inside something else: a collage, a screen, a page with a caption
     ENLARGED = auto()  # it has more pixels than the other one, and no more detail
     DERIVED = auto()  # its colours or its sharpness follow from the other one, and not the other way round
+    TONE = auto()  # the other one has another tone (brighter, warmer, grey), and was not known to be its source
     UNCOMPARED = auto()  # the pair was verified, but not compared at full resolution yet
 
 
