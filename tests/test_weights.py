@@ -97,7 +97,7 @@ def test_card_of_another_shape_is_refused_in_one_line(package: Path, n: int) -> 
             read()
 
 
-@pytest.mark.parametrize("entry", ["sha256", "line", "calibration", "checksum"])
+@pytest.mark.parametrize("entry", ["sha256", "line", "geometric_gate", "calibration", "checksum"])
 def test_card_without_an_entry_is_refused(package: Path, entry: str) -> None:
     (package / "dedup.json").write_text(json.dumps({k: v for k, v in CARD.items() if k != entry}))
     with pytest.raises(WeightsUnusable, match=r"^dedup\.json is damaged: [^\n]*; install dedup again$"):
@@ -123,7 +123,7 @@ def changed(card: dict[str, Any], entry: tuple[str, ...], change: Callable[[Any]
         (("sha256",), lambda x: None),
         (("checksum",), lambda x: 7),
     ],
-    ids=str,
+    ids=["slope", "offset", "glance", "line", "golden", "photos", "name", "sha256", "checksum"],
 )  # fmt: skip
 def test_no_figure_of_the_card_can_be_changed_unnoticed(
     package: Path, entry: tuple[str, ...], change: Callable[[Any], Any]
