@@ -335,7 +335,7 @@ def test_config_show_says_where_each_value_came_from_and_is_a_config_file(
     assert (said["avoid"], said["keep"], said["workers"]) == ("environment", "command line", "default")
     assert tomllib.loads(text)["scan"] | {"workers": 1} == {
         "output": [], "delimiter": ",", "bom": False,
-        "min-probability": 0.9, "verify": True, "exclude": ["a*"], "protect": [],
+        "min-probability": 0.9, "verify": True, "thorough": False, "exclude": ["a*"], "protect": [],
         "keep": "protected,preferred,contains,original,path,pixels", "include": [], "only": False,
         "expect-mounted": False, "strict": False, "follow-symlinks": False, "across": False, "within": False,
         "reference": [],

@@ -26,7 +26,8 @@ def test_demo_finds_every_edit_and_nothing_else(dedup: Dedup, tmp_path: Path) ->
     folder = tmp_path / "new"
     result = dedup("demo", folder, "--no-browser")
     assert result.stdout.splitlines()[1:] == [
-        "        4 groups with 7 duplicates, " + result.stdout.splitlines()[1].split("duplicates, ")[1],
+        "        4 groups with 6 duplicates, " + result.stdout.splitlines()[1].split("duplicates, ")[1],
+        "        1 folder with no photo but duplicates (dedup export folders)",
         f"Report: {folder}/report.html",
         "Next: dedup scan ~/Photos -o report.html",
     ]
@@ -34,7 +35,7 @@ def test_demo_finds_every_edit_and_nothing_else(dedup: Dedup, tmp_path: Path) ->
     for row in rows(dedup, "groups", folder):
         found.setdefault(Path(row["keeper"]).name, {})[Path(row["path"]).name] = row["relation"]
     assert found == {
-        "IMG_2107.jpg": {"IMG_2107.jpg": "", "coffee.jpg": "exact", "coffee with caption.jpg": "copy"},
+        "IMG_2107.jpg": {"IMG_2107.jpg": "", "coffee.jpg": "exact", "coffee with caption.jpg": "variant"},
         "IMG_2113.jpg": {"IMG_2113.jpg": "", "IMG-20240613-WA0004.jpg": "copy", "cat cropped.jpg": "copy"},
         "IMG_2119.jpg": {"IMG_2119.jpg": "", "astronaut mirrored.jpg": "copy", "astronaut black and white.jpg": "copy"},
         "IMG_2125.jpg": {

@@ -254,7 +254,7 @@ def test_reason_says_what_the_other_one_lacks() -> None:
 
 
 def test_photo_that_the_keeper_does_not_contain_is_a_variant_and_says_what_would_be_lost() -> None:
-    found = contains(verdicts((0, 1, COPY)), (int(Loss.ADDED), int(Loss.VIDEO)))
+    found = contains(verdicts((0, 1, COPY)), (int(Loss.CROPPED), int(Loss.VIDEO)))
     assert relations_of([photo("a", width=200), photo("b")], found) == {
         -1: ("0", ""),
         1: ("variant", "without the video"),

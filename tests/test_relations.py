@@ -157,11 +157,22 @@ def lost(*facts: Facts | None, size: tuple[int, int] = (100, 100), other: tuple[
 HALF = [[0.5, 0.0, 0.25], [0.0, 0.5, 0.25], [0.0, 0.0, 1.0]]  # the first picture lies in the middle of the other
 
 
-@pytest.mark.parametrize(("camera", "word"), [(None, ""), ("ACME 1", "RESOLUTION")])
-def test_an_enlargement_with_camera_data_may_be_a_soft_photo(camera: str | None, word: str) -> None:
+@pytest.mark.parametrize(
+    ("camera", "small_loss", "word"),
+    [
+        (None, Loss.DETAIL, ""),
+        (None, Loss(0), "RESOLUTION"),
+        ("ACME 1", Loss.DETAIL, "RESOLUTION"),
+        (None, Loss.ENLARGED, ""),
+    ],
+    ids=["blurred enlargement", "soft photo", "photo of a camera", "equal"],
+)
+def test_more_pixels_are_lost_unless_they_are_a_blurred_enlargement(
+    camera: str | None, small_loss: Loss, word: str
+) -> None:
     large, small = photos((200, 200), (100, 100))
     large, small = (replace(photo, facts=Facts()) for photo in (replace(large, camera=camera), small))
-    found = beside(large, small, transform=np.eye(3), measured=(int(Loss.ENLARGED), 0), identical=False)
+    found = beside(large, small, transform=np.eye(3), measured=(int(Loss.ENLARGED), int(small_loss)), identical=False)
     names = "|".join(str(loss.name) for loss in Loss if loss & found.losses[0] & ~Loss.ENLARGED)
     assert names == word
 

@@ -72,11 +72,12 @@ def _of_geometry(one: Photo, other: Photo, inside: tuple[float, float], measured
     areas = (one.width * one.height * inside[0], other.width * other.height * inside[1])  # pixels of the shared part
     least = _SIZE if min(inside) >= _WHOLE else _DENSITY
     found = []
-    for photo, mine, theirs, share, flags in zip((one, other), areas, areas[::-1], inside, measured, strict=True):
+    equal = bool(measured[0] & measured[1] & Loss.ENLARGED)
+    both = zip((one, other), areas, areas[::-1], inside, measured, measured[::-1], strict=True)
+    for photo, mine, theirs, share, flags, its in both:
         cropped = share < _WHOLE and not flags & Loss.BORDERS
-        enlarged = (
-            flags & Loss.ENLARGED and not photo.camera
-        )  # a soft photo looks like an enlargement of its small copy
+        # only what is blurred is an enlargement: a soft photo, too, has little more detail than its small copy
+        enlarged = equal or (flags & Loss.ENLARGED and its & Loss.DETAIL and not photo.camera)
         finer = theirs < mine * least**2 and not enlarged
         found.append((Loss.CROPPED if cropped else Loss(0)) | (Loss.RESOLUTION if finer else Loss(0)))
     return found[0], found[1]

@@ -210,9 +210,11 @@ CONTAINS_MORE = Message("contains more of the others")
 
 def _of_standing(kept: Standing, other: Standing) -> Message:
     """Return why a photo that stands better is kept."""
-    if kept.exceeded == other.exceeded and other.derived > max(0.0, kept.derived):
+    if other.bordered and not kept.bordered:
+        return Message("has no borders")
+    if kept.exceeded == other.exceeded and other.derived > kept.derived:
         return Message("the other one was made from it or from a common source")
-    return Message("has no borders") if other.bordered else CONTAINS_MORE
+    return CONTAINS_MORE
 
 
 _Key = Callable[[Ranked], object]
