@@ -25,6 +25,7 @@ _FEWEST = 16  # cells
 _PLAIN = 0.1  # quantile of the energies, that of the plainest places
 _NOTHING = 0.5  # squared grey levels, added to all energies
 _BLURRED = 1.5  # change of the ratio of two pictures from one band to the next
+_ENLARGED = 1.25  # the same, where the other picture has more pixels and nothing in them
 _SHARPENED = 1.33  # ratio in the middle band
 _ALIKE = 1.15  # change of the ratio from one band to the next when both are amplified
 _DENSER = 1.1  # linear pixels of one picture per pixel of the other, from which it may resolve more
@@ -68,12 +69,13 @@ def compare_detail(frame: Image, drawn: NDArray[np.float32], inside: Mask, other
     noisier = _noisier(mine, its)
     ratios = np.sqrt(_detail(mine) / _detail(its))  # fine, middle, coarse
     steps = ratios[:-1] / ratios[1:]
-    sharper = bool(steps.max() > _BLURRED) and noisier >= 0
+    empty = _is_enlarged(other, there, size_of(frame))
+    sharper = bool(steps.max() > (_ENLARGED if empty else _BLURRED)) and noisier >= 0
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
     return Detail(
         sharper,
         blurred,
-        _is_enlarged(other, there, size_of(frame)) or (sharper and _density(there) > 1),
+        empty or (sharper and _density(there) > 1),
         1 / _EQUAL < _density(there) < _EQUAL and not sharper and not blurred,
         _sharpened(ratios),
         noisier,
