@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from test_containment import photo
+from test_decode import profile, wide_profile
 
 from dedup.geometry.containment import compare
 from dedup.geometry.traces import Decoded
@@ -74,4 +75,13 @@ def test_steps_are_those_of_pixels_that_are_as_in_the_file() -> None:
     assert steps[0, 1] < steps[0, 7]
     assert jpeg_steps(turned.getvalue(), 3000) is None
     assert jpeg_steps(saved(photo(), 80), 600) is None
+    inks = io.BytesIO()
+    photo().convert("CMYK").save(inks, "JPEG", quality=80)
+    assert jpeg_steps(inks.getvalue(), 3000) is None
+    wide = io.BytesIO()
+    photo().save(wide, "JPEG", quality=80, icc_profile=wide_profile())
+    assert jpeg_steps(wide.getvalue(), 3000) is None
+    srgb = io.BytesIO()
+    photo().save(srgb, "JPEG", quality=80, icc_profile=profile("sRGB"))
+    assert jpeg_steps(srgb.getvalue(), 3000) is not None
     assert jpeg_steps(b"no picture", 3000) is None

@@ -112,6 +112,12 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return ground
 
 
+def is_srgb(image: Image.Image) -> bool:
+    """Return whether to_srgb() leaves the values of a grey or RGB image as they are."""
+    profile = image.info.get("icc_profile")
+    return image.mode in ("L", "RGB") and (not profile or _transform_of(profile, image.mode) is None)
+
+
 @lru_cache(maxsize=16)  # photos of one camera have one profile
 def _transform_of(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return the transform from a profile to sRGB; None if the profile is broken, of another mode, or sRGB already."""

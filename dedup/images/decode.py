@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dedup.errors import UnreadablePhoto
-from dedup.images.colour import averageable, levels_of, shrunk, strips, to_srgb, turned
+from dedup.images.colour import averageable, is_srgb, levels_of, shrunk, strips, to_srgb, turned
 from dedup.images.contents import contents_of, facts_of
 from dedup.images.metadata import camera, has_place, is_screenshot, rating, taken_at
 from dedup.images.opening import LeastSize, Opened, decoding, open_picture
@@ -70,11 +70,13 @@ def decode_within(data: bytes, *, longest: int) -> NDArray[np.uint8]:
 def jpeg_steps(data: bytes, longest: int) -> NDArray[np.float32] | None:
     """Return the quantisation steps (8, 8) of the luminance of a JPEG, rows by vertical frequency.
 
-    None where decode_within() returns other pixels than the file holds: of another format, larger, or turned upright.
+    None where decode_within() returns other pixels than the file holds: of another format or colour space, larger, or
+    turned upright.
     """
     try:
         with decoding(), Image.open(BytesIO(data), formats=("JPEG",)) as image:
-            plain = max(image.size) <= longest and image.getexif().get(_ORIENTATION, 1) == 1
+            upright = image.getexif().get(_ORIENTATION, 1) == 1
+            plain = max(image.size) <= longest and upright and is_srgb(image)
             tables: dict[int, list[int]] = image.quantization  # type: ignore[attr-defined]
             return np.array(tables[0], np.float32).reshape(8, 8) if plain and 0 in tables else None
     except UnreadablePhoto:
