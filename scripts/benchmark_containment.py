@@ -212,7 +212,7 @@ def _is_colourful(image: Image.Image) -> bool:
 
 def pair_of(name: str, image: Image.Image, other: Image.Image, rng: Generator, stem: Path) -> None:
     """Write a photo and its version."""
-    kind, quality = KINDS[name], int(rng.integers(75, 95))
+    quality = int(rng.integers(75, 95))
     original, version = Path(f"{stem}-original.jpg"), Path(f"{stem}-version.jpg")
     if name == "animation":
         frames = [other.resize(image.size), ImageOps.mirror(image)]
@@ -226,27 +226,22 @@ def pair_of(name: str, image: Image.Image, other: Image.Image, rng: Generator, s
     elif name == "collage":
         page, changed = image, shape_edits.collage(image, rng, lambda _: other)
     else:
-        page, changed = image, _changed(kind, image, rng)
+        page, changed = image, _changed(name, image, rng)
     page.save(original, quality=93)
     changed.save(version, quality=quality)
 
 
-def _changed(kind: Kind, image: Image.Image, rng: Generator) -> Image.Image:
-    """Return the version; one whose change can be seen, if it changes a part."""
-    if not kind.changes:
-        return kind.edit(image, rng)
+def _changed(name: str, image: Image.Image, rng: Generator) -> Image.Image:
+    """Return the version; one whose change can be seen, if it changes a part. Of a chain the first edit changes it."""
+    kind, first = KINDS[name], KINDS[name.split(" and ")[0]]
     while True:
         state = rng.bit_generator.state
         version = kind.edit(image, rng)
-        rng.bit_generator.state = state
-        first = _only_change(kind, image, rng)
-        if np.asarray(difference_mask(image, first, visible=40)).mean() / 255 >= VISIBLE:
+        if not kind.changes:
             return version
-
-
-def _only_change(kind: Kind, image: Image.Image, rng: Generator) -> Image.Image:
-    name = next(n for n, k in KINDS.items() if k is kind).split(" and ")[0]
-    return KINDS[name].edit(image, rng)
+        rng.bit_generator.state = state
+        if np.asarray(difference_mask(image, first.edit(image, rng), visible=40)).mean() / 255 >= VISIBLE:
+            return version
 
 
 def contained_of(folder: Path, work: Path) -> tuple[dict[str, tuple[bool, bool]], set[str]]:

@@ -91,7 +91,6 @@ def _decided(of_first: Spread | None, of_second: Spread | None) -> int:
         child = of_first if costs[0] < costs[1] else of_second
         if min(costs) <= _NEAR and abs(costs[0] - costs[1]) >= _FAR and child.fits:
             return -1 if costs[0] < costs[1] else 1
-    if of_first is not None and of_second is not None:
         near = [spread.fits and spread.middle < _MIDDLE for spread in (of_first, of_second)]
         return 0 if near[0] == near[1] else 1 if near[0] else -1
     return -_alone(of_second) if of_first is None else _alone(of_first)
@@ -141,8 +140,8 @@ def _spread(
     left, top, right, bottom = box
     middle = _within_box(box, _SAMPLE)
     shifts = [shift + np.array([dx, dy]) for dx in range(-_SHIFT, _SHIFT + 1) for dy in range(-_SHIFT, _SHIFT + 1)]
-    image = child.image[middle[1] : middle[3], middle[0] : middle[2]]
-    shift = min(shifts, key=lambda s: _difference(luma(image), luma(tone.apply(_taken(parent, middle, turn, s)))))
+    sample = luma(child.image[middle[1] : middle[3], middle[0] : middle[2]])
+    shift = min(shifts, key=lambda s: _difference(sample, luma(tone.apply(_taken(parent, middle, turn, s)))))
     image, its = child.image[top:bottom, left:right], _taken(parent, box, turn, shift)
     mine, plain, toned = luma(image), luma(its), luma(tone.apply(its))
     has_tone = _difference(mine, toned) < 0.9 * _difference(mine, plain)  # a tone is never fitted exactly
