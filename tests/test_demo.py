@@ -44,6 +44,9 @@ def test_demo_finds_every_edit_and_nothing_else(dedup: Dedup, tmp_path: Path) ->
             "Screenshot_20240615-2114.png": "variant",
         },
     }
+    assert '<b class="number">6</b> duplicates' in (folder / "report.html").read_text(
+        encoding="utf-8"
+    )  # as the command says
     assert "IMG_2107.jpg" in (folder / "report.html").read_text(encoding="utf-8")
     assert not (tmp_path / "test.db").exists()  # the user's own
     assert {p.name for p in folder.iterdir()} == {"Photos", "dedup.db", "dedup.db.lock", "report.html"}

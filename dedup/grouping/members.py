@@ -63,6 +63,14 @@ def members(group: Group, photos: Sequence[Photo], settings: Settings) -> Member
     return Members(keeper, counted(copies), tuple(others))
 
 
+def duplicates(group: Group, photos: Sequence[Photo], settings: Settings) -> list[File]:
+    """Return the files of a group that count as duplicates of its keeper; variants do if they were asked for."""
+    files = members(group, photos, settings)
+    of_each = zip(group.duplicates, files.files, strict=True)
+    wanted = (some for d, some in of_each if settings.include_variant or d.relation is not Relation.VARIANT)
+    return [*files.copies, *(file for some in wanted for file in some)]
+
+
 def removable(
     group: Group,
     files: Members,

@@ -7,11 +7,11 @@ import numpy as np
 from dedup.grouping import relations, selection
 from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.groups import group, missing_pairs
-from dedup.grouping.members import members, promised, reclaimed, root_of
+from dedup.grouping.members import duplicates, members, promised, reclaimed, root_of
 from dedup.pipeline.context import Context
 from dedup.store.listing import Listing
 from dedup.store.store import Store
-from dedup.types.pairs import NOTHING_VERIFIED, Relation, Scores, Verified
+from dedup.types.pairs import NOTHING_VERIFIED, Scores, Verified
 from dedup.types.report import Compared, Photos, Report, Run, Totals
 from dedup.types.settings import Settings
 
@@ -35,20 +35,13 @@ def report_of(run: Run, compared: Compared, found: Listing, store: Store) -> Rep
 
 def totals_of(report: Report) -> Totals:
     """Return the totals that a person or a script asks for first. Variants count as duplicates only if asked for."""
-    photos, variants = report.photos.photos, report.run.settings.include_variant
-    duplicates = 0
-    for g in report.groups:
-        files = members(g, photos, report.run.settings)
-        of_each = zip(g.duplicates, files.files, strict=True)
-        counted = sum(len(some) for d, some in of_each if variants or d.relation is not Relation.VARIANT)
-        duplicates += len(files.copies) + counted
-    settings, decisions = report.run.settings, report.decisions
+    photos, settings, decisions = report.photos.photos, report.run.settings, report.decisions
     removable = [file for one in report.groups for file in promised(one, photos, settings, decisions)]
     return Totals(
         files=photos.files + len(report.skipped),
         photos=photos.files,
         groups=len(report.groups),
-        duplicates=duplicates,
+        duplicates=sum(len(duplicates(one, photos, settings)) for one in report.groups),
         removable=len(removable),
         bytes=reclaimed(removable),
         skipped=sum(one.picture for one in report.skipped),

@@ -15,6 +15,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
+from dedup.grouping.members import duplicates
 from dedup.images.read import View, read_view
 from dedup.languages.language import ENGLISH, Language
 from dedup.report import figure
@@ -104,7 +105,7 @@ def page(report: Report, explained: Explained | None, *, workers: int, language:
             explained=len(doubtful),
             pairs=pairs,
             count=len(shown),
-            duplicates=sum(len(card.paths) - 1 for card in shown),
+            duplicates=sum(len(duplicates(one, photos, settings)) for one in report.groups),
             bytes=sum(card.bytes for card in shown),
             files=sum(len(p.files) for p in photos),
             least=language.number(settings.min_probability, "g"),
