@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import overload
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from dedup.types.groups import NOTHING_DECIDED, Decisions, Duplicate, Group
 from dedup.types.message import Message
 from dedup.types.pairs import Candidates, Relation, Verdicts
 from dedup.types.photo import Photo
-from dedup.types.photo_table import with_exact_duplicates
+from dedup.types.photo_table import Items, with_exact_duplicates
 from dedup.types.settings import Settings
 
 _Edges = dict[int, dict[int, int]]  # photo -> {photo it was compared with: row of the verdict}
@@ -178,7 +177,7 @@ class _Compared:
 
 
 @dataclass(frozen=True)
-class InRoot(Sequence[Photo]):
+class InRoot(Items[Photo]):
     """Photos with those of their files that belong to one root, or with all if it is empty."""
 
     photos: Sequence[Photo]
@@ -188,16 +187,8 @@ class InRoot(Sequence[Photo]):
     def __len__(self) -> int:
         return len(self.photos)
 
-    @overload
-    def __getitem__(self, i: int) -> Photo: ...
-
-    @overload
-    def __getitem__(self, i: slice) -> list[Photo]: ...
-
-    def __getitem__(self, i: int | slice) -> Photo | list[Photo]:
-        if isinstance(i, slice):
-            return [self[n] for n in range(len(self))[i]]
-        photo = self.photos[i]
+    def item(self, n: int) -> Photo:
+        photo = self.photos[n]
         return replace(photo, files=files_in_root(photo.files, self.root, self.settings)) if self.root else photo
 
 

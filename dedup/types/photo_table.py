@@ -6,12 +6,13 @@ A million photos take about 200 MB as columns and more than a gigabyte as object
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from itertools import groupby, islice
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from dedup.types.photo import (
     Photo,
     facts_from_json,
 )
+
+Item = TypeVar("Item")
 
 _ROWS = 20_000  # rows converted at a time
 _KEPT = 4_000  # Photo objects that are cached
@@ -47,8 +50,26 @@ class Texts:
         return self.data[start:end].tobytes()
 
 
+class Items(Sequence[Item]):
+    """A sequence whose items are created when they are accessed; a slice is a list."""
+
+    @abstractmethod
+    def item(self, n: int) -> Item:
+        """Return item n, 0 <= n < len(self)."""
+
+    @overload
+    def __getitem__(self, i: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Item]: ...
+
+    def __getitem__(self, i: int | slice) -> Item | list[Item]:
+        numbers = range(len(self))
+        return [self.item(n) for n in numbers[i]] if isinstance(i, slice) else self.item(numbers[i])
+
+
 @dataclass(frozen=True, eq=False)
-class PhotoColumns(Sequence[Photo]):
+class PhotoColumns(Items[Photo]):
     """N photos in the order of their SHA-256, and their M files in the order of their paths.
 
     sha256: (N, 32).   sizes: (N, 3), bytes, width, height.   said: (N, 3), gps, rating or -1, screenshot.
@@ -75,16 +96,8 @@ class PhotoColumns(Sequence[Photo]):
     def __len__(self) -> int:
         return len(self.sha256)
 
-    @overload
-    def __getitem__(self, i: int) -> Photo: ...
-
-    @overload
-    def __getitem__(self, i: slice) -> list[Photo]: ...
-
-    def __getitem__(self, i: int | slice) -> Photo | list[Photo]:
-        if isinstance(i, slice):
-            return [self._photo(n) for n in range(len(self))[i]]
-        return self._made(range(len(self))[i])
+    def item(self, n: int) -> Photo:
+        return self._made(n)
 
     @cached_property
     def _made(self) -> Callable[[int], Photo]:
@@ -129,7 +142,7 @@ class PhotoColumns(Sequence[Photo]):
 
 
 @dataclass(frozen=True, eq=False)
-class Links(Sequence[list[File]]):
+class Links(Items[list[File]]):
     """M files as K lists, each of the hard links to one inode.
 
     paths: M.   stats: (M, 5), the other figures of a File.   first: (K + 1,), where those of list k begin.
@@ -142,17 +155,8 @@ class Links(Sequence[list[File]]):
     def __len__(self) -> int:
         return len(self.first) - 1
 
-    @overload
-    def __getitem__(self, k: int) -> list[File]: ...
-
-    @overload
-    def __getitem__(self, k: slice) -> list[list[File]]: ...
-
-    def __getitem__(self, k: int | slice) -> list[File] | list[list[File]]:
-        if isinstance(k, slice):
-            return [self[n] for n in range(len(self))[k]]
-        k = range(len(self))[k]
-        start, end = self.first[k : k + 2].tolist()
+    def item(self, n: int) -> list[File]:
+        start, end = self.first[n : n + 2].tolist()
         return _files(self.paths, self.stats, range(start, end))
 
 
