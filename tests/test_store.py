@@ -438,7 +438,7 @@ def test_results_of_verification_come_back_for_the_given_photos_in_order(path: s
         share = np.float32([0.25, 0.1])
         transform = np.arange(18.0).reshape(2, 3, 3) / 7
         pairs = (np.array([1, 0]), np.array([2, 2]))
-        losses = np.array([Loss.CROPPED, Loss.ADDED | Loss.DETAIL], np.int64), np.array([0, Loss.COVERED], np.int64)
+        losses = np.array([Loss.CROPPED, Loss.ADDED | Loss.DETAIL], np.int64), np.array([0, Loss.CONTENT], np.int64)
         plain = np.array([True, False])
         store.pairs.add_verified(
             Verified(*pairs, share, share, share, plain, transform, *losses), ids, weights_name="w"
@@ -453,6 +453,10 @@ def test_results_of_verification_come_back_for_the_given_photos_in_order(path: s
         assert store.pairs.verified(ids[1:], weights_name="w").left.tolist() == [0]
         assert len(store.pairs.verified(ids, weights_name="newer")) == 0
         assert store.pairs.verified(ids[:1], weights_name="w").transform.shape == (0, 3, 3)
+
+
+def test_losses_have_the_numbers_that_databases_hold() -> None:
+    assert (Loss.UNREAD, Loss.ADDED, Loss.CONTENT, Loss.UNCOMPARED) == (1 << 0, 1 << 13, 1 << 15, 1 << 22)
 
 
 def test_totals_are_kept_until_something_changes_that_they_depend_on(path: str) -> None:

@@ -134,7 +134,6 @@ def shortfall(lost: Loss | int, one: Photo, other: Photo, inside: float) -> str:
         Loss.TONE: Message("in another tone"),
         Loss.DETAIL: Message("blurred"),
         Loss.ADDED: Message("without the caption or sticker"),
-        Loss.COVERED: Message("covered in a part"),
         Loss.CONTENT: Message("different in a part"),
         Loss.RECOLOURED: Message("recoloured in a part"),
         Loss.SURROUNDED: Message("set into something larger"),

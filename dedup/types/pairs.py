@@ -34,6 +34,8 @@ class Loss(IntFlag):
 
     Losses are one-sided: beside the whole picture nothing is lost of a crop, but beside the crop the whole one is
     CROPPED. One global tone curve and recompression are no losses. HARMLESS lists those that do not count.
+    Databases hold these numbers, so none may change; 1 << 14 is not used.
+    The database has their values: none may change. 1 << 14 is free.
     """
 
     # What the files hold and how they lie on each other: grouping/containment.py finds these.
@@ -52,8 +54,7 @@ class Loss(IntFlag):
     # What verification measures on the aligned pixels: these come in the columns of Verified.
     DETAIL = auto()  # the other one is a blurred enlargement
     ADDED = auto()  # a caption, a sticker or a mark lies on this one, and not on the other
-    COVERED = auto()  # a part of this one is covered, blanked or pixelated in the other
-    CONTENT = auto()  # a part shows something else: other digits, a moved object
+    CONTENT = 1 << 15  # a part shows something else: other digits, a moved object, what covers it in the other one
     RECOLOURED = auto()  # a part has another colour
     BORDERS = auto()  # what lies outside the other one is no content: plain or blurred borders, bars, letterboxing
     SURROUNDED = auto()  # the other one shows it inside something else: a collage, a screen, a page with a caption
