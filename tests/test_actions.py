@@ -60,7 +60,8 @@ def photos(tmp_path: Path) -> Path:
                 "b.jpg": b"B" * 999, "b small\n.jpg": b"b" * 99, "other.jpg": b"o"}  # fmt: skip
     for n, (name, data) in enumerate(contents.items()):
         (folder / name).write_bytes(data)
-        os.utime(folder / name, (1_500_000_000 + n, 1_500_000_000 + n))
+        time = 13_569_465_600 if name == "b small\n.jpg" else 1_500_000_000 + n  # 2400: a clock was wrong
+        os.utime(folder / name, (time, time))
     return folder
 
 

@@ -6,6 +6,8 @@ import os
 import socket
 from array import array
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,37 @@ def test_file_is_what_stat_says(tmp_path: Path) -> None:
     assert list(walk([str(tmp_path)])) == [
         File(str(tmp_path / "a.jpg"), 5, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_dev, seen.st_ino)
     ]
+
+
+def test_numbers_of_any_file_system_fit_into_64_bits(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    os.utime(tmp_path / "a.jpg", (13_569_465_600,) * 2)  # the year 2400: in nanoseconds, more than 63 bits
+    assert [one.mtime_ns for one in walk([str(tmp_path)]) if isinstance(one, File)] == [2**63 - 1]
+
+    def file(device: int, inode: int) -> File:
+        seen: Any = SimpleNamespace(st_size=5, st_mtime_ns=0, st_ctime_ns=0, st_dev=device, st_ino=inode)
+        return File.from_stat("a", seen)
+
+    assert (file(3, 2**63 - 1).device, file(3, 2**63 - 1).inode) == (3, 2**63 - 1)
+    several = {file(3, n).inode for n in (2**63, 2**63 + 5, 2**64 - 1, 2**100, 2**100 + 1)}
+    assert len(several) == 5
+    assert all(0 <= n < 2**63 for n in several)
+
+
+def test_inode_that_a_folder_does_not_list_is_asked_for(tmp_path: Path) -> None:
+    """Windows lists files without device and inode."""
+    touch(tmp_path, "a.jpg")
+
+    def unnumbered(*, follow_symlinks: bool) -> os.stat_result:
+        seen = list(os.stat(tmp_path / "a.jpg", follow_symlinks=follow_symlinks))
+        return os.stat_result([seen[0], 0, 0, *seen[3:]])
+
+    entry: Any = SimpleNamespace(
+        name="a.jpg", stat=unnumbered, is_symlink=lambda: False, is_dir=lambda follow_symlinks: False
+    )
+    (file,) = _sorted(str(tmp_path), [entry], None)[0]
+    assert isinstance(file, File)
+    assert (file.device, file.inode) == ((tmp_path / "a.jpg").stat().st_dev, (tmp_path / "a.jpg").stat().st_ino)
 
 
 def test_relative_root_gives_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

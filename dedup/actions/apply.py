@@ -187,7 +187,7 @@ class _Run:
             "path": path,
             "target": target,
             "sha256": digest,
-            "inode": os.lstat(path).st_ino,
+            "inode": (file_ops.stat_file(path) or part.file).inode,
             "aside": file_ops.aside_name(path, run, self.number),
             "temporary": file_ops.temporary_beside(target or path, run, self.number),
             "keeper": part.keeper_file.path if part.keeper_file else "",
@@ -253,8 +253,8 @@ class _Run:
     def _set_aside(self, part: Removal, entry: Entry) -> None:
         """Rename a file within its folder. Raises ActionFailed if it is no longer the one that was checked."""
         file_ops.rename(entry["path"], entry["aside"])
-        now = os.lstat(entry["aside"])
-        if (now.st_size, now.st_mtime_ns) != (part.file.size, part.file.mtime_ns):
+        now = file_ops.stat_file(entry["aside"])
+        if now is None or (now.size, now.mtime_ns) != (part.file.size, part.file.mtime_ns):
             raise ActionFailed("skipped: changed while it was checked; scan again")
 
     def _finish(self, part: Removal, entry: Entry) -> None:

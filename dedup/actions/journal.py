@@ -39,7 +39,7 @@ def _are_attributes(value: Any) -> bool:
     except (AttributeError, KeyError, TypeError, ValueError):
         return False
     numbers = (read.uid, read.gid, read.mode, read.mtime_ns)
-    limits = (1 << 32, 1 << 32, 1 << 12, 1 << 63)
+    limits = (1 << 32, 1 << 32, 1 << 12, 1 << 93)  # a time is of 64 bits in seconds
     return all(_is_number(n) and abs(n) < limit for n, limit in zip(numbers, limits, strict=True))
 
 

@@ -132,14 +132,15 @@ def _move_back(entry: Entry, place: str) -> None:
 def _separate(entry: Entry) -> tuple[bool, str]:
     """Make a link a file of its own again, whether or not its keeper still exists."""
     path, sha256, temporary = entry["path"], entry["sha256"], entry["temporary"]
-    if file_ops.stat_file(path) is None:
+    file = file_ops.stat_file(path)
+    if file is None:
         return False, "gone since the apply"
     file_ops.discard(temporary)  # of a step that was killed
     if file_ops.digest(path) != sha256:
         return False, "not restored: changed since the apply, under this name or through another hard link"
     now = os.lstat(path)
     own = now.st_nlink == 1 and now.st_mtime_ns == entry["attributes"]["mtime_ns"]
-    if entry["to"] == "reflink" or now.st_ino == entry["inode"] or own:
+    if entry["to"] == "reflink" or file.inode == entry["inode"] or own:
         return True, "in place"
     file_ops.copy(path, temporary, sha256=sha256)
     file_ops.Attributes.from_json(entry["attributes"]).set_on(temporary)

@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from operator import attrgetter
 
 from dedup.errors import BadUsage, DedupError
 from dedup.files.globs import glob_matcher
-from dedup.types.photo import File, Skipped
+from dedup.types.photo import File, Skipped, figures
 
 
 def files_in(folder: str) -> tuple[File, ...]:
@@ -29,12 +28,18 @@ def files_in(folder: str) -> tuple[File, ...]:
         with os.scandir(folder) as listing:
             for entry in listing:
                 if entry.is_file(follow_symlinks=False):
-                    found.append(File.from_stat(entry.path, entry.stat(follow_symlinks=False)))
+                    found.append(File.from_stat(entry.path, _status(entry, folder)))
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
         raise DedupError(f"{folder}: cannot be listed ({error.strerror or error})") from error
     return tuple(found)
+
+
+def _status(entry: os.DirEntry[str], folder: str) -> os.stat_result:
+    """Return the lstat() of an entry of a folder. Raises OSError."""
+    status = entry.stat(follow_symlinks=False)
+    return status if status.st_ino else os.lstat(os.path.join(folder, entry.name))  # Windows lists no inodes
 
 
 def lstat(path: str) -> File | None:
@@ -69,8 +74,6 @@ LIBRARY_SUFFIXES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", 
 IGNORED_IN_LIBRARIES = frozenset(
     {"resources", "database", "private", "internal", "external", "scopes", "thumbnails", "previews", "caches"}
 )
-
-_STAT_COLUMNS = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_dev", "st_ino")  # in the order of File
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,7 @@ def _walk_all(roots: list[tuple[str, os.stat_result]], excluded: Callable[[str],
         real = os.path.realpath(root)
         if stat.S_ISREG(target.st_mode) and real not in named:
             named.add(real)
-            yield Folder(*os.path.split(root), array("q", _STAT_COLUMNS(target)))
+            yield Folder(*os.path.split(root), array("q", figures(target)))
     for root, target in roots:
         if stat.S_ISDIR(target.st_mode):
             yield from _walk(root, named, done, excluded)
@@ -223,13 +226,13 @@ def _sorted(
             if entry.is_dir(follow_symlinks=False):
                 folders.append(name)
                 continue
-            status = entry.stat(follow_symlinks=False)
+            status = _status(entry, folder)
         except OSError as error:
             skipped.append(Skipped(os.path.join(folder, name), _message(error)))
             continue
         if stat.S_ISREG(status.st_mode):
             names.append(name)
-            stats.extend(_STAT_COLUMNS(status))
+            stats.extend(figures(status))
         else:
             skipped.append(Skipped(os.path.join(folder, name), "not a regular file", picture=False))
     return Folder(folder, "/".join(names), stats, tuple(skipped)), folders

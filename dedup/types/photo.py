@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Self
 
 import numpy as np
@@ -41,7 +42,23 @@ class File:
     @classmethod
     def from_stat(cls, path: str, s: os.stat_result) -> Self:
         """Return the file at a path, given its stat() or lstat()."""
-        return cls(path, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_dev, s.st_ino)
+        return cls(path, *figures(s))
+
+
+_FIGURES = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_dev", "st_ino")  # in the order of File
+_MAX = (1 << 63) - 1
+
+
+def figures(s: os.stat_result) -> tuple[int, ...]:
+    """Return size, mtime_ns, ctime_ns, device and inode of a file, each in 64 bits with a sign, as databases hold them.
+
+    Times after the year 2262 are one. Devices and inodes may have more bits (Windows, mergerfs), and are folded.
+    """
+    found: tuple[int, ...] = _FIGURES(s)
+    if max(found) <= _MAX:
+        return found
+    size, mtime_ns, ctime_ns, *numbers = found
+    return size, min(mtime_ns, _MAX), min(ctime_ns, _MAX), *((n ^ n >> 63) & _MAX for n in numbers)
 
 
 @dataclass(frozen=True, slots=True)
