@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from dedup.errors import UnreadablePhoto
+from dedup.images.containers import jpeg_end
 from dedup.images.decode import decode, pixels_sha256
 from dedup.types.photo import Exposure, Facts, facts_from_json
 
@@ -93,6 +94,15 @@ def test_video_of_a_motion_photo_is_found_wherever_it_lies() -> None:
     assert len({pixels_sha256(jpeg + some) for some in (b"", VIDEO, VIDEO[:-1])}) == 3
 
 
+@pytest.mark.parametrize("length", [0, 1, 65_530, 65_535, 65_536, 65_537, 200_000])
+def test_end_of_a_jpeg_is_found_wherever_it_lies(length: int) -> None:
+    scan = b"\xff\xd8\xff\xda\0\2"
+    coded = np.random.default_rng(length).bytes(length).replace(b"\xff\xd9", b"\xff\0")
+    assert jpeg_end(scan + coded + b"\xff\xd9" + VIDEO + b"\xff\xd9") == len(scan) + length + 2
+    assert jpeg_end(scan + coded) == len(scan) + length
+    assert jpeg_end(scan + coded + b"\xff") == len(scan) + length + 1
+
+
 def test_gain_map_and_depth_map_are_no_further_pictures() -> None:
     def marked(words: bytes) -> bytes:
         data = saved(scene(), "MPO", save_all=True, append_images=[scene(0)])
@@ -104,6 +114,8 @@ def test_gain_map_and_depth_map_are_no_further_pictures() -> None:
     depth = facts(marked(b"http://ns.adobe.com/xap/1.0/\0<x GDepth:Near=/>"))
     assert (gain.pictures, gain.gain_map, gain.depth_map) == (0, True, False)
     assert (depth.pictures, depth.gain_map, depth.depth_map) == (0, False, True)
+    assert facts(marked(b"HDRGainMap")).gain_map
+    assert facts(marked(b"DISPARITY")).depth_map
 
 
 def test_transparency_counts_where_it_is_used() -> None:

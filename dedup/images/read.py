@@ -147,7 +147,8 @@ def contents(path: str) -> bytes:
 
 def _opened(path: str) -> IO[bytes]:
     # O_NONBLOCK: a file that was replaced by a pipe after it was listed must not hang the worker
-    return open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    return open(number, "rb", buffering=0)  # a buffer would copy the file once more
 
 
 def _photo_in(f: IO[bytes], size: int) -> bytes:
@@ -157,4 +158,5 @@ def _photo_in(f: IO[bytes], size: int) -> bytes:
         raise NotAPicture(f"not a picture ({kind})")
     if size > _MOST:
         raise NotAPicture(f"not a picture (larger than {_MOST >> 30} GiB)")
-    return head + f.read()
+    f.seek(0)
+    return f.read()
