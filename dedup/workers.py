@@ -188,11 +188,12 @@ def in_threads(
 ) -> Iterator[Result]:
     """Yield fn(item) in the order of the items; further items are taken while threads work on the first ones.
 
-    For functions that do their work in native code. begin: called once by each thread. At most threads + 1 items are
-    under way. Exceptions of fn or of the items are raised here.
+    For functions that do their work in native code. begin: called once by each thread, by the first one before there is
+    an item. At most threads + 1 items are under way. Exceptions of fn or of the items are raised here.
     """
     with ThreadPoolExecutor(threads, initializer=begin) as pool:
         under_way: deque[Future[Result]] = deque()
+        pool.submit(int)  # starts a thread
         for item in items:
             under_way.append(pool.submit(fn, item))
             if len(under_way) > threads:

@@ -67,6 +67,18 @@ def test_files_are_read_before_torch_is_loaded() -> None:
     assert process("-c", code).stdout.strip() == "[]"
 
 
+def test_reading_does_not_wait_for_torch(album: Path, tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from dedup.cli.main import main
+        from dedup.pipeline import extract
+        read = extract.read
+        extract.read = lambda *about: print(sorted({"torch", "faiss"} & set(sys.modules))) or read(*about)
+        main(sys.argv[1:])"""
+    done = process("-c", code, "scan", "--quiet", str(album), "--db", str(tmp_path / "a.db"))
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["[]"]), done.stderr
+
+
 def test_review_without_its_extra_says_what_to_install() -> None:
     done = process(
         "-c", "import sys; sys.modules['starlette'] = None; from dedup.cli.main import main; main(['review'])"

@@ -228,6 +228,15 @@ def test_threads_answer_in_order_and_wait_for_what_comes_while_they_work() -> No
     assert len(begun) == 2
 
 
+def test_a_thread_begins_before_the_first_item_is_there() -> None:
+    begun = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 2 if begun.wait(20) else 1
+
+    assert list(in_threads(square, items(), begin=begun.set, threads=2)) == [4]
+
+
 def test_what_a_thread_raises_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         list(in_threads(lambda n: 1 // n, [1, 0, 1], begin=lambda: None, threads=2))

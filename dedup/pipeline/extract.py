@@ -93,7 +93,7 @@ def encode(
         return shard, *encoder.encode(networks.encoder, pictures, device=networks.device)
 
     if count:
-        runtime.progress("reading", 0, count)  # the first shard takes as long as torch takes to load
+        runtime.progress("reading", 0, count)  # the first shard may take as long as torch takes to load
     for shard, vectors, maps in in_threads(encoded, _shards(readings), begin=begin, threads=runtime.workers):
         found.add(shard, vectors, maps, started_ns=started_ns)
         done += len(shard)

@@ -100,7 +100,7 @@ def _report(found: ScanListing, context: Context, roots: Sequence[str], started:
 
 def _compared(found: ScanListing, unknown: Links, context: Context, *, started_ns: int) -> Compared:
     """Return the groups of the listed files, of which the unknown ones are read."""
-    from dedup.pipeline import extract, match  # torch and faiss, only where something is new
+    from dedup.pipeline import extract
 
     with context.at_work() as context:
         readings = extract.read(unknown, found, context)  # read
@@ -114,6 +114,8 @@ def _compared(found: ScanListing, unknown: Links, context: Context, *, started_n
             compared = verify_and_group(scores, photos, context, recall=last.recall)
             if len(compared.scores) == len(scores):
                 return replace(compared, fresh=False)
+        from dedup.pipeline import match  # torch and faiss take a second to load: a thread did so during reading
+
         # photos are loaded after the search: its vectors and neighbours take as much memory as they do
         scores, recall = match.score(match.search(ids, context), context)  # search, score
         return verify_and_group(scores, found.photos(), context, recall=recall)
