@@ -20,7 +20,7 @@ from dedup.actions import file_ops, trash
 from dedup.actions.apply import Apply, apply
 from dedup.actions.journal import Journal, last_run, new_run, read
 from dedup.actions.undo import undo
-from dedup.errors import ActionFailed, BadUsage, DedupError
+from dedup.errors import ActionFailed, DedupError
 from dedup.files.user_dirs import ActionDirs
 from dedup.types.pairs import Relation
 from dedup.types.photo import File
@@ -400,14 +400,33 @@ def test_undo_that_fails_says_why_in_words(photos: Path, runs: Path, home: Path,
     assert (photos / "sub").read_bytes() == b"a file now"
 
 
-def test_trash_that_undo_does_not_know_is_refused(
+def test_nothing_goes_to_a_trash_that_undo_cannot_take_it_from(
     photos: Path, runs: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = tree(photos)
-    monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(BadUsage, match="undo does not know the trash of this system"):
-        act(steps_of(photos), "trash", runs)
+    before, gone = tree(photos), list[str]()
+
+    def delete(path: str) -> None:
+        """Do what Windows does on a network drive."""
+        gone.append(os.path.basename(path))
+        os.unlink(path)
+
+    monkeypatch.setattr(trash, "send2trash", delete)
+    says = "skipped: undo would not find it in the trash of this disk; use --to DIR"
+    assert failures(act(steps_of(photos), "trash", runs)) == [says] * 3
     assert tree(photos) == before
+    assert gone == [".dedup-19700101-000000-000.probe"]
+    assert last_run(str(runs)) is None
+
+
+def test_probe_of_the_trash_is_gone_after_a_crash_and_undo(photos: Path, runs: Path, home: Path) -> None:
+    act(steps_of(photos)[:1], "trash", runs)
+    before = tree(home)
+    probe = photos / "sub/.dedup-19700101-000000-000.probe"
+    assert {str(probe)} == {line["probe"] for line in read(str(runs), last_run(str(runs)) or "") if "probe" in line}
+    assert not [name for name in before if "probe" in name]
+    probe.write_bytes(b"left")
+    assert failures(undo_run(runs, home)) == []
+    assert not probe.exists()
 
 
 CHILD = """

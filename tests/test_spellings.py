@@ -1,5 +1,6 @@
 """Folders and globs that a user spells in another way than the scan: by a link, or in another Unicode form."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from dedup.errors import BadUsage
 from dedup.files.spellings import as_scanned, existing_folders, spelled_globs
-from dedup.files.walk import walk
+from dedup.files.walk import folder, walk
 from dedup.grouping.ranking import preference, protected
 from dedup.types.photo import File
 from dedup.types.settings import Settings
@@ -65,3 +66,23 @@ def test_names_match_in_either_unicode_form(tmp_path: Path, on_disk: str, typed:
 def test_protected_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadUsage, match="no such folder; nothing would be protected"):
         existing_folders([str(tmp_path / "nowhere/below")])
+
+
+def test_folders_are_spelled_as_on_a_disk_that_does_not_tell_cases_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS, where realpath() gives a path back as it was typed."""
+    (tmp_path / "Photos/Keep").mkdir(parents=True)
+    (tmp_path / "photos 2").mkdir()
+
+    def found(path: str) -> str:
+        return next((str(p) for p in [*tmp_path.rglob("*"), Path(path)] if str(p).lower() == path.lower()), path)
+
+    real = os.path.exists, os.path.isdir, os.path.samefile
+    monkeypatch.setattr(os.path, "exists", lambda path: real[0](found(str(path))))
+    monkeypatch.setattr(os.path, "isdir", lambda path: real[1](found(str(path))))
+    monkeypatch.setattr(os.path, "samefile", lambda one, other: real[2](found(one), found(other)))
+    typed, spelled = str(tmp_path / "PHOTOS/keep"), str(tmp_path / "Photos/Keep")
+    assert existing_folders([typed, spelled]) == (spelled, spelled)
+    assert folder(os.path.dirname(typed)) == os.path.dirname(spelled)
+    assert folder(str(tmp_path / "absent")) == str(tmp_path / "absent")

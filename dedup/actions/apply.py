@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 
 from dedup.actions import file_ops, trash
@@ -15,6 +14,7 @@ from dedup.actions.locks import locked
 from dedup.actions.plan import quarantine
 from dedup.actions.undo import restored
 from dedup.errors import ActionFailed, BadUsage
+from dedup.files.path_rules import is_inside, names_a_folder
 from dedup.files.user_dirs import ActionDirs
 from dedup.types.pairs import Relation
 from dedup.types.photo import AGE_MARGIN_NS, File
@@ -32,7 +32,7 @@ def destination(to: str, roots: Sequence[str]) -> str:
     """
     if to in DESTINATIONS:
         return to
-    if os.sep not in to and (os.altsep or os.sep) not in to:
+    if not names_a_folder(to):
         raise BadUsage(f"--to {to}: none of {', '.join(DESTINATIONS)}; for a folder of that name write ./{to}")
     return quarantine(to, roots)
 
@@ -63,11 +63,8 @@ class Apply:
 def apply(steps: Sequence[RemovalStep], how: Apply, *, journal: Journal) -> Iterator[Outcome]:
     """Yield the outcome for each file as it happens. A file that fails is skipped, and the rest continues.
 
-    Raises BadUsage, before anything is done, if undo could not restore files from this system's trash; StoreBusy if
-    another apply or undo is changing these folders.
+    Raises StoreBusy if another apply or undo is changing these folders.
     """
-    if how.to == "trash" and not trash.is_restorable():
-        raise BadUsage("undo does not know the trash of this system; name a folder to move the files to: --to DIR")
     with locked(how.roots, how.dirs.locks):
         journal.write(roots=[os.path.realpath(root) for root in how.roots])
         run = _Run(how, journal)
@@ -86,6 +83,11 @@ class _Run:
     keepers: KeeperCheck = field(default_factory=KeeperCheck)
     number: int = 0  # of files so far
     folders: set[str] = field(default_factory=set)  # real paths of those that files were removed from
+    trashes: dict[int, bool] = field(default_factory=dict)  # device -> whether undo finds what goes to its trash
+
+    @property
+    def _run_name(self) -> str:
+        return os.path.splitext(os.path.basename(self.journal.path))[0]
 
     def carry_out(self, step: RemovalStep) -> Iterator[Outcome]:
         """Yield the outcome for each file of a step: all of them are removed, or none."""
@@ -130,8 +132,8 @@ class _Run:
     def _check(self, part: Removal, relation: Relation) -> str:
         """Return the SHA-256 of a file that may be removed. Raises ActionFailed if it may not."""
         to = self.how.to
-        folder = Path(os.path.realpath(os.path.dirname(part.file.path)))
-        if any(folder.is_relative_to(os.path.realpath(p)) for p in self.how.protect):
+        folder = os.path.realpath(os.path.dirname(part.file.path))
+        if any(is_inside(folder, os.path.realpath(p)) for p in self.how.protect):
             raise ActionFailed("skipped: in a protected folder")
         if to in LINKS and relation is not Relation.EXACT:
             raise ActionFailed(f"skipped: not the same bytes as its keeper; a {to} would lose its own")
@@ -180,7 +182,7 @@ class _Run:
     def _entry(self, part: Removal, digest: str, target: str) -> Entry:
         """Return the line of the journal for a file."""
         self.number += 1
-        path, run = file_ops.real_path(part.file.path), os.path.splitext(os.path.basename(self.journal.path))[0]
+        path, run = file_ops.real_path(part.file.path), self._run_name
         return {
             "do": self.number,
             "to": "folder" if target else self.how.to,
@@ -204,6 +206,8 @@ class _Run:
         for entry in entries:
             self.journal.write(**entry)
         try:
+            if self.how.to == "trash":
+                self._check_trash(parts[0].file)
             for part, entry in zip(parts, entries, strict=True):
                 self._set_aside(part, entry)
             for part, entry in zip(parts, entries, strict=True):
@@ -218,6 +222,21 @@ class _Run:
             raise ActionFailed(f"{getattr(error, 'strerror', None) or error}; {unrestored}") from error
         for entry in entries:
             self.journal.write(done=entry["do"])
+
+    def _check_trash(self, file: File) -> None:
+        """Raise ActionFailed if undo would not find in the trash what goes there from the volume of a file.
+
+        A file of our own shows it, once a volume: there may be no trash, and Windows then deletes.
+        """
+        if file.device not in self.trashes:
+            probe = file_ops.real_path(file_ops.probe_name(os.path.dirname(file.path), self._run_name))
+            self.journal.write(probe=probe)
+            try:
+                self.trashes[file.device] = trash.gives_back(probe, self.how.dirs.trash)
+            finally:
+                file_ops.discard(probe)
+        if not self.trashes[file.device]:
+            raise ActionFailed("skipped: undo would not find it in the trash of this disk; use --to DIR")
 
     def _roll_back(self, entries: Sequence[Entry]) -> str:
         """Restore the files of a step that failed. Return why not, where that failed; otherwise an empty string."""
@@ -235,7 +254,7 @@ class _Run:
         roots = [os.path.realpath(root) for root in self.how.roots]
         for start in sorted(self.folders, key=len, reverse=True):
             folder = start
-            while any(folder != root and Path(folder).is_relative_to(root) for root in roots):
+            while any(folder != root and is_inside(folder, root) for root in roots):
                 try:
                     if os.listdir(folder):
                         break

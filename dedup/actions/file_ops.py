@@ -248,6 +248,11 @@ def aside_name(path: str, run: str, number: int) -> str:
     return name if len(os.fsencode(name)) <= _PATH_MAX else os.path.join(folder, f".{number:x}")
 
 
+def probe_name(folder: str, run: str) -> str:
+    """Return the hidden name in a folder for a file that shows whether undo finds what goes to the trash."""
+    return os.path.join(folder, f".dedup-{run}.probe")
+
+
 def missing_folders(folder: str) -> list[str]:
     """Return the folders that make_folder() has to make for this one to exist, the outermost first."""
     missing: list[str] = []

@@ -13,6 +13,7 @@ from dedup.actions.file_ops import (
     aside_name,
     make_folder,
     missing_folders,
+    probe_name,
     sync_folder,
     temporary_beside,
 )
@@ -51,18 +52,20 @@ _VALUES: dict[str, Callable[[Any], bool]] = {
     "roots": _are_texts,
     "do": _is_number,
     "to": ("trash", "delete", "hardlink", "reflink", "folder").__contains__,
-    **dict.fromkeys(("path", "target", "sha256", "aside", "temporary", "keeper", "made", "emptied"), _is_text),
+    **dict.fromkeys(("path", "target", "sha256", "aside", "temporary", "keeper", "probe", "made", "emptied"), _is_text),
     "inode": _is_number,
     "attributes": _are_attributes,
     "done": _is_number,
     "left": _is_number,
     "undone": (True,).__contains__,
 }
-# What a line may hold: the folders that a run could change, a step, how it ended, a folder, and that all is undone.
+# What a line may hold: the folders that a run could change, a file that is to show whether undo finds what goes to the
+# trash, a step, how it ended, a folder, and that all is undone.
 _LINES = tuple(
     frozenset(keys.split())
     for keys in (
         "roots",
+        "probe",
         "do to path target sha256 inode aside temporary keeper attributes",
         "done",
         "left",
@@ -172,6 +175,8 @@ def _is_ours(entry: Entry, run: str) -> bool:
     """Return whether a line is one that this version writes. Undo removes files with the hidden names of a step."""
     if entry.keys() not in _LINES or not all(_VALUES[key](value) for key, value in entry.items()):
         return False
+    if "probe" in entry:
+        return bool(entry["probe"] == probe_name(os.path.dirname(entry["probe"]), run))
     if "do" not in entry:
         return True
     path, target, number = entry["path"], entry["target"], entry["do"]
@@ -187,6 +192,11 @@ def damaged_lines(entries: Sequence[Entry]) -> list[int]:
 def roots_of(entries: Sequence[Entry]) -> list[str]:
     """Return the real paths of the folders that a run could change."""
     return next((entry["roots"] for entry in entries if "roots" in entry), [])
+
+
+def probes(entries: Sequence[Entry]) -> list[str]:
+    """Return the paths of the files that a run sent to the trash to see whether they are found there."""
+    return [entry["probe"] for entry in entries if "probe" in entry]
 
 
 def folders_emptied(entries: Sequence[Entry]) -> list[Entry]:

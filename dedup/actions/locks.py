@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from dedup.actions.file_ops import make_folder, missing_folders
 from dedup.errors import StoreBusy
+from dedup.files.path_rules import is_inside
 
 _WAIT_S = 10.0  # for another process that is just about to take or release its locks
 
@@ -61,7 +62,7 @@ def _check_free(roots: Sequence[str], folder: str) -> None:
 
 
 def _overlap(one: str, other: str) -> bool:
-    return Path(one).is_relative_to(other) or Path(other).is_relative_to(one)
+    return is_inside(one, other) or is_inside(other, one)
 
 
 def _is_held(record: Path) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from dedup.errors import BadUsage
+from dedup.files.path_rules import forbidden_name, is_inside
 from dedup.files.stacks import Folders, Kind, kind
 from dedup.grouping.members import is_reference, members
 from dedup.grouping.ranking import protected
@@ -109,7 +109,7 @@ def protection(path: str, settings: Settings, folders: Folders) -> str:
 
 
 def _is_inside(real: str, folders: Sequence[str]) -> bool:
-    return any(Path(real).is_relative_to(os.path.realpath(folder)) for folder in folders)
+    return any(is_inside(real, os.path.realpath(folder)) for folder in folders)
 
 
 def root_of(report: Report, path: str) -> str:
@@ -236,9 +236,15 @@ def _suffix(path: str) -> str:
 
 
 def quarantine(folder: str, roots: Sequence[str]) -> str:
-    """Return the absolute path of a folder to move files to. Raises BadUsage if a scan would find them there again."""
+    """Return the absolute path of a folder to move files to.
+
+    Raises BadUsage if a scan would find them there again, or if the system has no folder of this name.
+    """
     path = os.path.realpath(folder)
+    forbidden = forbidden_name(path)
+    if forbidden:
+        raise BadUsage(f"--to {folder}: Windows has no folder that is called {forbidden}")
     for root in map(os.path.realpath, roots):
-        if Path(path).is_relative_to(root) or Path(root).is_relative_to(path):
+        if is_inside(path, root) or is_inside(root, path):
             raise BadUsage(f"--to {folder}: inside a scanned folder, or around it; choose one beside {root}")
     return path

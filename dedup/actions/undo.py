@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from dedup.actions import file_ops
-from dedup.actions.journal import Entry, Journal, damaged_lines, folders_emptied, folders_made, roots_of, started
+from dedup.actions.journal import (
+    Entry,
+    Journal,
+    damaged_lines,
+    folders_emptied,
+    folders_made,
+    probes,
+    roots_of,
+    started,
+)
 from dedup.actions.locks import locked
 from dedup.actions.trash import Contents
 from dedup.errors import ActionFailed
@@ -37,6 +46,8 @@ def undo(entries: Sequence[Entry], *, journal: Journal, dirs: ActionDirs) -> Ite
             outcome = restored(entry, trash)
             complete &= outcome.done or entry["to"] == "delete"
             yield outcome
+        for probe in probes(entries):
+            file_ops.discard(probe)
         for folder in reversed(folders_made(entries)):
             with suppress(OSError):  # not empty, or gone
                 os.rmdir(folder)
@@ -78,19 +89,19 @@ def _restore(entry: Entry, trash: Contents) -> tuple[bool, str]:
             return False, "another file has this name now; it was not overwritten"
         _clear_copies(entry)
         return True, "in place"
-    for place, info in _places(entry, trash):
+    for place, record in _places(entry, trash):
         if file_ops.stat_file(place) is not None and file_ops.digest(place) == sha256:
             _move_back(entry, place)
-            if info:
-                os.unlink(info)
+            if record:
+                os.unlink(record)
             return True, f"restored from {place}"
     return False, "deleted permanently" if to == "delete" else f"not found in {entry['target'] or 'the trash'}"
 
 
 def _places(entry: Entry, trash: Contents) -> Iterator[tuple[str, str]]:
-    """Yield where a file may be now, and its .trashinfo file if that is in the trash."""
+    """Yield where a file may be now, and its record if that is in the trash."""
     if entry["to"] == "trash":
-        yield from trash.find(entry["path"])
+        yield from trash.find(entry["path"], inode=entry["inode"], mtime_ns=entry["attributes"]["mtime_ns"])
     elif entry["target"]:
         yield entry["target"], ""
 

@@ -10,10 +10,10 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from dedup.errors import BadUsage
 from dedup.files.globs import nfc
+from dedup.files.path_rules import is_inside
 from dedup.types.settings import Settings
 
 
@@ -64,23 +64,32 @@ def spellings(path: str, roots: Sequence[str]) -> list[str]:
     found = [path, real]
     for root in roots:
         real_root = os.path.realpath(root)
-        if Path(real).is_relative_to(real_root):
+        if is_inside(real, real_root):
             found.append(os.path.normpath(os.path.join(root, os.path.relpath(real, real_root))))
-        elif Path(real_root).is_relative_to(real):
+        elif is_inside(real_root, real):
             found.append(root)
     return list(dict.fromkeys(found))
 
 
 def existing(path: str) -> str | None:
-    """Return an absolute path as it is spelled on disk, which may be in another Unicode form; None if there is none."""
-    if os.path.exists(path):
-        return path
+    """Return an absolute path as it is spelled on disk; None if there is none.
+
+    Letters may be in another Unicode form, and of another case where the file system does not tell them apart.
+    """
     folder, name = os.path.split(path)
-    parent = existing(folder) if folder != path else None
+    if folder == path or not name:
+        return path if os.path.exists(path) else None
+    parent = existing(folder)
     if parent is None or not os.path.isdir(parent):
         return None
+    spelled = os.path.join(parent, name)
     try:
         entries = os.listdir(parent)
     except OSError:
-        return None
-    return next((os.path.join(parent, entry) for entry in entries if nfc(entry) == nfc(name)), None)
+        entries = []
+    if name in entries:
+        return spelled
+    there = os.path.exists(spelled)
+    alike = (os.path.join(parent, e) for e in entries if nfc(e).casefold() == nfc(name).casefold())
+    same = (e for e in alike if (os.path.samefile(e, spelled) if there else nfc(os.path.basename(e)) == nfc(name)))
+    return next(same, spelled if there else None)

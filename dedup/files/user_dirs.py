@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 
 from platformdirs import user_config_dir, user_data_dir, user_state_dir
@@ -19,8 +20,8 @@ def config() -> str:
 
 
 def trash() -> str:
-    """Return the trash of the home file system, by the freedesktop.org Trash specification 1.0."""
-    return os.path.join(user_data_dir(), "Trash")
+    """Return the trash of the home file system: that of macOS, or by the freedesktop.org Trash specification 1.0."""
+    return os.path.expanduser("~/.Trash") if sys.platform == "darwin" else os.path.join(user_data_dir(), "Trash")
 
 
 @dataclass(frozen=True, slots=True)

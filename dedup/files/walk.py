@@ -18,6 +18,8 @@ from hashlib import sha256
 
 from dedup.errors import BadUsage, DedupError
 from dedup.files.globs import glob_matcher
+from dedup.files.path_rules import is_too_long
+from dedup.files.spellings import existing
 from dedup.types.photo import File, Skipped, figures
 
 
@@ -137,10 +139,11 @@ def has_files(root: str) -> bool:
 
 
 def folder(path: str) -> str:
-    """Return the absolute path of a folder to scan. Raises BadUsage if it is a file."""
+    """Return the absolute path of a folder to scan, as it is spelled on disk. Raises BadUsage if it is a file."""
     if os.path.isfile(path):
         raise BadUsage(f"{path}: a file, not a folder; scan its folder, or search for its matches with 'dedup find'")
-    return os.path.abspath(path)
+    absolute = os.path.abspath(path)
+    return existing(absolute) or absolute
 
 
 def _checked(root: str) -> tuple[str, os.stat_result]:
@@ -254,7 +257,8 @@ def _is_ignored(name: str, *, in_library: bool) -> bool:
 def _message(error: OSError) -> str:
     """Return the message of an error in lower case, without the path."""
     if isinstance(error, FileNotFoundError):
-        return "vanished during the scan"
+        too_long = is_too_long(str(error.filename))
+        return "longer than Windows allows; enable long paths there" if too_long else "vanished during the scan"
     return (error.strerror or str(error)).lower()
 
 
