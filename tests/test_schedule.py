@@ -1,4 +1,4 @@
-"""Scans at set times. crontab and systemctl are programs of the test's own, which keep what they are given."""
+"""Scans at set times. crontab, systemctl and schtasks are programs of the test's own that keep their input."""
 
 import os
 import plistlib
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.dom import minidom
+from xml.etree import ElementTree
 
 import pytest
 from album import scene
@@ -30,12 +31,13 @@ SYSTEMCTL = """#!/bin/sh
 echo "$@" >> "$HOME/systemctl.log"
 test ! -f "$HOME/broken"
 """
+SCHTASKS = SYSTEMCTL.replace("systemctl", "schtasks")
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "bin").mkdir()
-    for name, text in (("crontab", CRONTAB), ("systemctl", SYSTEMCTL)):
+    for name, text in (("crontab", CRONTAB), ("systemctl", SYSTEMCTL), ("schtasks", SCHTASKS)):
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
@@ -160,8 +162,33 @@ def test_agent_of_any_name_is_well_formed_or_refused() -> None:
         minidom.parseString(text)
         assert "<!-- " in text
     for path in ("/a\x01b", "/caf\udce9"):
-        with pytest.raises(BadUsage, match="a property list cannot hold"):
-            scheduler._launchd(scheduler.Job("dedup-00000000", "daily", ("/bin/true", path), 3, 5, False))
+        for made in (scheduler._launchd, scheduler._task):
+            with pytest.raises(BadUsage, match="XML cannot hold"):
+                made(scheduler.Job("dedup-00000000", "daily", ("/bin/true", path), 3, 5, False))
+
+
+@pytest.mark.parametrize("weekly", [False, True])
+def test_task_of_windows_is_well_formed_and_has_what_was_asked_for(
+    dedup: Dedup, home: Path, photos: Path, weekly: bool
+) -> None:
+    often = ["--weekly"] if weekly else []
+    dedup("schedule", "install", photos, "--at", "4:05", *often, "--backend", "schtasks")
+    (file,) = home.rglob("tasks/*.xml")
+    assert file.read_bytes()[:4] == b"\xff\xfe<\0"
+    task = ElementTree.parse(file).getroot()
+    space = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
+    said = {e.tag.removeprefix(space): e.text for e in task.iter() if e.text and e.text.strip()}
+    assert said["StartBoundary"] == "2020-01-05T04:05:00"
+    assert ("WeeksInterval" in said, "DaysInterval" in said) == (weekly, not weekly)
+    assert said["Command"] == sys.executable
+    assert str(said["Arguments"]).endswith(f"-- {subprocess.list2cmdline([str(photos)])}")
+    when = "Sundays" if weekly else "daily"
+    assert said["Description"] == f"{when} at 04:05: dedup scan {photos}"
+    assert dedup("schedule", "list", "--backend", "schtasks").stdout == f"{file.stem}  {said['Description']}\n"
+    dedup("schedule", "remove", photos, "--backend", "schtasks")
+    assert not file.exists()
+    log = (home / "schtasks.log").read_text().splitlines()
+    assert log == [f"/Create /F /TN {file.stem} /XML {file}", f"/Delete /F /TN {file.stem}"]
 
 
 def test_what_is_not_there_or_cannot_be_written_is_one_line(

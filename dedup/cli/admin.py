@@ -162,7 +162,7 @@ def setting(key: str, option: click.Option, value: Any, source: str) -> str:
 
 @click.command(
     epilog=notes(
-        "install and remove change the timers of this user (systemd, cron or launchd); list changes nothing.",
+        "install and remove change the timers or tasks of this user; list changes nothing.",
         "dedup schedule install ~/Photos --at 03:00",
         "dedup schedule remove ~/Photos",
     )
@@ -172,8 +172,8 @@ def setting(key: str, option: click.Option, value: Any, source: str) -> str:
 @click.option("--daily", is_flag=True, help="Run every day; the default.")
 @click.option("--weekly", is_flag=True, help="Run on Sundays.")
 @click.option("--at", metavar="HH:MM", default="03:00", show_default=True, help="Start time.")
-@click.option("--backend", "kind", type=click.Choice(["auto", "systemd", "cron", "launchd"]), default="auto",
-              show_default=True, help="What starts the scan.")  # fmt: skip
+@click.option("--backend", "kind", default="auto", show_default=True, help="What starts the scan.",
+              type=click.Choice(["auto", "systemd", "cron", "launchd", "schtasks"]))  # fmt: skip
 @database
 @click.pass_context
 def schedule(

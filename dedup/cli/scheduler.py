@@ -1,4 +1,4 @@
-"""Scheduled scans: write, list and remove a systemd user timer, a crontab line, or a launchd agent.
+"""Scheduled scans: write, list and remove a systemd user timer, a crontab line, a launchd agent, or a Windows task.
 
 A scheduled run has no terminal and almost no environment, so its command uses absolute paths throughout.
 """
@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from xml.sax.saxutils import escape
 
 from dedup.errors import BadUsage, DedupError
+from dedup.files import user_dirs
 
-KINDS = ("systemd", "cron", "launchd")
+KINDS = ("systemd", "cron", "launchd", "schtasks")
 _NAME = re.compile(r"dedup-[0-9a-f]{8}")
 
 
@@ -48,6 +50,8 @@ def available() -> str:
     """Return the first of KINDS that this system has. Raises BadUsage if it has none."""
     if sys.platform == "darwin":
         return "launchd"
+    if sys.platform == "win32":
+        return "schtasks"
     if shutil.which("systemctl") and _run(["systemctl", "--user", "show-environment"]).returncode == 0:
         return "systemd"
     if shutil.which("crontab"):
@@ -56,7 +60,9 @@ def available() -> str:
 
 
 def folder_of(kind: str) -> str:
-    """Return the folder of this user's units or agents."""
+    """Return the folder of this user's units, agents or tasks."""
+    if kind == "schtasks":  # Windows keeps its own copy
+        return os.path.join(os.path.dirname(user_dirs.database()), "tasks")
     if kind == "launchd":
         return os.path.expanduser("~/Library/LaunchAgents")
     return os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "systemd", "user")
@@ -68,12 +74,11 @@ def install(job: Job, kind: str) -> str:
         lines = _cron(job)
         _set_crontab([*_others(_crontab(), job.name), *lines])
         return "\n".join(lines)
-    files = _systemd(job) if kind == "systemd" else {f"{job.name}.plist": _launchd(job)}
-    folder = folder_of(kind)
+    files, folder = _files(job, kind), folder_of(kind)
     try:
         os.makedirs(folder, exist_ok=True)
         for name, text in files.items():
-            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+            with open(os.path.join(folder, name), "w", encoding=_encoding(kind)) as f:
                 f.write(text)
     except OSError as error:
         raise DedupError(f"{folder}: cannot be written ({error.strerror}); choose another with --backend") from error
@@ -81,8 +86,10 @@ def install(job: Job, kind: str) -> str:
         if kind == "systemd":
             _done(["systemctl", "--user", "daemon-reload"])
             _done(["systemctl", "--user", "enable", "--now", f"{job.name}.timer"])
-        else:
+        elif kind == "launchd":
             _done(["launchctl", "load", "-w", os.path.join(folder, f"{job.name}.plist")])
+        else:
+            _done(["schtasks", "/Create", "/F", "/TN", job.name, "/XML", os.path.join(folder, f"{job.name}.xml")])
     except DedupError:
         for name in files:
             os.unlink(os.path.join(folder, name))
@@ -96,12 +103,12 @@ def listed(kind: str) -> dict[str, str]:
         marks = [line.removeprefix("# ").split(": ", 1) for line in _crontab() if line.startswith("# dedup-")]
         return {name: about for name, about in marks if is_name(name)}
     found = {}
-    suffix = ".timer" if kind == "systemd" else ".plist"
+    suffix = {"systemd": ".timer", "launchd": ".plist", "schtasks": ".xml"}[kind]
     folder = folder_of(kind)
     for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         name = file.removesuffix(suffix)
         if is_name(name) and name != file:
-            with open(os.path.join(folder, file), encoding="utf-8") as f:
+            with open(os.path.join(folder, file), encoding=_encoding(kind)) as f:
                 about = re.search(r"^(?:Description=|<!-- )(.*?)(?: -->)?$", f.read(), re.MULTILINE)
             found[name] = about[1].replace("%%", "%") if about else ""
     return found
@@ -117,11 +124,20 @@ def remove(name: str, kind: str) -> None:
         return
     if kind == "systemd":
         _done(["systemctl", "--user", "disable", "--now", f"{name}.timer"])
-    else:
+    elif kind == "launchd":
         _done(["launchctl", "unload", "-w", os.path.join(folder, f"{name}.plist")])
-    for suffix in (".timer", ".service", ".plist"):
+    else:
+        _done(["schtasks", "/Delete", "/F", "/TN", name])
+    for suffix in (".timer", ".service", ".plist", ".xml"):
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name + suffix))
+
+
+def _files(job: Job, kind: str) -> dict[str, str]:
+    """Return the files of a job, by name."""
+    if kind == "systemd":
+        return _systemd(job)
+    return {f"{job.name}.plist": _launchd(job)} if kind == "launchd" else {f"{job.name}.xml": _task(job)}
 
 
 def _systemd(job: Job) -> dict[str, str]:
@@ -173,8 +189,7 @@ def _cron(job: Job) -> list[str]:
 
 def _launchd(job: Job) -> str:
     """Return the property list, with a comment that describes the job. Raises BadUsage."""
-    if any(re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]", word) for word in job.words):
-        raise BadUsage("a property list cannot hold a path with control characters or bytes that are not UTF-8")
+    _check_for_xml(job.words)
     when = {"Hour": job.hour, "Minute": job.minute, **({"Weekday": 0} if job.weekly else {})}
     text = plistlib.dumps(
         {
@@ -188,7 +203,53 @@ def _launchd(job: Job) -> str:
             "StandardErrorPath": os.path.expanduser(f"~/Library/Logs/{job.name}.log"),
         }
     ).decode()
-    return f"{text}<!-- {re.sub('-(?=-|$)', '- ', job.about)} -->\n"
+    return f"{text}{_comment(job)}\n"
+
+
+def _task(job: Job) -> str:
+    """Return a task of the Windows Task Scheduler, version 1.2, with a comment that describes it. Raises BadUsage."""
+    _check_for_xml(job.words)
+    sundays = "<ScheduleByWeek><WeeksInterval>1</WeeksInterval><DaysOfWeek><Sunday/></DaysOfWeek></ScheduleByWeek>"
+    days = "<ScheduleByDay><DaysInterval>1</DaysInterval></ScheduleByDay>"
+    return f"""<?xml version="1.0" encoding="UTF-16"?>
+{_comment(job)}
+<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
+  <RegistrationInfo><Description>{escape(job.about)}</Description></RegistrationInfo>
+  <Triggers>
+    <CalendarTrigger>
+      <StartBoundary>2020-01-05T{job.hour:02}:{job.minute:02}:00</StartBoundary>
+      {sundays if job.weekly else days}
+    </CalendarTrigger>
+  </Triggers>
+  <Settings>
+    <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>
+    <StartWhenAvailable>true</StartWhenAvailable>
+    <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>
+    <Priority>9</Priority>
+  </Settings>
+  <Actions>
+    <Exec>
+      <Command>{escape(job.words[0])}</Command>
+      <Arguments>{escape(subprocess.list2cmdline(job.words[1:]))}</Arguments>
+    </Exec>
+  </Actions>
+</Task>
+"""
+
+
+def _check_for_xml(words: Sequence[str]) -> None:
+    """Raise BadUsage if XML cannot hold a word."""
+    if any(re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", word) for word in words):
+        raise BadUsage("XML cannot hold a path with control characters or bytes that are not UTF-8")
+
+
+def _comment(job: Job) -> str:
+    """Return an XML comment that describes a job."""
+    return f"<!-- {re.sub('-(?=-|$)', '- ', job.about)} -->"
+
+
+def _encoding(kind: str) -> str:
+    return "utf-16" if kind == "schtasks" else "utf-8"
 
 
 def _crontab() -> list[str]:
