@@ -27,6 +27,7 @@ def test_demo_finds_every_edit_and_nothing_else(dedup: Dedup, tmp_path: Path) ->
     result = dedup("demo", folder, "--no-browser")
     assert result.stdout.splitlines()[1:] == [
         "        4 groups with 6 duplicates, " + result.stdout.splitlines()[1].split("duplicates, ")[1],
+        "        2 variants: the kept files do not show all of them, and --include variant counts them",
         "        1 folder with no photo but duplicates (dedup export folders)",
         f"Report: {folder}/report.html",
         "Next: dedup scan ~/Photos -o report.html",

@@ -558,6 +558,7 @@ def count(shipped_weights: WeightsSpec, tmp_path: Path) -> Count:
             "across": 0,
             "new_failures": 1,
             "unverified": 0,
+            "variants": 0,
             "folders": 1,
         },
     )

@@ -109,7 +109,8 @@ def show(todo: Plan, to: str, language: Language, *, each: bool) -> None:
         action, relation, size = row["action"], row["relation"], language.bytes(row["bytes"])
         path, reason = printable(row["path"]), printable(language.say(row["reason"]))
         done, related = language.say(actions[action]), language.say(relations.get(relation, ""))
-        click.echo(f"{coloured(action, f'{done:<6}')} {path}  ({size}; {coloured(relation, related)} {reason})")
+        about = "; ".join(text for text in (size, coloured(relation, related), reason) if text)
+        click.echo(f"{coloured(action, f'{done:<6}')} {path}  ({about})")
     others = sum(r.reason == OTHER_BYTES for r in todo.retained)
     if others:
         click.echo(

@@ -400,6 +400,15 @@ def summary(figures: dict[str, Any], language: Language) -> str:
         if t["across"]
         else "",
         count(
+            "{n} variant: the kept file does not show all of it, and {option} counts it",
+            "{n} variants: the kept files do not show all of them, and {option} counts them",
+            t["variants"],
+            n=column(t["variants"]),
+            option="--include variant",
+        )
+        if t["variants"]
+        else "",
+        count(
             "{n} folder with no photo but duplicates ({command})",
             "{n} folders with no photo but duplicates ({command})",
             t["folders"],

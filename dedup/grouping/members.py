@@ -66,9 +66,16 @@ def members(group: Group, photos: Sequence[Photo], settings: Settings) -> Member
 def duplicates(group: Group, photos: Sequence[Photo], settings: Settings) -> list[File]:
     """Return the files of a group that count as duplicates of its keeper; variants do if they were asked for."""
     files = members(group, photos, settings)
-    of_each = zip(group.duplicates, files.files, strict=True)
-    wanted = (some for d, some in of_each if settings.include_variant or d.relation is not Relation.VARIANT)
-    return [*files.copies, *(file for some in wanted for file in some)]
+    others = variants(group, photos, settings)
+    return [*files.copies, *(file for some in files.files for file in some if file not in others)]
+
+
+def variants(group: Group, photos: Sequence[Photo], settings: Settings) -> list[File]:
+    """Return the files of a group that are variants of its keeper; none if these were asked for as duplicates."""
+    if settings.include_variant:
+        return []
+    of_each = zip(group.duplicates, members(group, photos, settings).files, strict=True)
+    return [file for d, some in of_each if d.relation is Relation.VARIANT for file in some]
 
 
 def removable(

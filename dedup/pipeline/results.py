@@ -7,7 +7,7 @@ import numpy as np
 from dedup.grouping import relations, selection
 from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.groups import group, missing_pairs
-from dedup.grouping.members import duplicates, members, promised, reclaimed, root_of
+from dedup.grouping.members import duplicates, members, promised, reclaimed, root_of, variants
 from dedup.pipeline.context import Context
 from dedup.store.listing import Listing
 from dedup.store.store import Store
@@ -47,6 +47,7 @@ def totals_of(report: Report) -> Totals:
         skipped=sum(one.picture for one in report.skipped),
         other=sum(not one.picture for one in report.skipped),
         across=_across(report),
+        variants=sum(len(variants(one, photos, settings)) for one in report.groups),
         folders=len(duplicate_folders(report, photos_by_folder(report))) if removable else 0,
         new_failures=report.new_failures,
         unverified=report.unverified,
@@ -60,10 +61,8 @@ def _across(report: Report) -> int:
         return 0
     count = 0
     for one in report.groups:
-        found = members(one, photos, settings)
-        others = [*found.copies, *(f for counted in found.files for f in counted)]
-        home = root_of(found.keeper.path, roots)
-        count += sum(root_of(f.path, roots) != home for f in others)
+        home = root_of(members(one, photos, settings).keeper.path, roots)
+        count += sum(root_of(f.path, roots) != home for f in duplicates(one, photos, settings))
     return count
 
 

@@ -84,6 +84,7 @@ class Totals:
     across: int  # duplicates in another root than their keeper
     new_failures: int  # of the skipped, those that the scan before did not report
     unverified: int = 0  # pairs that should have been verified and could not be
+    variants: int = 0  # files in groups that count as no duplicates: they show or are something that the keeper is not
     folders: int = 0  # whose photos all have a kept copy elsewhere; of those inside each other the outermost
 
 
