@@ -166,7 +166,7 @@ def compare(database: str, count: int) -> str:
         context = Context(store, weights, settings, Runtime(CORES, progress, time.time))
         scores, recall = match.score(match.search(files.contents()[0], context), context)
         found = verify_and_group(scores, files.photos(), context, recall=recall)
-        run = Run(0, 1, ("/photos",), settings, weights.name, recall, found.photos.photos.contents())
+        run = Run(0, 1, ("/photos",), settings, weights.name, recall, found.photos.photos.contents(), found.prior)
         store.runs.add(run, files, found.verdicts, found.photos.ids)
         progress("grouping", 1, 1)
     stages = [ends[stage] for stage in ("listing", "searching", "comparing", "grouping")]

@@ -48,7 +48,7 @@ def report() -> Report:
         np.float32([0.4, 1]),
     )
     duplicate = Duplicate(0, Relation.COPY, 0.9987, 0.75, "the other one is cropped to 40%")
-    run = Run(0, 1, ("/p",), Settings(), "w", 1.0, b"")
+    run = Run(0, 1, ("/p",), Settings(), "w", 1.0, b"", 0.7)
     skipped = [Skipped("/p/broken.jpg", "cut short"), Skipped("/p/film.mp4", "not a picture (MPEG-4 video)", False)]
     return Report(run, Photos(*columns_of(photos)), skipped, verdicts, [Group(1, (duplicate,))])
 
@@ -114,7 +114,8 @@ def test_photos_and_skipped_csv_hold_every_file_once(report: Report) -> None:
 
 def test_json_says_the_same_and_on_what_terms(report: Report, tmp_path: Path) -> None:
     said = json.loads(table(report, "groups", "json", tmp_path / "g.json"))
-    assert (said["weights"], said["recall"], said["settings"]["min_probability"]) == ("w", 1.0, 0.9)
+    assert (said["weights"], said["recall"], said["prior"]) == ("w", 1.0, 0.7)
+    assert said["settings"]["min_probability"] == 0.9
     assert said["groups"] == list(group_rows(report))
     assert said["groups"][1]["reason"] == "kept: the other one is cropped to 40%"
     assert json.loads(table(report, "pairs", "json", tmp_path / "p.json"))["pairs"] == list(pair_rows(report))

@@ -19,6 +19,7 @@ from test_decode import mosaic
 from dedup.cli.main import main
 from dedup.errors import BadUsage
 from dedup.files.walk import walk
+from dedup.grouping.prior import ASSUMED
 from dedup.images.read import Task, read_photo
 from dedup.store.store import Store
 from dedup.types.groups import Decisions
@@ -88,7 +89,7 @@ def scored(folder: Path, pairs: dict[str, tuple[float, float]], settings: Settin
         copy, similar = np.array(list(pairs.values()), np.float32).T
         scores = Scores(both[:, 0], both[:, 1], np.ones(len(pairs), np.float32), copy, similar)
         store.pairs.add_scores(scores, photos.ids, weights_name="w", prefiltered=True)
-        run = Run(0, 1, (str(folder),), settings, "w", 1.0, photos.photos.contents())
+        run = Run(0, 1, (str(folder),), settings, "w", 1.0, photos.photos.contents(), ASSUMED)
         store.runs.add(run, found, scores, photos.ids)
     return db
 

@@ -51,6 +51,7 @@ def finish(store: Store, found: ScanListing, candidates: Candidates | None = NOT
         "w",
         1.0,
         photos.photos.contents(),
+        0.25,
     )
     store.runs.add(run, found, candidates, photos.ids)
 
@@ -211,9 +212,10 @@ def test_last_listing_has_the_files_of_the_last_scan_only(path: str) -> None:
         assert [p.files[0].path for p in found.photos().photos] == ["/photos/b"]
         last = store.runs.last()
         assert last is not None
-        assert (last.roots, last.settings) == (
+        assert (last.roots, last.settings, last.prior) == (
             ("/photos",),
             Settings(protect=("/p",), keep=("oldest", "path"), prefer=("a",)),
+            0.25,
         )
 
 

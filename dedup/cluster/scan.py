@@ -27,6 +27,7 @@ from dedup.files import object_store
 from dedup.files.spellings import as_scanned, spelled_globs
 from dedup.files.walk import walk
 from dedup.grouping import relations, selection
+from dedup.grouping.prior import estimated_prior
 from dedup.models.encoder import DIMS
 from dedup.models.weights import WeightsSpec, device_of
 from dedup.pipeline.judge import depth_first_order
@@ -94,6 +95,7 @@ def find_duplicates(
     recall = recall_of(job, shards, job.photos, cells, sizes, stage)
     pairs, chosen = possible_matches(job, cells, weights.gate, stage)
     blocks = verify(job, shards, pairs, chosen, sizes, stage)
+    job = replace(job, prior=prior_of(job, blocks, stage))
     batches = connect(job, pairs, chosen, blocks, sizes, stage)
     group(job, shards, cells, blocks, batches, sizes, stage)
     report = collect(job, batches, [*skipped, *failed], roots, started, recall, store, weights, runtime)
@@ -305,6 +307,15 @@ def verify(job: Job, shards: Sequence[str], pairs: Columns, chosen: Indices, siz
     return blocks
 
 
+def prior_of(job: Job, blocks: int, stage: Stages) -> float:
+    """Return the prior of the collection."""
+    if "prior.npy" not in object_store.names(job.run):
+        found = stage.all("verifying", partial(tasks.copies_at_assumed, job), range(blocks))
+        prior = estimated_prior(np.concatenate([np.empty(0, np.float32), *found]))
+        tasks.save_array(f"{job.run}/prior.npy", np.array(prior))
+    return float(tasks.load_array(f"{job.run}/prior.npy"))
+
+
 def connect(job: Job, pairs: Columns, chosen: Indices, blocks: int, sizes: Sizes, stage: Stages) -> int:
     """Write which photo is in which batch; photos that may share a group share a batch. Return how many batches."""
     if "batch.npy" not in object_store.names(job.run):
@@ -381,7 +392,8 @@ def collect(
             for n in numbers
         ]
         every = NOTHING_FOUND.followed_by(*(Candidates(v.left, v.right, v.similarity) for v in verdicts))
-        done = Run(started, runtime.clock(), tuple(roots), job.settings, weights.name, recall, photos.photos.contents())
+        about = (tuple(roots), job.settings, weights.name, recall, photos.photos.contents(), job.prior)
+        done = Run(started, runtime.clock(), *about)
         store.runs.add(done, found, every, photos.ids, unverified=NOTHING_FOUND.followed_by(*unverified))
     return load_results(store)
 

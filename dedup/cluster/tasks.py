@@ -11,6 +11,7 @@ A task reads its input from the work directory and writes its result there.
     shuffle_photos    photos -> the block of pairs, later the batch of connected photos, that they belong to
     shuffle_pairs     pairs -> the batch of connected photos that they belong to
     verify            a block of pairs -> the results of verification
+    copies_at_assumed the pairs of a block -> their probabilities, from which the prior follows
     matches           the pairs of a block -> those that match
     group_batch       a batch -> grouped as a scan would do it
 """
@@ -33,6 +34,7 @@ from dedup import index
 from dedup.cluster import tables
 from dedup.files import object_store
 from dedup.grouping import relations, selection
+from dedup.grouping.prior import ASSUMED
 from dedup.models import encoder, pair_head
 from dedup.models.weights import Weights, weights_spec
 from dedup.pipeline import extract, judge, match
@@ -61,6 +63,7 @@ class Job:
     """What all tasks of a scan know.
 
     at: work directory, a folder or URI.   run: folder of this scan below it.   photos: of the whole collection.
+    prior: likewise, once it is known.
     """
 
     at: str
@@ -69,6 +72,7 @@ class Job:
     decisions: Decisions
     device: str
     photos: int = 0
+    prior: float = ASSUMED
 
 
 @dataclass(frozen=True)
@@ -350,7 +354,10 @@ def part_store(job: Job, folder: str, part: int) -> Iterator[tuple[Store, Photos
 
 
 def verify(job: Job, block: int) -> None:
-    """Verify a block of pairs; write the results and the verdicts."""
+    """Verify a block of pairs; write the results, and the verdicts before the prior of the collection is known.
+
+    It only makes copies less likely, so that all pairs that may match are among these.
+    """
     with part_store(job, "block", block) as (store, photos, table):
         context = context_of(store, job)
         pairs = tables.read(f"{job.run}/blocks/{block}.parquet")
@@ -365,6 +372,12 @@ def verify(job: Job, block: int) -> None:
     ids[number_of(table)] = tables.numbers(table, "id")
     tables.write(f"{job.run}/block-verdicts/{block}.parquet", tables.pairs_table(verdicts, ids))
     tables.write(f"{job.run}/verified/{block}.parquet", tables.pairs_table(verified, ids))
+
+
+def copies_at_assumed(job: Job, block: int) -> Floats:
+    """Return the probabilities of a copy (P,) of those pairs of a block that were verified and are not plain."""
+    found = tables.columns_in(tables.read(f"{job.run}/verified/{block}.parquet", ["copy", "plain"]))
+    return np.asarray(found["copy"][~found["plain"]])
 
 
 def matches(job: Job, block: int) -> tuple[Indices, Indices]:
@@ -385,7 +398,7 @@ def group_batch(job: Job, batch: int) -> None:
         for part in tables.read_part(f"{job.run}/batch-verified", batch):
             verified = tables.verified_in(part, *places(part, table))
             store.pairs.add_verified(verified, photos.ids, weights_name=name)
-        compared = verify_and_group(scores, photos, context, recall=1.0, collection=job.photos)
+        compared = verify_and_group(scores, photos, context, recall=1.0, prior=job.prior, collection=job.photos)
         scores = store.pairs.scores(photos.ids, weights_name=context.weights.name, prefiltered=False)
         pixels = stored_pixels(scores, photos, store)
     digests = np.unique(tables.digests_in(table))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.grouping.containment import Beside, beside
+from dedup.grouping.prior import ASSUMED, at_prior
 from dedup.types.arrays import Floats, Indices
 from dedup.types.pairs import Relation, Scores, Verdicts, Verified
 from dedup.types.photo import Exposure, Photo
@@ -34,8 +35,15 @@ def identical_candidates(photos: Sequence[Photo], scores: Scores) -> Indices:
     return np.unique(np.concatenate([scores.left[rows], scores.right[rows]]))
 
 
-def relate(photos: Sequence[Photo], scores: Scores, verified: Verified, pixels: Mapping[int, bytes | None]) -> Verdicts:
-    """Return the verdicts: of verification where a pair was verified, of the head otherwise.
+def relate(
+    photos: Sequence[Photo],
+    scores: Scores,
+    verified: Verified,
+    pixels: Mapping[int, bytes | None],
+    *,
+    prior: float = ASSUMED,
+) -> Verdicts:
+    """Return the verdicts: of verification where a pair was verified, at the collection's prior; of the head otherwise.
 
     Photos with equal pixels are IDENTICAL, with certainty. Two shots of one camera are SIMILAR at most, and other
     capture times make a copy less likely. Featureless pictures are INCONCLUSIVE.
@@ -43,7 +51,7 @@ def relate(photos: Sequence[Photo], scores: Scores, verified: Verified, pixels: 
     """
     rows, seen = _rows_of(scores.keys(len(photos)), verified.keys(len(photos)))
     copy, similar = scores.copy.copy(), scores.similar.copy()
-    copy[seen], similar[seen] = verified.copy[rows[seen]], verified.similar[rows[seen]]
+    copy[seen], similar[seen] = at_prior(verified.copy[rows[seen]], verified.similar[rows[seen]], prior)
     for row in np.flatnonzero(copy >= 0.5).tolist():
         left = _by_camera(photos[scores.left[row]], photos[scores.right[row]], float(copy[row]))
         similar[row] += copy[row] - np.float32(left)

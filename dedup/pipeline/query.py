@@ -14,6 +14,7 @@ from dedup.files.walk import walk
 from dedup.geometry import edits
 from dedup.geometry.registration import Aligned
 from dedup.grouping import containment, relations, selection
+from dedup.grouping.prior import ASSUMED
 from dedup.images.read import Task, read_photo, read_pixels
 from dedup.models import encoder
 from dedup.models.weights import Weights
@@ -34,7 +35,8 @@ def find_matches(images: Sequence[str], context: Context) -> tuple[list[Match], 
     """Return which files of the last scan match these files, the likeliest first, and which could not be read."""
     store, settings, weights = context.store, context.settings, context.weights.load()
     with store.last_listing() as found:
-        photos = found.photos()
+        photos, last = found.photos(), store.runs.last()
+    assert last is not None
     queries, skipped = read_queries(images, context.runtime)
     vectors, maps = encoder.encode(weights.encoder, [pixels for _, pixels in queries], device=weights.device)
     if not queries or not photos.photos:
@@ -59,7 +61,8 @@ def find_matches(images: Sequence[str], context: Context) -> tuple[list[Match], 
     verified = NOTHING_VERIFIED.followed_by(*(batch.verified for batch in batches))
     unverified = np.isin(scores.keys(len(everyone)), likely.keys(len(everyone)))
     unverified &= ~np.isin(scores.keys(len(everyone)), verified.keys(len(everyone)))
-    verdicts = relations.inconclusive(relations.relate(everyone, scores, verified, {}), unverified)
+    verdicts = relations.relate(everyone, scores, verified, {}, prior=last.prior)
+    verdicts = relations.inconclusive(verdicts, unverified)
     matches = []
     for row, (q, i) in enumerate(zip(verdicts.left.tolist(), verdicts.right.tolist(), strict=True)):
         same = everyone[q].sha256 == everyone[i].sha256
@@ -72,7 +75,10 @@ def find_matches(images: Sequence[str], context: Context) -> tuple[list[Match], 
 
 
 def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) -> Comparison:
-    """Return the verdict on two files, and what it rests on. Raises UnreadablePhoto."""
+    """Return the verdict on two files, and what it rests on. Raises UnreadablePhoto.
+
+    Nothing is known of the collection that they are from: its prior is the assumed one.
+    """
     queries = [_one_query(path, runtime) for path in (left, right)]
     photos = [photo for photo, _ in queries]
     vectors, maps = encoder.encode(weights.encoder, [pixels for _, pixels in queries], device=weights.device)
@@ -90,7 +96,7 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
     if not isinstance(images, PairImages):
         raise UnreadablePhoto(f"{left}, {right}: {images.reason if isinstance(images, Failure) else images}")
     digests = {n: d if isinstance(d := pixels[source], bytes) else None for n, source in enumerate(sources)}
-    verdicts = relations.relate(photos, scores, verified, digests)
+    verdicts = relations.relate(photos, scores, verified, digests, prior=ASSUMED)
     exact = photos[0].sha256 == photos[1].sha256
     relation = Relation.EXACT if exact else Relation(int(verdicts.relation[0]))
     change = ""

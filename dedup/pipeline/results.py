@@ -118,6 +118,8 @@ def _stored(last: Run, photos: Photos, store: Store) -> tuple[Compared, dict[int
     verified = stored_verified(photos, store, last.weights_name, last.settings)
     pixels = stored_pixels(scores, photos, store)
     unverified = np.isin(scores.keys(len(photos.ids)), store.pairs.unverified(photos.ids))
-    verdicts = relations.inconclusive(relations.relate(photos.photos, scores, verified, pixels), unverified)
+    verdicts = relations.relate(photos.photos, scores, verified, pixels, prior=last.prior)
+    verdicts = relations.inconclusive(verdicts, unverified)
     groups = group(photos.photos, verdicts, last.settings, store.decisions.load())
-    return Compared(photos, scores, verdicts, groups, verified, unverified, last.recall, fresh=False), pixels
+    compared = Compared(photos, scores, verdicts, groups, verified, unverified, last.recall, last.prior, fresh=False)
+    return compared, pixels

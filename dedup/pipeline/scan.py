@@ -17,6 +17,7 @@ from dedup.files.spellings import as_scanned, spelled_globs
 from dedup.files.walk import walk
 from dedup.grouping import relations, selection
 from dedup.grouping.groups import group, missing_pairs
+from dedup.grouping.prior import estimated_prior
 from dedup.pipeline import results
 from dedup.pipeline.context import Context
 from dedup.store.listing import ScanListing
@@ -86,7 +87,7 @@ def _report(found: ScanListing, context: Context, roots: Sequence[str], started:
     photos = compared.photos
     run = Run(
         started, context.runtime.clock(), tuple(roots), context.settings, context.weights.name, compared.recall,
-        photos.photos.contents(),
+        photos.photos.contents(), compared.prior,
     )  # fmt: skip
     failures = found.new_failures()
     unverified = compared.scores.rows(compared.unverified)
@@ -111,7 +112,7 @@ def _compared(found: ScanListing, unknown: Links, context: Context, *, started_n
         if last is not None:
             photos = found.photos()
             scores = context.store.pairs.candidates(photos.ids)
-            compared = verify_and_group(scores, photos, context, recall=last.recall)
+            compared = verify_and_group(scores, photos, context, recall=last.recall, prior=last.prior)
             if len(compared.scores) == len(scores):
                 return replace(compared, fresh=False)
         from dedup.pipeline import match  # torch and faiss take a second to load: a thread did so during reading
@@ -122,13 +123,20 @@ def _compared(found: ScanListing, unknown: Links, context: Context, *, started_n
 
 
 def verify_and_group(
-    scores: Scores, photos: Photos, context: Context, *, recall: float, collection: int | None = None
+    scores: Scores,
+    photos: Photos,
+    context: Context,
+    *,
+    recall: float,
+    prior: float | None = None,
+    collection: int | None = None,
 ) -> Compared:
     """Return the groups that scored pairs make, after verification; pairs that grouping needs besides are scored too.
 
     Verification begins with the pairs that selection.py selects, and goes on until every pair of a keeper and its
     duplicate was verified and compared at full resolution. Pairs that could not be verified are in no group. recall: of
-    the search that proposed the pairs. collection: how many photos are scanned, if these are only a part of them.
+    the search that proposed the pairs. prior: of the collection; None to estimate it from the selected pairs.
+    collection: how many photos are scanned, if these are only a part of them.
     """
     from dedup.pipeline import match
 
@@ -142,8 +150,11 @@ def verify_and_group(
         while True:
             verified = match.verify(scores.rows(wanted & ~tried), photos, context, collection=collection or N)  # verify
             tried |= wanted
+            if prior is None:
+                selected = np.isin(verified.keys(N), keys[wanted]) & ~verified.plain
+                prior = estimated_prior(verified.copy[selected])
             unverified = tried & ~np.isin(keys, verified.keys(N)) & settings.verify
-            verdicts = relations.relate(photos.photos, scores, verified, pixels)  # relate
+            verdicts = relations.relate(photos.photos, scores, verified, pixels, prior=prior)  # relate
             verdicts = relations.inconclusive(verdicts, unverified)
             groups = group(photos.photos, verdicts, settings, decisions)  # group
             wanted = selection.keeper_pairs(scores, groups, N)
@@ -153,7 +164,7 @@ def verify_and_group(
                 break
         missing = missing_pairs(photos.photos, verdicts, settings, decisions)
         if not len(missing):
-            return Compared(photos, scores, verdicts, groups, verified, unverified, recall, fresh=True)
+            return Compared(photos, scores, verdicts, groups, verified, unverified, recall, prior, fresh=True)
         tried_keys = keys[tried]
         scores = match.with_missing(scores, missing, photos, context)
 

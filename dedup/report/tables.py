@@ -211,7 +211,8 @@ def _named(report: Report, table: str) -> tuple[list[str], Iterator[Row]]:
 def _write_json(f: IO[str], report: Report, table: str) -> None:
     """Write an object with what decided the result, and the rows, one on a line."""
     settings = {name: getattr(report.run.settings, name) for name in report.run.settings.__slots__}
-    about = {"weights": report.run.weights_name, "recall": report.run.recall, "settings": settings}
+    run = report.run
+    about = {"weights": run.weights_name, "recall": run.recall, "prior": run.prior, "settings": settings}
     f.write(json.dumps(about)[:-1] + f', "{table}": [')
     for n, row in enumerate(_named(report, table)[1]):
         f.write(("," if n else "") + "\n" + json.dumps(row))  # ASCII only: lone surrogates as \\udcXX

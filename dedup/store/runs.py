@@ -26,7 +26,7 @@ class Runs:
     def last(self) -> Run | None:
         """Return the last finished scan."""
         rows = self._db.rows(
-            """SELECT started_at, ended_at, roots, settings, weights, recall, contents FROM run
+            """SELECT started_at, ended_at, roots, settings, weights, recall, contents, prior FROM run
                ORDER BY id DESC LIMIT 1"""
         )
         if not rows:
@@ -55,9 +55,9 @@ class Runs:
         with self._db.change() as db:
             values = (json.dumps(run.roots), json.dumps(asdict(run.settings)), run.weights_name, run.recall)
             db.execute(
-                """INSERT INTO run (started_at, ended_at, roots, settings, weights, recall, contents, pairs)
-                   SELECT ?, ?, ?, ?, ?, ?, ?, coalesce(max(pairs), 1) FROM run""",
-                (run.started_at, run.ended_at, *values, run.contents),
+                """INSERT INTO run (started_at, ended_at, roots, settings, weights, recall, contents, prior, pairs)
+                   SELECT ?, ?, ?, ?, ?, ?, ?, ?, coalesce(max(pairs), 1) FROM run""",
+                (run.started_at, run.ended_at, *values, run.contents, run.prior),
             )
             number, pairs = db.execute("SELECT id, pairs FROM run ORDER BY id DESC LIMIT 1").fetchone()
             if candidates is not None:

@@ -112,6 +112,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # digest of parts of the file, images.read.sample_digest(); NULL for photos read by older versions
         "ALTER TABLE photo ADD COLUMN sample BLOB",
     ),
+    (
+        # the share of copies among the verified pairs; the default is what older versions assumed
+        "ALTER TABLE run ADD COLUMN prior REAL NOT NULL DEFAULT 0.7",
+    ),
 )
 
 

@@ -55,7 +55,8 @@ class DuplicateFolder:
 class Compared:
     """The result of comparing photos.
 
-    scores: of the candidates.   recall: of the search.   fresh: computed now, not taken from the last scan.
+    scores: of the candidates.   recall: of the search.   prior: of the collection, see Run.   fresh: computed now, not
+    taken from the last scan.
     unverified: (P,), which candidates should have been verified and could not be.
     """
 
@@ -66,6 +67,7 @@ class Compared:
     verified: Verified
     unverified: NDArray[np.bool_]
     recall: float
+    prior: float
     fresh: bool
 
 
@@ -90,7 +92,10 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished scan. Times in seconds since the epoch; recall is that of the candidate search."""
+    """A finished scan. Times in seconds since the epoch.
+
+    recall: of the candidate search.   prior: the estimated share of copies among the pairs that were verified.
+    """
 
     started_at: float
     ended_at: float
@@ -99,6 +104,7 @@ class Run:
     weights_name: str
     recall: float
     contents: bytes  # digest of the set of photos found
+    prior: float
 
 
 @dataclass(frozen=True, slots=True)
