@@ -4,11 +4,13 @@
     pip install -c constraints.txt '.[bench]'
     python scripts/benchmark_accuracy.py PHOTOS_DIR [--output DIR]
     python scripts/benchmark_accuracy.py ALBUM_DIR --truth truth.csv [--output DIR]
+    python scripts/benchmark_accuracy.py PHOTOS_DIR --labels labels.csv [--output DIR]
 
 Makes an album of edited copies of the photos under PHOTOS_DIR, with other photos and plain pictures added, or takes an
 album whose truth is known (path,photo,scene,edit). Runs the dedup command line and every peer that is installed. Writes
 to the output folder: accuracy.md, the tables that are printed; accuracy.png, precision against recall; errors.csv, the
-false pairs with the highest probability. docs/accuracy.md explains the figures.
+false pairs with the highest probability. With --labels (a,b,label) the photos are real ones with hardly any copies, and
+accuracy.md says how many pairs are reported that are none. docs/accuracy.md explains the figures.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy import keepers, score
+from accuracy import keepers, labelled, score
 from accuracy.edits import EDITS, make_album
 from accuracy.peers import PEERS, LeftOut, ranking_of, usable
 from accuracy.score import Album, Ranking
@@ -180,6 +182,29 @@ def report(album: Album, results: Results, left_out: list[str], groups: list[kee
     return "\n".join(lines).rstrip() + "\n"
 
 
+def labelled_report(album: Album, results: Results, left_out: list[str], labels: labelled.Labels) -> str:
+    """Return what is reported among real photos, by what the pairs are, and what dedup's probabilities mean there."""
+    (name, (ours, _, _)), *peers = results.items()
+    methods = [(name, ours, threshold, f"probability {threshold}") for threshold in labelled.THRESHOLDS]
+    methods += [(peer, ranking, usual, said) for peer, (ranking, usual, said) in peers]
+    rows = []
+    for method, ranking, threshold, said in methods:
+        found = labelled.found_by_label(album, ranking, labels, threshold=threshold)
+        rows.append((method, said, *found.values(), labelled.wrong_of_10000(album, found)))
+    header = ("method", "threshold", *labelled.kinds_of(labels), "wrong in 10,000 photos")
+    bins = [(f"{low:g} to {high:g}", *row) for low, high, *row in labelled.reliability(album, ours, labels)]
+    lines = [
+        f"{len(album.paths):,} files, {len(labels)} labelled pairs; weights {load_weights().name}.",
+        "",
+        *["Pairs that are reported, by label:", "", *table(header, rows)],
+        "What dedup's probabilities mean:",
+        "",
+        *table(("probability", "pairs", "mean probability", "share of one photograph"), bins),
+        *(f"Left out: {line}" for line in left_out),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 # Plot and errors
 
 
@@ -220,6 +245,7 @@ def main() -> None:
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("photos_dir", type=Path, metavar="PHOTOS_DIR")
     ap.add_argument("--truth", type=Path, metavar="FILE", help="score PHOTOS_DIR as it is, by this truth")
+    ap.add_argument("--labels", type=Path, metavar="FILE", help="count what is reported in PHOTOS_DIR by these labels")
     ap.add_argument("--output", type=Path, default=Path("accuracy"), metavar="DIR")
     ap.add_argument("--photos", type=int, default=190, metavar="N", help="photos to edit (190)")
     ap.add_argument("--distractors", type=int, default=500, metavar="N", help="other photos among them (500)")
@@ -235,7 +261,20 @@ def main() -> None:
         ap.error("matplotlib is not installed: pip install 'dedup-photos[bench]'")
     if not a.photos_dir.is_dir():
         ap.error(f"{a.photos_dir}: no such folder")
+    if a.truth and a.labels:
+        ap.error("--truth and --labels exclude each other")
     a.output.mkdir(parents=True, exist_ok=True)
+    if a.labels:
+        try:
+            labels = labelled.read_labels(a.labels, a.photos_dir)
+        except (OSError, ValueError) as error:
+            ap.error(str(error))
+        album = labelled.album_of(a.photos_dir)
+        results, left_out = all_results(album, a.photos_dir, a.output, workers=a.workers)
+        text = labelled_report(album, results, left_out, labels)
+        (a.output / "accuracy.md").write_text(text, encoding="utf-8")
+        print(text, end="")
+        return
     truth, root = a.truth, a.photos_dir
     if truth is None:
         made = a.output / "album"

@@ -13,7 +13,7 @@ import benchmark_accuracy
 import cv2
 import numpy as np
 import pytest
-from accuracy import keepers, score
+from accuracy import keepers, labelled, score
 from accuracy.edits import EDITS, make_album
 from accuracy.keepers import Reported
 from accuracy.peers import PEERS, LeftOut, Peer, by_cosine, by_hamming, ranking_of, usable
@@ -104,6 +104,28 @@ def test_calibration_by_hand() -> None:
         (0.1, 0.5, 1, 0.2, 0.0, 0.0),
         (0.99, 1.0, 2, pytest.approx(0.995), 0.5, 1.0),
         (0.9, 1.0, 2, pytest.approx(0.995), 0.5, 1.0),
+    ]
+
+
+def test_labelled_pairs_are_counted_by_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in "abcde":
+        (tmp_path / "photos" / f"{name}.jpg").touch()
+    (tmp_path / "labels.csv").write_text(
+        "a,b,label,note\nb.jpg,a.jpg,copy,\nc.jpg,d.jpg,scene,\na.jpg,e.jpg,overlap,\n"
+    )
+    album = labelled.album_of(tmp_path / "photos")
+    labels = labelled.read_labels(tmp_path / "labels.csv", tmp_path / "photos")
+    found = ranking((0, 1, 0.99), (2, 3, 0.95), (0, 4, 0.91), (1, 4, 0.6), (1, 2, 0.4))
+    counted = labelled.found_by_label(album, found, labels, threshold=0.9)
+    assert counted == {"copy": 1, "overlap": 1, "scene": 1, "not listed": 0}
+    assert labelled.wrong_of_10000(album, counted) == 2000
+    assert labelled.found_by_label(album, found, labels, threshold=0.5)["not listed"] == 1
+    assert labelled.reliability(album, found, labels) == [
+        (0.5, 0.9, 1, 0.6, 0.0),
+        (0.9, 0.99, 2, pytest.approx(0.93), 0.5),
+        (0.99, 1.0, 1, 0.99, 1.0),
+        (0.9, 1.0, 3, pytest.approx(0.95), pytest.approx(2 / 3)),
     ]
 
 
@@ -285,6 +307,13 @@ def test_benchmark_of_a_folder(
     monkeypatch.setattr(sys, "argv", ["benchmark_accuracy.py", *again, "--workers", "1"])
     benchmark_accuracy.main()
     assert (tmp_path / "b" / "accuracy.md").read_text() == text
+    (tmp_path / "labels.csv").write_text("a,b,label\n")
+    words = [str(photos), "--labels", str(tmp_path / "labels.csv"), "--output", str(tmp_path / "c"), "--workers", "1"]
+    monkeypatch.setattr(sys, "argv", ["benchmark_accuracy.py", *words])
+    benchmark_accuracy.main()
+    text = (tmp_path / "c" / "accuracy.md").read_text()
+    assert text.startswith("16 files, 0 labelled pairs; weights ")
+    assert next(line for line in text.splitlines() if "probability 0.9 |" in line).endswith("| 0 | 0 | 0 | 0.000 |")
 
 
 @pytest.mark.bench
@@ -293,6 +322,8 @@ def test_benchmark_of_a_folder(
     [
         (["nowhere"], "nowhere: no such folder"),
         ([".", "--edits", "gray,melt"], "no such edit: melt"),
+        ([".", "--truth", "a.csv", "--labels", "b.csv"], "--truth and --labels exclude each other"),
+        ([".", "--labels", "b.csv"], "No such file or directory: 'b.csv'"),
     ],
 )
 def test_wrong_words_are_one_line(
