@@ -211,9 +211,8 @@ class Training:
         residual_head = ResidualHead().eval()
         if residual:
             residual_head.load_state_dict(self.tensors("second.", self.work / "residual.pt"))
-        return Weights(
-            "", folded(self.encoder), self.head, calibration, residual_head, curve, prefilter, gate, geometric
-        )
+        network = folded(self.encoder)
+        return Weights("", network, network, self.head, calibration, residual_head, curve, prefilter, gate, geometric)
 
 
 def folded(encoder: Encoder) -> Encoder:

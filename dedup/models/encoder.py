@@ -6,7 +6,7 @@ is what the index searches; the map, a unit vector for each cell of a 10 x 10 gr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -34,11 +34,17 @@ _STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-_FINE, _COARSE = 4, 10  # blocks that the map is made from: stride 8 with 40 channels, stride 16 with 112
+FINE, COARSE = 4, 10  # blocks that the map is made from: stride 8 with 40 channels, stride 16 with 112
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, batch norm and optionally ReLU6; padded like TensorFlow's SAME, as the checkpoint expects."""
+    """Convolution, batch norm and optionally ReLU6; padded like TensorFlow's SAME, as the checkpoint expects.
+
+    centre, spread: (C,), mean and standard deviation that the norm gives its channels; known when it is folded.
+    """
+
+    centre: Tensor
+    spread: Tensor
 
     def __init__(
         self, inputs: int, outputs: int, *, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True
@@ -55,18 +61,21 @@ class ConvNorm(nn.Sequential):
         super().__init__(*layers)
 
     def fold(self) -> None:
-        """Replace padding, convolution and norm by one equivalent convolution, in place; for inference only.
+        """Replace convolution and norm by one equivalent convolution, in place; for inference only.
 
-        Asymmetric padding becomes symmetric with a kernel whose first row and column are 0. The result is bit for bit
-        the same, without a padded copy of the input.
+        Of a depthwise convolution, asymmetric padding becomes symmetric with a kernel whose first row and column are 0.
+        The result is bit for bit the same, without a padded copy of the input.
         """
         pads, conv, norm, *rest = [None, *self] if isinstance(self[0], nn.Conv2d) else list(self)
-        folded = fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
-        if pads is not None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        self.centre, self.spread = norm.bias.detach(), norm.weight.detach().abs()
+        folded = fuse_conv_bn_eval(cast(nn.Conv2d, conv), norm)
+        if pads is not None and folded.groups > 1:
             kernel = cast(tuple[int, int], folded.kernel_size)[0]
             folded.weight = nn.Parameter(F.pad(folded.weight.detach(), (1, 0, 1, 0)))
             folded.kernel_size, folded.padding = (kernel + 1, kernel + 1), (kernel // 2, kernel // 2)
-        super().__init__(folded, *(nn.ReLU6(inplace=True) for _ in rest))
+            pads = None
+        super().__init__(*([pads] if pads else []), folded, *(nn.ReLU6(inplace=True) for _ in rest))
 
 
 class InvertedResidual(nn.Module):
@@ -125,10 +134,14 @@ class Encoder(nn.Module):
         taps = {}
         for i, block in enumerate(self.blocks):
             x = block(x)
-            if i in (_FINE, _COARSE):
+            if i in (FINE, COARSE):
                 taps[i] = x
-        vectors = F.normalize(self.project(self.pool(x)), dim=1)
-        local = torch.cat([F.avg_pool2d(taps[_FINE], 2), taps[_COARSE]], dim=1)  # (B, 40 + 112, GRID, GRID)
+        return self.described(x, taps[FINE], taps[COARSE])
+
+    def described(self, last: Tensor, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """Return vectors and maps from what leaves the last block, block FINE and block COARSE."""
+        vectors = F.normalize(self.project(self.pool(last)), dim=1)
+        local = torch.cat([F.avg_pool2d(fine, 2), coarse], dim=1)  # (B, 40 + 112, GRID, GRID)
         return vectors, F.normalize(self.local(local), dim=1)
 
     def fold(self) -> Encoder:
@@ -142,7 +155,7 @@ class Encoder(nn.Module):
 
 @torch.inference_mode()
 def encode(
-    encoder: Encoder, pixels: Sequence[NDArray[np.uint8]], *, device: str = "cpu"
+    encoder: Callable[[Tensor], tuple[Tensor, Tensor]], pixels: Sequence[NDArray[np.uint8]], *, device: str = "cpu"
 ) -> tuple[NDArray[np.float16], Maps]:
     """Return vectors (B, DIMS) float16 and maps (B, GRID * GRID, CHANNELS) int8 of B pictures (SIDE, SIDE, 3).
 

@@ -22,6 +22,7 @@ from dedup.types.pairs import Gate
 
 if TYPE_CHECKING:  # torch takes a second to load, and the name is known without it
     from dedup.models.encoder import Encoder
+    from dedup.models.int8 import Int8Encoder
     from dedup.models.pair_head import Calibration, PairHead
     from dedup.models.residual_head import ResidualHead
 
@@ -41,6 +42,7 @@ class Weights:
 
     name: str
     encoder: Encoder
+    fast_encoder: Encoder | Int8Encoder  # that describes photos; see models/int8.py
     head: PairHead
     calibration: Calibration  # of the head
     residual_head: ResidualHead
@@ -109,6 +111,7 @@ def load_weights(*, device: str = "cpu") -> Weights:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    from dedup.models import int8
     from dedup.models.encoder import Encoder
     from dedup.models.pair_head import Calibration, PairHead
     from dedup.models.residual_head import ResidualHead
@@ -127,7 +130,8 @@ def load_weights(*, device: str = "cpu") -> Weights:
     except (SafetensorError, RuntimeError, TypeError) as error:
         raise WeightsUnusable(f"{FILE} and {CARD} are not of this version of dedup; install dedup again") from error
     encoder = encoder.fold().to(memory_format=torch.channels_last).to(device)  # type: ignore[call-overload]
-    networks = (encoder, head.eval().to(device), curves[0], residual_head.eval().to(device), curves[1])
+    fast_encoder = int8.Int8Encoder(encoder) if device == "cpu" and int8.available() else encoder
+    networks = (encoder, fast_encoder, head.eval().to(device), curves[0], residual_head.eval().to(device), curves[1])
     return Weights(card.name, *networks, card.glance, card.line, card.geometric_gate, device)
 
 

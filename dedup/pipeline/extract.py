@@ -90,7 +90,7 @@ def encode(
 
         pictures = [r.picture.pixels for _, r in shard if isinstance(r, Reading) and r.picture is not None]
         networks = weights.load()
-        return shard, *encoder.encode(networks.encoder, pictures, device=networks.device)
+        return shard, *encoder.encode(networks.fast_encoder, pictures, device=networks.device)
 
     if count:
         runtime.progress("reading", 0, count)  # the first shard may take as long as torch takes to load

@@ -38,7 +38,7 @@ def find_matches(images: Sequence[str], context: Context) -> tuple[list[Match], 
         photos, last = found.photos(), store.runs.last()
     assert last is not None
     queries, skipped = read_queries(images, context.runtime)
-    vectors, maps = encoder.encode(weights.encoder, [pixels for _, pixels in queries], device=weights.device)
+    vectors, maps = encoder.encode(weights.fast_encoder, [pixels for _, pixels in queries], device=weights.device)
     if not queries or not photos.photos:
         return [], skipped
     theirs = encoder.unit(store.features.vectors(photos.ids))
@@ -81,7 +81,7 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
     """
     queries = [_one_query(path, runtime) for path in (left, right)]
     photos = [photo for photo, _ in queries]
-    vectors, maps = encoder.encode(weights.encoder, [pixels for _, pixels in queries], device=weights.device)
+    vectors, maps = encoder.encode(weights.fast_encoder, [pixels for _, pixels in queries], device=weights.device)
     pair = Candidates(np.array([0]), np.array([1]), encoder.unit(vectors).prod(0).sum(keepdims=True))
     scores = judge.score(pair, lambda rows: maps[rows], weights, prefilter=False)
     batches = list(judge.verify(scores, photos, lambda rows: maps[rows], weights, runtime, collection=len(photos)))
