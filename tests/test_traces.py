@@ -33,7 +33,7 @@ def derived(first: bytes, second: bytes, transform: np.ndarray) -> list[bool]:
     return [bool(loss & Loss.DERIVED) for loss in found]
 
 
-@pytest.mark.parametrize("quality", [70, 95])
+@pytest.mark.parametrize("quality", [70, 85, 95])
 @pytest.mark.parametrize(
     ("edit", "transform"),
     [
@@ -41,8 +41,10 @@ def derived(first: bytes, second: bytes, transform: np.ndarray) -> list[bool]:
         (ImageOps.mirror, MIRRORED),
         (lambda i: i.transpose(Image.Transpose.ROTATE_90), TURNED),
         (lambda i: i.point([min(255, round(v * 1.15)) for v in range(256)] * 3), np.eye(3)),
+        (lambda i: i.point([round(v * 0.8) for v in range(256)] * 3), np.eye(3)),
+        (lambda i: i.point([round(255 * (v / 255) ** 1.3) for v in range(256)] * 3), np.eye(3)),
     ],
-    ids=["saved again", "mirrored", "turned", "brighter"],
+    ids=["saved again", "mirrored", "turned", "brighter", "darker", "gamma"],
 )
 def test_a_version_is_known_by_the_steps_of_its_original(edit: object, transform: np.ndarray, quality: int) -> None:
     original = saved(photo(5, (644, 484)), 85)

@@ -1,19 +1,27 @@
 """Two aligned pictures from JPEG files -> which of them was made from the other, by the traces of quantisation.
 
-A coder replaces each DCT coefficient by the middle of a cell, so that the picture that a JPEG was made from lies
-anywhere in that file's cells: the differences fill them evenly. A picture that was made from that file does not: it
-lies near the middles if it was saved well, and outside of the cells if it was saved badly, but in its own cells evenly.
-Double compression is told by the same traces (Lukáš and Fridrich, *Estimation of primary quantization matrix in double
+A JPEG file keeps each DCT coefficient as a level, a multiple of a step. Whoever knows the picture that the file was
+made from knows the levels: the coefficients of that picture, in the tone of the file, rounded. The other way round it
+does not hold: levels were merged or left out, and the picture that is predicted from the file falls into other cells
+than its own. So the direction in which more of the child's levels is explained is the true one, by the logarithm of
+their likelihood. Where both were saved with the same steps and nothing was changed, the later one is the one whose
+pixels lie nearer to its levels, since saving again and again comes to rest (Huang, Huang and Shi, *Detecting double
+JPEG compression with the same quantization matrix*, IEEE TIFS 5(4), 2010).
+
+Beside a picture that was never a JPEG the file's cells are looked at alone: its source fills them evenly, and what was
+made from it lies near their middles (Lukáš and Fridrich, *Estimation of primary quantization matrix in double
 compressed JPEG images*, DFRWS 2003).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup.geometry.fine import shrink
 from dedup.geometry.tone import Image, Plane, Tone, luma
 from dedup.types.arrays import Homography
 
@@ -24,11 +32,18 @@ _LARGEST = 768  # pixels, the side of the part that is looked at
 _SAMPLE = 160  # pixels, the side of the part by which a shift is found
 _SHIFT = 1  # pixels, by which the alignment may be wrong
 _LATTICE = 0.75  # pixels, the same over the whole picture
-_FEWEST = 300  # coefficients
+_FEWEST, _FEWEST_BLOCKS = 300, 50  # coefficients, blocks
 _FINEST = 3.0  # grey levels, a step that rounding does not hide
-_NEAR, _FAR = 0.3, 0.1  # logarithms of Spread.middle: of a child at most; by how much more of its parent
-_INSIDE, _OUTSIDE = 0.02, 0.012  # shares outside of the cells: of a child at most; of its parent at least
-_ELSE, _TONED = 0.03, 0.12  # of a child at most, to go by the middles; the same after a tone was undone
+_ELSE, _TONED = 0.03, 0.12  # shares outside of the cells of a child at most; the same after a tone was undone
+_BLOCKS = 1000  # that the levels are compared in
+_ERRORS = 0.3, 0.6  # grey levels, the noise of a prediction: of rounding alone; of an edit's rounding too
+_SLOPE = 0.01  # share of a coefficient by which its prediction may be wrong
+_STRAY = 0.01  # share of levels that follow no prediction
+_LOGISTIC = 1.702  # slope of the logistic function that is nearest to the normal distribution's
+_HIGHEST = 63  # level that is told from higher ones
+_EXPLAINED = 0.5  # share of the child's levels, in nats, at least
+_SURE, _SURE_SHARE = 20.0, 0.005  # nats by which one direction is better; the same as a share of all
+_SAME = 0.5  # grey levels, Seen.difference up to which nothing was done to most of the picture but saving
 _ROUNDING, _EXTREME = 0.35, 3  # grey levels: deviation of a coefficient from it; of black and white
 _MIDDLE = 0.65  # Spread.middle, below which a picture was made from the file whose cells these are
 _ZIGZAG = [(v, u) for v in range(6) for u in range(6) if 0 < u + v < 6]  # frequencies
@@ -48,7 +63,7 @@ class Spread:
 
     middle: float
     outside: float
-    toned: bool = False
+    toned: bool
 
     @property
     def fits(self) -> bool:
@@ -64,9 +79,37 @@ class Decoded:
     steps: Steps | None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The DCT coefficients of a picture from a JPEG, and of the other picture on the same grid and in its tone.
+
+    mine, its: (N, 8, 8), of blocks without black and white.   toned: a tone had to be undone, which is never exact.
+    difference: of most blocks, in grey levels.   unrest: how far the coefficients of blocks that differ little are from
+    their own levels on average, in steps; rounding and clipping do that.
+    """
+
+    mine: NDArray[np.float32]
+    its: NDArray[np.float32]
+    steps: Steps
+    toned: bool
+    difference: float
+    unrest: float
+
+
+@dataclass(frozen=True)
+class Explained:
+    """How much of the levels of a picture is explained by the other one, in nats, without blocks that show something
+    else; the share that is explained with these; and how much there is to explain.
+    """
+
+    nats: float
+    share: float
+    of: float
+
+
 def made_from(first: Decoded, second: Decoded, there: Homography, to_first: Tone, to_second: Tone) -> int:
     """Return -1 if the first picture was made from the second one, 1 if the second from the first; 0 if it cannot be
-    told: they are of two scales or turned by an angle, were saved with the same steps, or neither comes from a JPEG.
+    told: they are of two scales or turned by an angle, too much else was done to one, or neither comes from a JPEG.
 
     there: pixels of the first -> pixels of the second.   to_first, to_second: the tone of the other in that of each.
     """
@@ -75,29 +118,63 @@ def made_from(first: Decoded, second: Decoded, there: Homography, to_first: Tone
         return 0
     turn, shift = lattice
     back = np.linalg.inv(turn).round().astype(np.int64)
-    of_first = _spread(first, second.image, turn, shift, to_first)
-    of_second = _spread(second, first.image, back, -back @ shift, to_second)
-    return _decided(of_first, of_second)
-
-
-def _decided(of_first: Spread | None, of_second: Spread | None) -> int:
-    """Return what made_from() does.   of_first: where the second picture lies in the cells of the first one."""
+    of_first = _seen(first, second.image, turn, shift, to_first)
+    of_second = _seen(second, first.image, back, -back @ shift, to_second)
     if of_first is not None and of_second is not None:
-        outside = of_first.outside, of_second.outside
-        toned = of_first.toned or of_second.toned
-        if not toned and min(outside) < _INSIDE and max(outside) > max(_OUTSIDE, 3 * min(outside)):
-            return -1 if outside[0] < outside[1] else 1
-        costs = [abs(np.log(max(spread.middle, 1e-4))) for spread in (of_first, of_second)]
-        child = of_first if costs[0] < costs[1] else of_second
-        if min(costs) <= _NEAR and abs(costs[0] - costs[1]) >= _FAR and child.fits:
-            return -1 if costs[0] < costs[1] else 1
-        near = [spread.fits and spread.middle < _MIDDLE for spread in (of_first, of_second)]
-        return 0 if near[0] == near[1] else 1 if near[0] else -1
-    return -_alone(of_second) if of_first is None else _alone(of_first)
+        return _by_levels(of_first, of_second)
+    return _alone(of_first) if of_first is not None else -_alone(of_second)
 
 
-def _alone(spread: Spread | None) -> int:
+def _by_levels(of_first: Seen, of_second: Seen) -> int:
+    """Return what made_from() does, for two JPEGs."""
+    if of_first.difference < _SAME and np.array_equal(of_first.steps, of_second.steps):
+        return int(np.sign(of_first.unrest - of_second.unrest))
+    first, second = _explained(of_first), _explained(of_second)
+    if min(first.of, second.of) < _FEWEST:
+        return 0
+    gain, child = second.nats - first.nats, second if second.nats > first.nats else first
+    sure = abs(gain) > max(_SURE, _SURE_SHARE * min(first.of, second.of))
+    return int(np.sign(gain)) if sure and child.share > _EXPLAINED else 0
+
+
+def _explained(seen: Seen) -> Explained:
+    """Return how much of the levels the other picture explains, at the noise at which that is most."""
+    usual, found = np.zeros(len(seen.mine)), np.zeros((len(_ERRORS), len(seen.mine)))
+    for v, u in _ZIGZAG:
+        step, its = float(seen.steps[v, u]), seen.its[:, v, u]
+        level = np.rint(seen.mine[:, v, u] / step)
+        own = _usual(np.minimum(np.abs(level), _HIGHEST).astype(np.int64))
+        usual -= own
+        for n, error in enumerate(_ERRORS):
+            rate = _LOGISTIC / np.sqrt(error**2 + (_SLOPE * its) ** 2)
+            ends = [1 / (1 + np.exp(-np.clip(((level + half) * step - its) * rate, -50, 50))) for half in (-0.5, 0.5)]
+            found[n] += np.log((1 - _STRAY) * (ends[1] - ends[0]) + _STRAY * np.exp(own)) - own
+    best = found[found.sum(1).argmax()]
+    return Explained(float(np.maximum(best, 0).sum()), float(best.sum() / max(usual.sum(), 1)), float(usual.sum()))
+
+
+def _usual(levels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the logarithms of how probable absolute levels (N,) with their signs are among themselves.
+
+    The distribution is smooth: zeros, and a mixture of two geometric distributions, fitted by expectation and
+    maximisation to all others. A picture that was saved twice has gaps and peaks that it does not explain.
+    """
+    counts = np.bincount(levels, minlength=_HIGHEST + 1).astype(np.float64)
+    zero, counts, n = (counts[0] + 0.5) / (len(levels) + 1), counts[1:], np.arange(1, _HIGHEST + 1)[:, None]
+    mean = float((counts * n[:, 0]).sum() / max(counts.sum(), 1))
+    stay, weight = 1 - 1 / np.maximum([mean / 2, 2 * mean], 1.1), np.array([0.6, 0.4])
+    for _ in range(8):
+        parts = weight * (1 - stay) * stay ** (n - 1) + 1e-12
+        parts *= (counts / parts.sum(1))[:, None]
+        weight = (parts.sum(0) + 1e-3) / (parts.sum() + 2e-3)
+        stay = np.clip(1 - parts.sum(0) / np.maximum((parts * n).sum(0), 1e-9), 1e-3, 0.999)
+    others = (weight * (1 - stay) * stay ** (n - 1)).sum(1) / 2 + 1e-12
+    return np.asarray(np.log(np.r_[zero, (1 - zero) * others])[levels])
+
+
+def _alone(seen: Seen | None) -> int:
     """Return -1 if a JPEG was made from a picture of another format, 1 if that was made from the JPEG, otherwise 0."""
+    spread = _spread(seen) if seen is not None else None
     if spread is None:
         return 0
     if spread.fits and spread.middle < _MIDDLE:
@@ -127,10 +204,8 @@ def _lattice(there: Homography, shape: tuple[int, ...]) -> tuple[NDArray[np.int6
     return turn.astype(np.int64), np.rint(shift).astype(np.int64)
 
 
-def _spread(
-    child: Decoded, parent: Image, turn: NDArray[np.int64], shift: NDArray[np.int64], tone: Tone
-) -> Spread | None:
-    """Return where the parent lies in the cells of the child; None if it cannot be measured.
+def _seen(child: Decoded, parent: Image, turn: NDArray[np.int64], shift: NDArray[np.int64], tone: Tone) -> Seen | None:
+    """Return the coefficients of a picture and of the other one; None if it is no JPEG or they share too little.
 
     turn, shift: pixels of the child -> pixels of the parent.   tone: from the parent's to the child's.
     """
@@ -145,9 +220,32 @@ def _spread(
     image, its = child.image[top:bottom, left:right], _taken(parent, box, turn, shift)
     mine, plain, toned = luma(image), luma(its), luma(tone.apply(its))
     has_tone = _difference(mine, toned) < 0.9 * _difference(mine, plain)  # a tone is never fitted exactly
-    whole = ~(_clipped(image) | _clipped(its))
-    found = _spread_of(_coefficients(mine)[whole], _coefficients(toned if has_tone else plain)[whole], child.steps)
-    return replace(found, toned=has_tone) if found is not None else None
+    blocks = np.flatnonzero(~(_clipped(image) | _clipped(its)))
+    blocks = blocks[:: -(-len(blocks) // _BLOCKS)] if len(blocks) else blocks
+    its_own, theirs = _coefficients(mine), _coefficients(_corrected(toned, mine, blocks) if has_tone else plain)
+    difference = cv2.absdiff(image, its).reshape(-1, 8, image.shape[1] // 8, 24).mean((1, 3)).ravel()
+    levels = (its_own / child.steps).reshape(-1, 64)[difference < 2 * _SAME, 1:]
+    unrest = np.abs(levels - np.rint(levels)).mean() if len(levels) else 0.0
+    return Seen(its_own[blocks], theirs[blocks], child.steps, has_tone, float(np.median(difference)), float(unrest))
+
+
+def _corrected(plane: Plane, target: Plane, blocks: NDArray[np.int64]) -> Plane:
+    """Return a plane with the means of these blocks brought to those of the target, by a cubic curve."""
+    if len(blocks) < _FEWEST_BLOCKS:
+        return plane
+    x, y = (shrink(p, (p.shape[1] // 8, p.shape[0] // 8)).ravel()[blocks] for p in (plane, target))
+    terms, weight = _cubic(x), np.ones(len(x), np.float32)
+    for _ in range(3):
+        weighted = terms * weight[:, None]
+        factors = np.linalg.solve(weighted.T @ terms + 1e-3 * np.eye(4), weighted.T @ (y - x))
+        error = np.abs(terms @ factors - (y - x))
+        weight = 1 / (1 + np.square(error / (2 * np.median(error) + 0.2)))
+    return np.asarray(plane + (_cubic(plane) @ factors.astype(np.float32)), np.float32)
+
+
+def _cubic(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    x = plane / np.float32(128) - 1
+    return np.stack([np.ones_like(x), x, x * x, x * x * x], axis=-1)
 
 
 def _taken(image: Image, box: Box, turn: NDArray[np.int64], shift: NDArray[np.int64]) -> Image:
@@ -190,19 +288,19 @@ def _shared_box(
     return (left, top, right, bottom) if right - left >= 32 and bottom - top >= 32 else None
 
 
-def _spread_of(mine: NDArray[np.float32], its: NDArray[np.float32], steps: Steps) -> Spread | None:
-    """Return where coefficients (N, 8, 8) lie in the cells of others, where these are not 0."""
+def _spread(seen: Seen) -> Spread | None:
+    """Return where the coefficients of the other picture lie in the cells, where these are not of 0."""
     distances, outside = [], []
     for v, u in _ZIGZAG:
-        step = float(steps[v, u])
+        step = float(seen.steps[v, u])
         if step >= _FINEST:
-            there = np.abs(mine[:, v, u]) >= 0.6 * step
-            distance = np.abs(its[there, v, u] - mine[there, v, u])
+            there = np.abs(seen.mine[:, v, u]) >= 0.6 * step
+            distance = np.abs(seen.its[there, v, u] - seen.mine[there, v, u])
             distances.append(distance / (step / 4 * np.sqrt(1 + 12 * (_ROUNDING / step) ** 2)))
             outside.append(distance > step / 2 + 3 * _ROUNDING)
     if sum(map(len, distances)) < _FEWEST:
         return None
-    return Spread(float(np.median(np.concatenate(distances))), float(np.concatenate(outside).mean()))
+    return Spread(float(np.median(np.concatenate(distances))), float(np.concatenate(outside).mean()), seen.toned)
 
 
 def _coefficients(plane: Plane) -> NDArray[np.float32]:
