@@ -5,9 +5,7 @@ weights/README.md says what they were trained on, and under which licences.
 
 from __future__ import annotations
 
-import ctypes
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dedup.errors import BadUsage, WeightsUnusable
 from dedup.types.arrays import SIDE
 from dedup.types.pairs import Gate
+from dedup.workers import keep_freed_memory
 
 if TYPE_CHECKING:  # torch takes a second to load, and the name is known without it
     from dedup.models.encoder import Encoder
@@ -30,7 +29,6 @@ if TYPE_CHECKING:  # torch takes a second to load, and the name is known without
 FILE, CARD = "dedup.safetensors", "dedup.json"
 QUICK = "-quick"  # suffix of the name under which descriptors of thumbnails are stored
 _LOADING = Lock()  # several threads may load the weights at once
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -68,19 +66,6 @@ class WeightsSpec:
             return replace(_loaded(device=device_of(self.device)), name=self.name)
 
 
-def _keep_freed_memory() -> None:
-    """Tell glibc to keep freed memory: the networks allocate it again at once, and page faults cost more than they do.
-
-    This brings the encoder to a third of its time. Blocks larger than any tensor of the networks, such as the vectors
-    of all photos, are still returned to the system. See mallopt(3); other C libraries need no such setting.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, 1 << 26)
-            mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
 def weights_spec(*, device: str = "cpu", quick: bool = False) -> WeightsSpec:
     """Return what the card says of the weights in the package. Raises BadUsage without the device, WeightsUnusable.
 
@@ -116,7 +101,7 @@ def load_weights(*, device: str = "cpu") -> Weights:
     from dedup.models.pair_head import Calibration, PairHead
     from dedup.models.residual_head import ResidualHead
 
-    _keep_freed_memory()
+    keep_freed_memory(largest=1 << 26, at_most=(1 << 31) - 1)  # brings the encoder to a third of its time
     card, data = _card(), _file(FILE)
     if sha256(data).hexdigest() != card.sha256:
         raise WeightsUnusable(f"{FILE} is damaged: its SHA-256 is not that of its card; install dedup again")
