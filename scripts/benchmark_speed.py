@@ -2,19 +2,26 @@
 """Measure how fast dedup scans, beside the fastest that photos can be decoded at all and beside its peers.
 
     pip install -c constraints.txt '.[bench]'
-    python scripts/benchmark_speed.py DIR [--photos PHOTOS] [--rounds 3] [--workers 2] [--only SET]
+    python scripts/benchmark_speed.py DIR [--photos PHOTOS] [--rounds 3] [--workers 2] [--only SET] [--files N]
+    python scripts/benchmark_speed.py DIR --crowd PHOTOS
 
 Makes files in DIR as a camera would write them, unless they are there: JPEGs of 12 megapixels, JPEGs of 1024 x 768 of
 which one in twenty has a copy, HEICs of 12 megapixels, PNGs of 1024 x 768. They are made of blended parts of the photos
 in PHOTOS; without it they are drawn, and drawn things look more like each other than photos do, so that more pairs are
-looked at twice. Then each round runs everything once, so that what else the machine does falls on all alike; the table
-shows medians. Files are in the page cache, start-up counts, CPU time and memory are those of all processes together.
+verified. Then each round runs everything once, so that what else the machine does falls on all alike; the table shows
+medians. Files are in the page cache, start-up counts, CPU time and memory are those of all processes together. CPU time
+tells more than the clock on a machine that has other work, and so the last columns compare it: decoding alone, and the
+first peer, in how many times the CPU time of each row.
+
+With --crowd, it scans copies of an eighth, a quarter, half and all of the photos in any folder, and says how many pairs
+a photo are verified and what each stage costs.
 """
 
 import argparse
 import importlib.util
 import io
 import os
+import resource
 import shutil
 import struct
 import subprocess
@@ -24,6 +31,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -38,8 +46,8 @@ from pillow_heif import register_heif_opener
 SEED = 20261124
 SIDE = 160  # pixels, what the encoder needs
 SETS = {  # name: files, width, height, suffix
-    "12 MP JPEG": (300, 4000, 3000, ".jpg"),
-    "1 MP JPEG": (1500, 1024, 768, ".jpg"),
+    "12 MP JPEG": (1000, 4000, 3000, ".jpg"),
+    "1 MP JPEG": (5000, 1024, 768, ".jpg"),
     "12 MP HEIC": (24, 4000, 3000, ".heic"),
     "1 MP PNG": (200, 1024, 768, ".png"),
 }
@@ -107,8 +115,8 @@ def camera_exif(taken: str, image: Image.Image) -> bytes:
     return b"Exif\0\0II*\0" + struct.pack("<I", 8) + first + thumbnail
 
 
-def make_set(folder: Path, name: str, photos: Sequence[Path]) -> None:
-    """Fill the folder with the photos of a set, and small copies of some."""
+def make_set(folder: Path, name: str, photos: Sequence[Path], *, most: int) -> None:
+    """Fill the folder with the photos of a set, `most` of them at most, and small copies of some."""
     register_heif_opener()
     count, width, height, suffix = SETS[name]
     part = folder.with_name(folder.name + ".part")
@@ -116,7 +124,7 @@ def make_set(folder: Path, name: str, photos: Sequence[Path]) -> None:
     part.mkdir(parents=True)
     grain = texture(height + 64, width + 64)
     beside: dict[str, Any] = {"thumbnails": [320]} if suffix == ".heic" else {}  # as phones have it
-    for n in range(count):
+    for n in range(min(count, most)):
         made = photo(n, width, height, grain, photos)
         taken = f"2026:01:{n // 1440 % 28 + 1:02d} {n // 60 % 24:02d}:{n % 60:02d}:00"
         made.save(part / f"{n:05d}{suffix}", quality=90, exif=camera_exif(taken, made), **beside)
@@ -256,31 +264,65 @@ def installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def stages(folder: Path, work: Path, *, workers: int) -> dict[str, float]:
-    """Return the seconds between the progress reports of a first scan, by stage."""
+@dataclass
+class Stages:
+    """CPU seconds of all processes by stage of a scan, and how many pairs were verified."""
+
+    cpu: dict[str, float]
+    verified: int = 0
+
+
+def stages(folder: Path, db: Path, *, workers: int) -> Stages:
+    """Scan a folder, and return the CPU time between the progress reports; torch is loaded before."""
     from dedup.models.weights import weights_spec
     from dedup.pipeline.scan import find_duplicates
     from dedup.store.store import Store
     from dedup.types.settings import Settings
     from dedup.workers import Runtime
 
-    spent: dict[str, float] = defaultdict(float)
-    last = time.perf_counter()
+    weights = weights_spec()
+    weights.load()
+    spent = Stages(defaultdict(float))
+    last = cpu_of_all()
 
     def progress(stage: str, done: int, of: int) -> None:
         nonlocal last
-        now = time.perf_counter()
-        spent[stage] += now - last
+        now = cpu_of_all()
+        spent.cpu[stage] += now - last
+        spent.verified += of if (stage, done) == ("verifying", of) else 0
         last = now
 
-    weights = weights_spec()
-    weights.load()
-    spent["start-up"], last = time.perf_counter() - last, time.perf_counter()
     runtime = Runtime(workers, progress, time.time)
-    with Store(str(work / "stages.db"), scanning=True) as store:
+    with Store(str(db), scanning=True) as store:
         find_duplicates([str(folder)], exclude=(), store=store, weights=weights, settings=Settings(), runtime=runtime)
     progress("the rest", 1, 1)
-    return dict(spent)
+    return spent
+
+
+def cpu_of_all() -> float:
+    """Return the CPU seconds of this process, of those it started that have ended, and of those that run."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    running = 0
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            with suppress(OSError):  # it ended meanwhile
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                running += int(fields[11]) + int(fields[12])
+    return time.process_time() + ended.ru_utime + ended.ru_stime + running / os.sysconf("SC_CLK_TCK")
+
+
+def scan_crowd(photos: Sequence[Path], work: Path, *, workers: int) -> None:
+    """Print what scans of an eighth, a quarter, half and all of some photos cost."""
+    print("| photos | pairs verified a photo | CPU ms a photo | of these by stage |\n|---:|---:|---:|---|")
+    for part in (8, 4, 2, 1):
+        folder = work / f"1 of {part}"
+        folder.mkdir()
+        for n, path in enumerate(photos[::part]):
+            shutil.copyfile(path, folder / f"{n}{path.suffix}")
+        spent = stages(folder, work / f"{part}.db", workers=workers)
+        N = len(photos[::part])
+        each = ", ".join(f"{stage} {1000 * s / N:.1f}" for stage, s in spent.cpu.items())
+        print(f"| {N:,} | {spent.verified / N:.2f} | {1000 * sum(spent.cpu.values()) / N:.1f} | {each} |", flush=True)
 
 
 def main() -> None:
@@ -290,6 +332,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", choices=SETS, help="one set of photos")
+    parser.add_argument("--files", type=int, default=sys.maxsize, metavar="N", help="at most so many of each set")
+    parser.add_argument("--crowd", type=Path, metavar="PHOTOS", help="scan parts of these photos instead")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -298,28 +342,39 @@ def main() -> None:
         return
     found = sorted(p for p in args.photos.rglob("*") if p.is_file()) if args.photos else []
     photos = [found[i] for i in np.random.default_rng(SEED).permutation(len(found))]
+    if args.crowd:
+        crowd = sorted(p for p in args.crowd.rglob("*") if p.is_file())
+        with tempfile.TemporaryDirectory(dir=args.folder) as work:
+            scan_crowd(crowd, Path(work), workers=args.workers)
+        return
     for name in [args.only] if args.only else SETS:
         folder = args.folder / name
         if not folder.exists():
             print(f"making {name}", file=sys.stderr)
-            make_set(folder, name, photos)
+            make_set(folder, name, photos, most=args.files)
         files = [p.stat().st_size for p in folder.iterdir()]
         print(f"\n{name}: {len(files)} files of {sum(files) / len(files) / 1e6:.2f} MB, {args.workers} workers\n")
         with tempfile.TemporaryDirectory(dir=args.folder) as work:
             costs = rounds_of(folder, Path(work), rounds=args.rounds, workers=args.workers, peers=not args.no_peers)
-            spent = stages(folder, Path(work), workers=args.workers)
-        limit = median(c.seconds for c in costs["decoding alone"])
-        print("| | seconds | photos/s | CPU ms a photo | of decoding alone | peak MB |\n|---|---:|---:|---:|---:|---:|")
-        for what, some in costs.items():
-            seconds, cpu, peak = (
-                median(values) for values in zip(*((c.seconds, c.cpu, c.peak) for c in some), strict=True)
-            )
-            rate, share = len(files) / seconds, limit / seconds
-            print(
-                f"| {what} | {seconds:.1f} | {rate:,.0f} | {1000 * cpu / len(files):.1f} | {share:.0%} | {peak:,.0f} |"
-            )
-        total = sum(spent.values())
-        print("\n" + ", ".join(f"{stage} {s:.1f} s ({s / total:.0%})" for stage, s in spent.items()))
+            spent = stages(folder, Path(work) / "stages.db", workers=args.workers)
+        print_table(costs, len(files))
+        total = sum(spent.cpu.values())
+        parts = (f"{stage} {1000 * s / len(files):.1f} ms ({s / total:.0%})" for stage, s in spent.cpu.items())
+        print(f"\nCPU a photo by stage: {', '.join(parts)}; {spent.verified} pairs verified", flush=True)
+
+
+def print_table(costs: dict[str, list[Cost]], files: int) -> None:
+    """Print the medians. The last columns: CPU time of decoding alone, and of the first peer, by that of the row."""
+    first = list(costs)[:2]
+    heads = " | ".join(f"{what} / this" for what in first)
+    print(f"| | seconds | photos/s | CPU s | CPU ms a photo | peak MB | {heads} |\n|---{'|---:' * (5 + len(first))}|")
+    against = [median(c.cpu for c in costs[what]) for what in first]
+    for what, some in costs.items():
+        seconds, cpu, peak = (
+            median(values) for values in zip(*((c.seconds, c.cpu, c.peak) for c in some), strict=True)
+        )
+        each = f"{seconds:.1f} | {files / seconds:,.0f} | {cpu:.1f} | {1000 * cpu / files:.1f} | {peak:,.0f}"
+        print(f"| {what} | {each} | {' | '.join(f'{other / cpu:.2f}' for other in against)} |")
 
 
 if __name__ == "__main__":
