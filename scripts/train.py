@@ -26,6 +26,7 @@ are the convolutions of the residual head, and only the layers that judge by the
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -61,6 +62,7 @@ from torch.utils.data import DataLoader, Dataset
 import dedup
 from dedup.geometry.canvas import residuals
 from dedup.geometry.registration import GUESS_EVIDENCE
+from dedup.grouping.prior import ASSUMED
 from dedup.grouping.selection import (
     GATE_LOWER_BOUND,
     LEAST_CHANCE,
@@ -105,6 +107,7 @@ from dedup.workers import in_threads
 
 SEED = 20261128
 PREFILTER_KEEPS = 0.998  # of the copies that need verification
+SCENES_COUNT = 0.25  # weight of two shots of one scene in the curve of the residual head, where other pairs have 1
 PHOTOS_A_SHARD = 800
 ITEMS_A_SHARD = 50  # of DRAWN pairs each
 PAIR_SHARES = {"train": 1, "choose": 12}  # one draw in so many
@@ -116,6 +119,7 @@ FROZEN = 5  # the stem and this many blocks keep their ImageNet weights
 SHIPPED = Path(dedup.__file__).parent / "weights"
 NO_GATE = Gate((), ())
 Batch = tuple[torch.Tensor, ...]
+State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ class Training:
     def fitted(self) -> dict[str, Any]:
         """The gates and curves that were fitted so far, and those that ship with networks that ship."""
         path = self.work / "fitted.json"
-        shipped = ("calibration", "glance", "line") if self.trained("head") is None else ()
+        shipped = ("calibration", "glance", "line", "geometric_gate") if self.trained("head") is None else ()
         card = {name: self.shipped_card[name] for name in shipped}
         return card | (json.loads(path.read_text()) if path.exists() else {})
 
@@ -512,10 +516,11 @@ def residual_stage(training: Training) -> None:
     train, choose = (drawn_pairs(training, split) for split in PAIR_SHARES)
     torch.manual_seed(SEED)
     start = ResidualHead()
-    batches, rate = planes_batches(train, batch=a.batch), 2e-3
+    if "shipped" in (a.convolutions, a.residual_start):
+        start.load_state_dict(training.tensors("second.", None))
+    batches, rate = planes_batches(train, batch=a.batch), a.residual_rate
     loss_of: Callable[[ResidualHead, Batch], torch.Tensor] = whole_loss
     if a.convolutions == "shipped":
-        start.load_state_dict(training.tensors("second.", None))
         for module in (start.edges, start.parts, start.things, start.around, start.weigh):
             module.requires_grad_(False)
         batches, loss_of = pooled_batches(start, train, batch=4 * a.batch), judge_loss
@@ -524,8 +529,21 @@ def residual_stage(training: Training) -> None:
         return judged_figures(logits_of(net, choose, device=training.device), choose.classes)
 
     state, steps = training.work / "residual.state", a.residual_steps
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
     net = fit(start, batches, loss_of, examine, state, steps=steps, peak=rate, memory=0.995, device=training.device)
-    torch.save(net.state_dict(), kept)
+    if "shipped" in (a.convolutions, a.residual_start):
+        net.load_state_dict(between(before, net.state_dict(), share=a.residual_share))
+        print("  ".join(f"{k} {v:.4f}" for k, v in examine(net.to(training.device)).items()), flush=True)
+    torch.save(net.cpu().state_dict(), kept)
+
+
+def between(before: State, after: State, *, share: float) -> State:
+    """Return weights between those before and after training, the share of what was learned that counts.
+
+    They judge what is new nearly as well as those after it, and what was known before better (Wortsman et al. 2022,
+    arXiv 2109.01903).
+    """
+    return {name: torch.lerp(tensor, after[name], share) for name, tensor in before.items()}
 
 
 def rows_of(step: int, *, pairs: int, batch: int) -> NDArray[np.int64]:
@@ -666,7 +684,7 @@ def gates_stage(training: Training) -> None:
     if training.trained("head") is not None:
         training.keep_fitted(line=verification_gate(pairs["choose"]))
         training.keep_fitted(glance=fitted_prefilter(training))
-    training.keep_fitted(geometric_gate=geometric_gate(pairs["choose"], pairs["calibrate"]))
+        training.keep_fitted(geometric_gate=geometric_gate(pairs["choose"], pairs["calibrate"]))
     gate = Gate(**training.fitted["line"])
     training.keep_fitted(second_calibration=residual_curve([part.past(gate) for part in pairs.values()]))
 
@@ -739,10 +757,21 @@ def fitted_prefilter(training: Training) -> Gate:
 def residual_curve(parts: list[VerifiedPairs]) -> Calibration:
     """Return the curve of the residual head, from pairs that nothing was learned from.
 
-    One tenth of the photos may hold many shots of scenes and the other none; the curve should be true of both.
+    One tenth of the photos may hold many shots of scenes and the other none; the curve should be true of both. It is
+    written for the prior ASSUMED. Hard scenes are far more common here than in people's folders, so their pairs count
+    less.
     """
     odds, classes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("odds", "classes"))
-    return fitted_curve(odds, classes == COPY, int((classes == COPY).sum()))
+    copies, weight = classes == COPY, np.where(classes == SIMILAR, SCENES_COUNT, 1.0)
+    curve = fitted_curve(odds, copies, int(copies.sum()), weight=weight)
+    return at_assumed(curve, share=float(weight[copies].sum() / weight.sum()))
+
+
+def at_assumed(curve: Calibration, *, share: float) -> Calibration:
+    """Return the curve for a share ASSUMED of copies, of one for pairs of which another share are copies."""
+    moved = curve.offset + math.log(ASSUMED / (1 - ASSUMED)) - math.log(share / (1 - share))
+    print(f"  {share:.3f} of these pairs are copies; the curve is written for {ASSUMED}", flush=True)
+    return replace(curve, offset=moved)
 
 
 # card
@@ -827,7 +856,14 @@ def main() -> None:
     ap.add_argument("--head-steps", type=int, default=5000)
     ap.add_argument("--head-rate", type=float, default=3e-3, help="highest learning rate of the head")
     ap.add_argument("--draws", type=int, default=660, help="times 16 pairs drawn for the residual head")
+    ap.add_argument(
+        "--residual-start", choices=("random", "shipped"), default="random", help="from what the residual head starts"
+    )
     ap.add_argument("--residual-steps", type=int, default=1600)
+    ap.add_argument(
+        "--residual-share", type=float, default=0.6, help="of what a residual head that starts as shipped learns"
+    )
+    ap.add_argument("--residual-rate", type=float, default=2e-3, help="highest learning rate of the residual head")
     ap.add_argument("--batch", type=int, default=64, help="photos an encoder step; twice as many pairs a head step")
     ap.add_argument("--views", type=int, default=6, help="of each photo, for the head")
     ap.add_argument("--device", default="auto", help="where the networks learn: auto, cpu or cuda")

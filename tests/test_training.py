@@ -1,6 +1,7 @@
 import csv
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from PIL.ExifTags import Base
 
 from dedup.geometry.canvas import CANVAS
 from dedup.geometry.registration import align, prepare
-from dedup.models.pair_head import COPY, SIMILAR, UNRELATED
+from dedup.grouping.prior import ASSUMED
+from dedup.models.pair_head import COPY, SIMILAR, UNRELATED, Calibration
 from dedup.models.weights import Weights
 from dedup.training.aligned_pairs import (
     CHANGE_SIDE,
@@ -448,6 +450,8 @@ def test_curve_makes_probabilities_that_hold() -> None:
     curve = fitted_curve(odds, copies, int(copies.sum()))
     assert curve.slope == pytest.approx(0.5, abs=0.03)
     assert curve.offset == pytest.approx(-1, abs=0.12)
+    half = fitted_curve(odds, copies, int(copies.sum()), weight=np.where(copies, 1.0, 0.5))
+    assert half.offset == pytest.approx(-1 + np.log(2), abs=0.12)  # as if half of the others were not there
     logits = np.float32([[0, 1, 3]])
     assert copy_odds(logits)[0] == pytest.approx(3 - np.log(1 + np.e))
 
@@ -475,15 +479,32 @@ def test_fit_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None:
     assert len((tmp_path / "stopped.csv").read_text().splitlines()) == 1 + 150 + 200
 
 
-def test_step_of_the_encoder_does_not_depend_on_how_the_run_came_to_it(
-    monkeypatch: pytest.MonkeyPatch, weights: Weights
-) -> None:
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """scripts/train.py."""
     spec = importlib.util.spec_from_file_location("train", Path(__file__).parents[1] / "scripts" / "train.py")
     assert spec is not None
     assert spec.loader is not None
     monkeypatch.setattr("sys.platform", "any")  # where glibc's settings need a process of their own, it takes one
-    train = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_weights_between_two_networks_by_hand(train: ModuleType) -> None:
+    before, after = {"a": torch.tensor([1.0, 2.0])}, {"a": torch.tensor([3.0, 0.0])}
+    assert train.between(before, after, share=0.25)["a"].tolist() == [1.5, 1.5]
+
+
+def test_curve_is_moved_to_the_prior_it_is_written_for(train: ModuleType) -> None:
+    moved = train.at_assumed(Calibration(2.0, 1.0), share=0.2)
+    odds = np.float32([[0.0, -50.0, 0.3]])  # logits of one pair: log-odds of a copy 0.3
+    before, after = (c.probabilities(odds)[0].astype(float) for c in (Calibration(2.0, 1.0), moved))
+    evidence = [p / (1 - p) * (1 - prior) / prior for p, prior in ((before, 0.2), (after, ASSUMED))]
+    assert evidence[0] == pytest.approx(evidence[1], rel=1e-5)
+
+
+def test_step_of_the_encoder_does_not_depend_on_how_the_run_came_to_it(train: ModuleType, weights: Weights) -> None:
     shots = np.stack([np.asarray(scene(n, (SIDE, SIDE))) for n in range(3)])
     views = torch.from_numpy(np.stack([shots, shots[:, :, ::-1]]))
     losses = []

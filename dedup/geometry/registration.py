@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from dedup.geometry.canvas import Canvas, Image, draw_canvas, interpolation, pixel_transform, unit_transform
 from dedup.geometry.features import Fit, LocalFeatures, fits, local_features
 from dedup.geometry.homography import coverage, inverse, map_points
+from dedup.geometry.parallax import PARALLAX, parallax_figures
 from dedup.types.arrays import Homography
 
-EVIDENCE = 13  # numbers of Aligned.evidence
+EVIDENCE = 13 + PARALLAX  # numbers of Aligned.evidence
 GUESS_EVIDENCE = [0, 1, 2, 10]  # which of them are Guess.figures
 FEATURELESS_CONTRAST = 6.0  # standard deviation of grey levels below which a picture cannot be told from others
 
@@ -84,8 +85,9 @@ class Prepared:
 class Aligned(Canvas):
     """Two pictures on one canvas, and how well they are aligned.
 
-    transform: A -> B.   evidence: (EVIDENCE,) float32, figures of the alignment, see _evidence().   plain: one of the
-    pictures is featureless, so that neither agreement nor disagreement means anything.
+    transform: A -> B.   evidence: (EVIDENCE,) float32, figures of the alignment, see _figures(), and of what it does
+    not explain, see parallax_figures().   plain: one of the pictures is featureless, so that neither agreement nor
+    disagreement means anything.
     """
 
     transform: Homography
@@ -122,7 +124,9 @@ def align_from(a: Prepared, b: Prepared, guess: Guess) -> Aligned:
     """Return both pictures on one canvas under a transformation that is refined from a guess."""
     transform, agreement = _refine(a, b, guess.transform)
     canvas = draw_canvas(a.image, b.image, transform)
-    evidence = _evidence(a, b, guess, transform, agreement, swapped=canvas.swapped)
+    figures = _figures(a, b, guess, transform, agreement, swapped=canvas.swapped)
+    beyond = parallax_figures(canvas.first, canvas.second, canvas.covered)
+    evidence = np.clip(np.concatenate([figures, beyond]), -4, 4)
     drawn = (canvas.first, canvas.second, canvas.covered, canvas.swapped)
     return Aligned(*drawn, transform, evidence, featureless(a.sketch, b.sketch))
 
@@ -132,10 +136,10 @@ def featureless(a: Sketch, b: Sketch) -> bool:
     return min(a.contrast, b.contrast) < FEATURELESS_CONTRAST or min(a.detail, b.detail) < _SMOOTH
 
 
-def _evidence(
+def _figures(
     a: Prepared, b: Prepared, guess: Guess, transform: Homography, agreement: float, *, swapped: bool
 ) -> NDArray[np.float32]:
-    """Return (EVIDENCE,), the figures of an alignment that the residual head takes beside the canvas.
+    """Return (13,), the figures of an alignment that the residual head takes beside the canvas.
 
     agreement: on the fine square, after refinement. Divisors bring all figures to a similar range.
     """
@@ -143,7 +147,7 @@ def _evidence(
     points = len(a.sketch.features) + len(b.sketch.features)
     area = np.linalg.det(transform[:2, :2])  # change of area, negative for a mirror
     inliers, share, before, fewest = guess.figures
-    evidence = [
+    found = [
         inliers,
         share,
         before,
@@ -158,7 +162,7 @@ def _evidence(
         np.log(max(first.image.shape[:2]) / 256),
         np.log(max(second.image.shape[:2]) / 256),
     ]
-    return np.clip(np.array(evidence, np.float32), -4, 4)
+    return np.array(found, np.float32)
 
 
 # Candidate transformations

@@ -51,13 +51,22 @@ def keeping(gate: Gate, figures: NDArray[np.float64], *, share: float) -> Gate:
     return replace(gate, outer=(*gate.outer[:-1], round(gate.outer[-1] - math.log(chance / (1 - chance)), 6)))
 
 
-def fitted_curve(odds: NDArray[np.float32], copies: NDArray[np.bool_], wanted: int) -> Calibration:
+def fitted_curve(
+    odds: NDArray[np.float32],
+    copies: NDArray[np.bool_],
+    wanted: int,
+    *,
+    weight: NDArray[np.float64] | None = None,
+) -> Calibration:
     """Return the curve that turns log-odds (P,) into probabilities. wanted: the number of copies there are in all.
+
+    weight: (P,), how much each pair counts; alike by default.
 
     Some photos that are labelled as different are not. A share of wrong labels among sure copies is fitted too;
     otherwise a few of them where the network is surest would lower every probability.
     """
     z, true = torch.from_numpy(odds).double(), torch.from_numpy(copies).double()
+    counted = torch.from_numpy(np.ones(len(odds)) if weight is None else weight / weight.mean())
     print(f"calibration: {len(z)} candidates hold {int(true.sum())} of {wanted} copies", flush=True)
     curve = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([curve], max_iter=500, line_search_fn="strong_wolfe")
@@ -65,7 +74,7 @@ def fitted_curve(odds: NDArray[np.float32], copies: NDArray[np.bool_], wanted: i
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
         believed = torch.sigmoid(curve[0] * z + curve[1]) * (1 - _MOST_WRONG * torch.sigmoid(curve[2]))
-        loss = F.binary_cross_entropy(believed, true)
+        loss = F.binary_cross_entropy(believed, true, weight=counted)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
