@@ -1,8 +1,18 @@
 """The version of dedup and of the libraries that decode photos."""
 
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 __version__ = "0.1.0"
+
+
+def installation(extra: str) -> str:
+    """Return the command that installs an extra: from the checkout that this package is in, or from the index."""
+    checkout = Path(__file__).parents[1]
+    if (checkout / "pyproject.toml").exists():
+        return f"{sys.executable} -m pip install '{checkout}[{extra}]'"
+    return f"pip install 'dedup-photos[{extra}]'"
 
 
 def decoders() -> str:

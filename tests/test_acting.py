@@ -89,7 +89,7 @@ def test_ctrl_c_says_what_was_done_and_how_it_is_undone(
     done = dedup("apply", "--to", away, "--yes", code=3)
     assert len(tree(photos)) == 3
     (run,) = (path.stem for path in tmp_path.glob("test.db.journal/*"))
-    assert done.stderr == f"stopped by Ctrl-C; what was done until then: 'dedup undo --run {run}' undoes it\n"
+    assert done.stderr == f"stopped by Ctrl-C; 'dedup undo --run {run}' undoes what was done until then\n"
     monkeypatch.undo()
     dedup("undo", "--db", tmp_path / "test.db")
     assert tree(photos) == before
@@ -273,7 +273,7 @@ def test_marks_survive_renaming_and_forgetting_and_a_fourth_photo_is_compared(
     dedup("mark", "--from", tmp_path / "d.csv")
     assert dedup("export", "decisions").stdout.count("not-duplicate") == 1
     (tmp_path / "d.csv").write_text((tmp_path / "d.csv").read_text().replace(",", ";"))
-    assert dedup("mark", "--from", tmp_path / "d.csv").stdout == "1 decision imported\n"
+    assert dedup("mark", "--from", tmp_path / "d.csv").stdout == "1 decision recorded\n"
     (tmp_path / "d.csv").write_text("decision,sha256_a,sha256_b\nkeep,zz,\n")
     assert "row 2" in dedup("mark", "--from", tmp_path / "d.csv", code=2).stderr
 
@@ -281,8 +281,8 @@ def test_marks_survive_renaming_and_forgetting_and_a_fourth_photo_is_compared(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "give not-duplicate, keep or clear"),
-        (["keep", "a.jpg", "--from", "d.csv"], "give not-duplicate, keep or clear"),
+        ([], "give not-duplicate, keep, clear"),
+        (["keep", "a.jpg", "--from", "d.csv"], "give not-duplicate, keep, clear"),
         (["keep"], "no photos: name some"),
         (["keep", "--group", "9"], "there is no group 9; 'dedup export groups' has 1"),
         (["keep", "nowhere.jpg"], "nowhere.jpg: not a photo of the last scan"),

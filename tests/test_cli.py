@@ -14,6 +14,7 @@ from PIL import Image
 
 from dedup.cli.main import main
 from dedup.report.text import printable
+from dedup.version import installation
 
 Dedup = Callable[..., Result]
 
@@ -85,7 +86,7 @@ def test_review_without_its_extra_says_what_to_install() -> None:
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "Error: dedup review needs starlette: pip install 'dedup-photos[review]'\n",
+        f"Error: dedup review needs starlette: {installation('review')}\n",
     )
 
 
@@ -187,7 +188,7 @@ def test_quick_scan_without_a_second_look_is_refused(dedup: Dedup, album: Path) 
 
 
 def test_output_of_no_known_format_is_refused_before_any_work(dedup: Dedup, album: Path, tmp_path: Path) -> None:
-    assert "must end in .csv or .json" in error_of(dedup("scan", album, "-o", album / "alone 10.jpg", code=2))
+    assert "must end in .csv, .json" in error_of(dedup("scan", album, "-o", album / "alone 10.jpg", code=2))
     assert not (tmp_path / "test.db").exists()
 
 
@@ -297,7 +298,7 @@ def test_json_log_goes_to_a_file_that_is_rotated(dedup: Dedup, album: Path, tmp_
     assert [e["event"] for e in events if e["event"] != "progress"] == ["started", "finished", "started", "failed"]
     assert "no such file or folder" in events[-1]["error"]
     words = error_of(dedup("scan", album, "--json-log", tmp_path / "no/log", code=2))
-    assert words.endswith("the log cannot be written (No such file or directory)")
+    assert words.endswith("cannot be written (No such file or directory); choose another name")
 
 
 def test_log_that_cannot_be_written_any_more_is_given_up(

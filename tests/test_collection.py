@@ -65,7 +65,7 @@ def test_absent_root_is_a_warning_and_not_forgotten(dedup: Dedup, two: tuple[Pat
     if empty:
         backup.mkdir()
     done = dedup("scan", album)
-    assert f"Warning: {backup}: {'empty' if empty else 'missing'}, but the database has 2 photos of it" in done.stderr
+    assert f"Warning: {backup}: {'empty' if empty else 'missing'}, but the database has photos of it: 2" in done.stderr
     refused = dedup("scan", album, "--expect-mounted", code=1)
     assert refused.stderr.startswith(f"Error: {backup}: ")
     shutil.rmtree(backup, ignore_errors=True)

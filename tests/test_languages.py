@@ -19,6 +19,8 @@ from babel.messages.catalog import Message as Entry
 from click.testing import Result
 from serving import serving
 
+from dedup.cli.estimate import Estimate
+from dedup.cli.progress import line_of
 from dedup.languages.language import ENGLISH, Language, accepted, code_of, codes, first_known, load, of_environment
 from dedup.report.html import environment
 from dedup.types.message import Message, listed
@@ -310,6 +312,28 @@ def test_plan_and_status_are_said_in_the_language_of_the_environment(
     assert dedup("undo", "--lang", "de").stdout == "Nichts rückgängig zu machen.\n"
     monkeypatch.setenv("DEDUP_LANG", "es")
     assert "Nada que deshacer." in dedup("undo").stdout
+
+
+def test_outcomes_errors_and_progress_are_said_in_the_language(dedup: Dedup, album: Path, tmp_path: Path) -> None:
+    error = dedup("apply", "--lang", "de", code=1).stderr
+    assert error.startswith(
+        f"Fehler: {tmp_path}/test.db: keine solche Datenbank; führen Sie zuerst „dedup scan FOLDER“"
+    )
+    dedup("scan", album, "-q")
+    assert dedup("mark", "not-duplicate", album / "garden.png", album / "alone 10.jpg", "--lang", "fr").stdout == (
+        "1 décision enregistrée\n"
+    )
+    dedup("apply", "--yes", "--to", tmp_path / "Away")
+    undone = dedup("undo", "--lang", "ja").stdout.splitlines()
+    assert len(undone) == 6
+    assert all(re.search(r": /.* から復元しました$", line) for line in undone), undone
+    (album / "garden.png").write_bytes(b"other")
+    failed = dedup("apply", "--yes", "--to", tmp_path / "Away", "--lang", "es", code=3).stderr.splitlines()
+    keeper = f"el que se conserva, {album}/garden.png, cambió después del análisis; analice de nuevo"
+    assert any(line.endswith(f": omitido: {keeper}") for line in failed), failed
+    estimate = Estimate()
+    estimate.update("reading", 128, 50_000, 0.0)
+    assert line_of(estimate, load("de")) == "[1/4] Lesen 128/50.000"
 
 
 def test_unknown_language_is_one_clear_line(dedup: Dedup) -> None:

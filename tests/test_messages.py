@@ -16,7 +16,7 @@ from click.testing import Result
 
 from dedup.cli.main import main
 from dedup.cli.scan import next_command
-from dedup.report.text import roughly
+from dedup.languages.language import ENGLISH
 
 Dedup = Callable[..., Result]
 
@@ -150,7 +150,7 @@ main()"""
     [(0, "about 10 s"), (44, "about 40 s"), (58, "about 1 min"), (600, "about 10 min"), (9000, "about 2.5 h")],
 )
 def test_guessed_times_are_no_finer_than_a_guess(seconds: float, text: str) -> None:
-    assert roughly(seconds) == text
+    assert ENGLISH.roughly(seconds) == text
 
 
 def default_signals() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from dedup.cli.estimate import Estimate
 from dedup.cli.progress import line_of
+from dedup.languages.language import ENGLISH
 
 
 def test_rate_and_time_left_are_those_of_the_stage_and_of_what_follows() -> None:
@@ -45,4 +46,4 @@ def test_line_says_stage_count_rate_and_time_left(stage: str, line: str) -> None
     estimate = Estimate()
     estimate.update(stage, 0, 50_000, 0.0)
     estimate.update(stage, 128, 50_000, 2.0)
-    assert line_of(estimate) == line
+    assert line_of(estimate, ENGLISH) == line

@@ -184,7 +184,7 @@ def test_only_groups_are_a_page(report: Report, tmp_path: Path) -> None:
 
 def test_suffix_decides_the_format() -> None:
     assert (format_of("a.csv"), format_of("A.JSON")) == ("csv", "json")
-    with pytest.raises(BadUsage, match=r"must end in \.csv or \.json or \.html"):
+    with pytest.raises(BadUsage, match=r"must end in \.csv, \.json, \.html"):
         format_of("photo.jpg")
 
 

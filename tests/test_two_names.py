@@ -67,7 +67,7 @@ def test_file_that_is_its_own_keeper_under_another_path_is_not_removed(
     if mount not in SAME_NUMBERS:
         assert said.startswith("False skipped: ")
     else:
-        assert said == "True a hard link of the file that is kept; nothing to reclaim\n"
+        assert said == "True a hard link of its keeper; nothing to reclaim\n"
 
 
 def test_two_files_of_one_folder_that_is_seen_twice_are_two_files(disk: Path) -> None:

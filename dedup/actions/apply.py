@@ -11,11 +11,12 @@ from dedup.actions import file_ops, trash
 from dedup.actions.journal import Entry, Journal
 from dedup.actions.keeper import KeeperCheck
 from dedup.actions.locks import locked
-from dedup.actions.plan import quarantine
+from dedup.actions.plan import GONE_WITH_KEEPER, HARD_LINK, quarantine
 from dedup.actions.undo import restored
 from dedup.errors import ActionFailed, BadUsage
 from dedup.files.path_rules import is_inside, names_a_folder
 from dedup.files.user_dirs import ActionDirs
+from dedup.types.message import Message, sentence_of
 from dedup.types.pairs import Relation
 from dedup.types.photo import AGE_MARGIN_NS, File
 from dedup.types.plan import Outcome, Removal, RemovalStep
@@ -33,7 +34,14 @@ def destination(to: str, roots: Sequence[str]) -> str:
     if to in DESTINATIONS:
         return to
     if not names_a_folder(to):
-        raise BadUsage(f"--to {to}: none of {', '.join(DESTINATIONS)}; for a folder of that name write ./{to}")
+        raise BadUsage(
+            Message(
+                "{option}: none of {words}; for a folder of that name write {path}",
+                option="--to " + to,
+                words=", ".join(DESTINATIONS),
+                path="./" + to,
+            )
+        )
     return quarantine(to, roots)
 
 
@@ -103,9 +111,9 @@ class _Run:
             entries = [self._entry(*each) for each in zip(parts, digests, targets, strict=True)]
             self._remove(parts, entries)
         except ActionFailed as error:
-            yield Outcome(path, False, str(error))
+            yield Outcome(path, False, _skipped(sentence_of(error)))
         except OSError as error:
-            yield Outcome(path, False, f"skipped: {error.strerror or error}")
+            yield Outcome(path, False, _skipped(error.strerror or str(error)))
         else:
             self.folders.update(os.path.dirname(entry["path"]) for entry in entries)
             yield from (
@@ -122,11 +130,11 @@ class _Run:
         assert part.keeper_file is not None
         keeper = file_ops.stat_file(part.keeper_file.path)
         if now is None and keeper is None:
-            return Outcome(path, False, "skipped: gone since the scan, and its keeper too; is the disk mounted?")
+            return Outcome(path, False, _skipped(GONE_WITH_KEEPER))
         if now is None:
-            return Outcome(path, True, "already gone")
+            return Outcome(path, True, Message("already gone"))
         if keeper and (keeper.device, keeper.inode) == (now.device, now.inode):
-            return Outcome(path, True, "a hard link of the file that is kept; nothing to reclaim")
+            return Outcome(path, True, HARD_LINK)
         return None
 
     def _check(self, part: Removal, relation: Relation) -> str:
@@ -134,14 +142,16 @@ class _Run:
         to = self.how.to
         folder = os.path.realpath(os.path.dirname(part.file.path))
         if any(is_inside(folder, os.path.realpath(p)) for p in self.how.protect):
-            raise ActionFailed("skipped: in a protected folder")
+            raise ActionFailed(Message("in a protected folder"))
         if to in LINKS and relation is not Relation.EXACT:
-            raise ActionFailed(f"skipped: not the same bytes as its keeper; a {to} would lose its own")
+            raise ActionFailed(Message("not the same bytes as its keeper; a {link} would lose its own", link=to))
         digest = self._unchanged(part.file, part.sha256, always_hash=to in (*LINKS, "delete"))
         if part.keeper_file is not None:
             self._keeper_unchanged(part.keeper_file)
             if not part.sha256 and digest != self.keepers.digest(part.keeper_file.path):
-                raise ActionFailed(f"skipped: {part.file.path} has other bytes than {part.keeper_file.path}")
+                raise ActionFailed(
+                    Message("{path} has other bytes than {keeper}", path=part.file.path, keeper=part.keeper_file.path)
+                )
         return digest
 
     def _unchanged(self, file: File, sha256: str, *, always_hash: bool) -> str:
@@ -151,9 +161,9 @@ class _Run:
         """
         now = file_ops.stat_file(file.path)
         if now is None:
-            raise ActionFailed(f"skipped: {file.path} is gone since the scan")
+            raise ActionFailed(Message("{path} is gone since the scan", path=file.path))
         if (now.size, now.mtime_ns) != (file.size, file.mtime_ns):
-            raise ActionFailed("skipped: changed after the scan; scan again")
+            raise ActionFailed(Message("changed after the scan; scan again"))
         newest = max(now.mtime_ns, now.ctime_ns)
         uncertain = (
             now != file or newest > self.how.scanned_ns - AGE_MARGIN_NS
@@ -162,15 +172,15 @@ class _Run:
             return sha256
         found = file_ops.digest(file.path)
         if sha256 and found != sha256:
-            raise ActionFailed("skipped: other bytes than at the scan; scan again")
+            raise ActionFailed(Message("other bytes than at the scan; scan again"))
         return found
 
     def _keeper_unchanged(self, file: File) -> None:
         now = file_ops.stat_file(file.path)
         if now is None:
-            raise ActionFailed(f"skipped: its keeper {file.path} is gone since the scan")
+            raise ActionFailed(Message("its keeper {keeper} is gone since the scan", keeper=file.path))
         if now.size != file.size:
-            raise ActionFailed(f"skipped: its keeper {file.path} changed after the scan; scan again")
+            raise ActionFailed(Message("its keeper {keeper} changed after the scan; scan again", keeper=file.path))
 
     def _targets(self, parts: Sequence[Removal], root: str) -> list[str]:
         """Return where each file is moved to; an empty string for one that is not moved to a folder."""
@@ -219,7 +229,8 @@ class _Run:
             unrestored = self._roll_back(entries)
             if not unrestored or not isinstance(error, (ActionFailed, OSError)):
                 raise
-            raise ActionFailed(f"{getattr(error, 'strerror', None) or error}; {unrestored}") from error
+            failed = getattr(error, "strerror", None) or sentence_of(error)
+            raise ActionFailed(Message("{error}; {unrestored}", error=failed, unrestored=unrestored)) from error
         for entry in entries:
             self.journal.write(done=entry["do"])
 
@@ -236,7 +247,9 @@ class _Run:
             finally:
                 file_ops.discard(probe)
         if not self.trashes[file.device]:
-            raise ActionFailed("skipped: undo would not find it in the trash of this disk; use --to DIR")
+            raise ActionFailed(
+                Message("undo would not find it in the trash of this disk; use {option}", option="--to DIR")
+            )
 
     def _roll_back(self, entries: Sequence[Entry]) -> str:
         """Restore the files of a step that failed. Return why not, where that failed; otherwise an empty string."""
@@ -263,10 +276,10 @@ class _Run:
                 except FileNotFoundError:
                     pass  # removed on the way up from another folder
                 except OSError as error:
-                    yield Outcome(folder, False, f"skipped: {error.strerror or error}")
+                    yield Outcome(folder, False, _skipped(error.strerror or str(error)))
                     break
                 else:
-                    yield Outcome(folder, True, "removed: empty")
+                    yield Outcome(folder, True, Message("removed: empty"))
                 folder = os.path.dirname(folder)
 
     def _set_aside(self, part: Removal, entry: Entry) -> None:
@@ -274,7 +287,7 @@ class _Run:
         file_ops.rename(entry["path"], entry["aside"])
         now = file_ops.stat_file(entry["aside"])
         if now is None or (now.size, now.mtime_ns) != (part.file.size, part.file.mtime_ns):
-            raise ActionFailed("skipped: changed while it was checked; scan again")
+            raise ActionFailed(Message("changed while it was checked; scan again"))
 
     def _finish(self, part: Removal, entry: Entry) -> None:
         """Remove a file that was set aside and checked."""
@@ -288,7 +301,7 @@ class _Run:
             file_ops.rename(aside, path)  # the trash records the name that a file has
             trash.send(path)
             if part.keeper_file is not None and file_ops.stat_file(part.keeper_file.path) is None:
-                raise ActionFailed(f"skipped: its keeper {part.keeper_file.path} disappeared")
+                raise ActionFailed(Message("its keeper {keeper} disappeared", keeper=part.keeper_file.path))
         else:
             self._make_folders(target, path)
             file_ops.move(aside, target, sha256=entry["sha256"], temporary=entry["temporary"])
@@ -301,13 +314,21 @@ class _Run:
         if entry["to"] == "hardlink":
             different = attributes.difference(file_ops.Attributes.of(keeper))
             if different:
-                raise ActionFailed(f"skipped: other {different} than {keeper}; a hard link would share them")
+                raise ActionFailed(
+                    Message(
+                        "other {attribute} than {keeper}; a hard link would share them",
+                        attribute=different,
+                        keeper=keeper,
+                    )
+                )
             os.link(keeper, temporary, follow_symlinks=os.link not in os.supports_follow_symlinks)
         else:
             file_ops.clone(keeper, temporary)
             attributes.set_on(temporary)
         if file_ops.digest(temporary) != entry["sha256"]:
-            raise ActionFailed(f"skipped: its keeper {keeper} has other bytes than at the scan; scan again")
+            raise ActionFailed(
+                Message("its keeper {keeper} has other bytes than at the scan; scan again", keeper=keeper)
+            )
         file_ops.rename(temporary, path)
 
     def _make_folders(self, target: str, path: str) -> None:
@@ -319,7 +340,13 @@ class _Run:
                 self.journal.write(made=missing)
                 file_ops.make_folder(missing, owner=(source.st_uid, source.st_gid))
         except OSError as error:
-            raise ActionFailed(f"skipped: the folder {folder} cannot be made ({error.strerror})") from error
+            raise ActionFailed(
+                Message("the folder {folder} cannot be made ({error})", folder=folder, error=error.strerror)
+            ) from error
+
+
+def _skipped(reason: str) -> Message:
+    return Message("skipped: {reason}", reason=reason)
 
 
 def _free_names(parts: Sequence[Removal], folder: str, root: str) -> list[str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from dedup.errors import ActionFailed
+from dedup.types.message import Message
 from dedup.types.photo import File
 
 _AT_FDCWD, _NOREPLACE = -100, 1
@@ -79,19 +80,19 @@ class Attributes:
         """
         mine, theirs = ({n: v for n, v in a.xattrs.items() if not n.startswith("security.")} for a in (self, other))
         if self.uid != other.uid:
-            return "owner"
+            return Message("owner")
         if self.gid != other.gid:
-            return "group"
+            return Message("owning group")
         if self.mode != other.mode or mine.pop(_ACL, None) != theirs.pop(_ACL, None):
-            return "permissions"
-        return "" if mine == theirs else "extended attributes"
+            return Message("permissions")
+        return "" if mine == theirs else Message("extended attributes")
 
     def _set_owner(self, path: str) -> None:
         try:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
         except PermissionError as error:
             if os.geteuid() != 0:  # for root, it is the file system that has no owners
-                raise ActionFailed(f"skipped: only root can keep the owner of {path} in a copy") from error
+                raise ActionFailed(Message("only root can keep the owner of {path} in a copy", path=path)) from error
 
 
 def _xattrs(path: str) -> dict[str, bytes]:
@@ -114,7 +115,7 @@ def stat_file(path: str) -> File | None:
             raise
         return None
     if not stat.S_ISREG(s.st_mode):
-        raise ActionFailed(f"skipped: {path} is not a regular file")
+        raise ActionFailed(Message("{path} is not a regular file", path=path))
     return File.from_stat(path, s)
 
 
@@ -185,7 +186,7 @@ def move(source: str, target: str, *, sha256: str, temporary: str) -> None:
         after = os.lstat(source)
         if (after.st_ino, after.st_size, after.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
             discard(target)  # the source is still there, and newer
-            raise ActionFailed("skipped: changed while it was copied") from error
+            raise ActionFailed(Message("changed while it was copied")) from error
         os.unlink(source)
 
 
@@ -202,7 +203,7 @@ def copy(source: str, target: str, *, sha256: str) -> None:
             os.fsync(writer.fileno())
         attributes.set_on(target)
         if digest(target) != sha256:
-            raise ActionFailed("skipped: its copy differs from what was scanned")
+            raise ActionFailed(Message("its copy differs from what was scanned"))
     except FileExistsError:
         raise
     except BaseException:

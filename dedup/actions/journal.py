@@ -18,6 +18,7 @@ from dedup.actions.file_ops import (
     temporary_beside,
 )
 from dedup.errors import BadUsage, DedupError
+from dedup.types.message import Message
 
 Entry = dict[str, Any]
 
@@ -91,7 +92,11 @@ class Journal:
             self._sync()
             sync_folder(folder)
         except OSError as error:
-            raise DedupError(f"{path}: the journal cannot be written ({error.strerror}); nothing was done") from error
+            raise DedupError(
+                Message(
+                    "{path}: the journal cannot be written ({error}); nothing was done", path=path, error=error.strerror
+                )
+            ) from error
 
     def write(self, **entry: Any) -> None:
         """Write one line to disk. Raises DedupError; the caller must then stop."""
@@ -99,8 +104,13 @@ class Journal:
             self._file.write(json.dumps(entry).encode() + b"\n")
             self._sync()
         except OSError as error:
-            message = f"{self.path}: the journal cannot be written ({error.strerror}); stopped before the next file"
-            raise DedupError(message) from error
+            raise DedupError(
+                Message(
+                    "{path}: the journal cannot be written ({error}); stopped before the next file",
+                    path=self.path,
+                    error=error.strerror,
+                )
+            ) from error
 
     def _sync(self) -> None:
         self._file.flush()
@@ -137,7 +147,7 @@ def runs(folder: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise DedupError(f"{folder}: the journals cannot be read ({error.strerror})") from error
+        raise DedupError(Message("{path}: cannot be read ({error})", path=folder, error=error.strerror)) from error
     return sorted(name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl"))
 
 
@@ -148,13 +158,13 @@ def read(folder: str, run: str) -> list[Entry]:
     Raises BadUsage if there is no such run, DedupError if it cannot be read or is not of this version.
     """
     if run not in runs(folder):
-        raise BadUsage(f"{run}: no such run; there are: {', '.join(runs(folder)) or 'none'}")
+        raise BadUsage(Message("{run}: no such run; there are: {runs}", run=run, runs=", ".join(runs(folder)) or "-"))
     path = path_of(folder, run)
     try:
         with open(path, "rb") as f:
             lines = f.readlines()
     except OSError as error:
-        raise DedupError(f"{path}: the journal cannot be read ({error.strerror})") from error
+        raise DedupError(Message("{path}: cannot be read ({error})", path=path, error=error.strerror)) from error
     entries = [_entry(path, run, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     last = max((n for n, entry in enumerate(entries) if not entry.keys() & {"damaged", "undone"}), default=-1)
     return [entry for n, entry in enumerate(entries) if n <= last or "damaged" not in entry]
@@ -167,7 +177,13 @@ def _entry(path: str, run: str, number: int, line: bytes) -> Entry:
     except (ValueError, RecursionError):
         return {"damaged": number}
     if not isinstance(entry, dict) or not _is_ours(entry, run):
-        raise DedupError(f"{path}: line {number} was not written by this version of dedup; nothing was done")
+        raise DedupError(
+            Message(
+                "{path}: line {number} was not written by this version of dedup; nothing was done",
+                path=path,
+                number=number,
+            )
+        )
     return entry
 
 

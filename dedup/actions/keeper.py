@@ -15,6 +15,7 @@ import unicodedata
 
 from dedup.actions import file_ops
 from dedup.errors import ActionFailed
+from dedup.types.message import Message
 from dedup.types.photo import File
 from dedup.types.plan import Removal
 
@@ -32,7 +33,7 @@ class KeeperCheck:
         try:
             descriptor = file_ops.open_file(path)  # opened even if its digest is known: file systems cache names
         except FileNotFoundError:
-            raise ActionFailed(f"skipped: its keeper {path} is gone") from None
+            raise ActionFailed(Message("its keeper {keeper} is gone", keeper=path)) from None
         signature = _signature(File.from_stat(path, os.fstat(descriptor)))
         known = self._digests.get((path, signature))
         if known is None:
@@ -41,7 +42,7 @@ class KeeperCheck:
             os.close(descriptor)
         now = file_ops.stat_file(path)
         if now is None or _signature(now) != signature:
-            raise ActionFailed(f"skipped: its keeper {path} changed while it was checked")
+            raise ActionFailed(Message("its keeper {keeper} changed while it was checked", keeper=path))
         self._digests[path, signature] = known
         return known
 
@@ -51,18 +52,21 @@ class KeeperCheck:
         path: of the file to be removed. aside: the name in the same folder that it has now.
         """
         assert part.keeper_file is not None
-        keeper = file_ops.real_path(part.keeper_file.path)
+        named, keeper = part.keeper_file.path, file_ops.real_path(part.keeper_file.path)
         if _shows_through(path, aside, keeper):
-            raise ActionFailed(f"skipped: {part.keeper_file.path} is the same file under another path")
+            raise ActionFailed(Message("{keeper} is the same file under another path", keeper=named))
         if file_ops.stat_file(keeper) is None:
             raise ActionFailed(
-                f"skipped: its keeper {part.keeper_file.path} disappeared with it; "
-                "both are one file under two paths, or another program moved it"
+                Message(
+                    "its keeper {keeper} disappeared with it; "
+                    "both are one file under two paths, or another program moved it",
+                    keeper=named,
+                )
             )
         found = self.digest(keeper)
         if part.keeper_sha256 and found != part.keeper_sha256:
             raise ActionFailed(
-                f"skipped: its keeper {part.keeper_file.path} has other bytes than at the scan; scan again"
+                Message("its keeper {keeper} has other bytes than at the scan; scan again", keeper=named)
             )
 
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from dedup.actions.file_ops import make_folder, missing_folders
 from dedup.errors import StoreBusy
 from dedup.files.path_rules import is_inside
+from dedup.types.message import Message
 
 _WAIT_S = 10.0  # for another process that is just about to take or release its locks
 
@@ -37,7 +38,7 @@ def locked(roots: Sequence[str], folder: str) -> Iterator[None]:
                     for root in real:
                         _take(root, folder, stack)
             except Timeout:
-                raise StoreBusy("another apply or undo is starting; run this again") from None
+                raise StoreBusy(Message("another apply or undo is starting; run this again")) from None
         yield
 
 
@@ -58,7 +59,9 @@ def _check_free(roots: Sequence[str], folder: str) -> None:
             with suppress(OSError, ValueError):
                 other = json.loads(Path(folder, name).read_bytes())
                 if any(_overlap(root, other) for root in roots) and _is_held(Path(folder, name)):
-                    raise StoreBusy(f"{other}: another apply or undo is changing this folder; wait for it")
+                    raise StoreBusy(
+                        Message("{folder}: another apply or undo is changing this folder; wait for it", folder=other)
+                    )
 
 
 def _overlap(one: str, other: str) -> bool:

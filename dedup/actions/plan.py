@@ -19,6 +19,7 @@ from dedup.types.plan import Plan, Removal, RemovalStep, Retained
 from dedup.types.report import Report
 from dedup.types.settings import Settings
 
+GONE_WITH_KEEPER = Message("gone since the scan, and its keeper too; is the disk mounted?")
 HARD_LINK = Message("a hard link of its keeper; nothing to reclaim")
 OTHER_BYTES = Message("not the same bytes as its keeper")  # why a duplicate is retained that cannot become a link
 
@@ -118,7 +119,7 @@ def root_of(report: Report, path: str) -> str:
         return os.path.dirname(path)
     above = [r for r in report.run.roots if path.startswith(r.rstrip(os.sep) + os.sep)]
     if not above:
-        raise BadUsage(f"{path}: outside the folders that were scanned")
+        raise BadUsage(Message("{path}: outside the folders that were scanned", path=path))
     return max(above, key=len)
 
 
@@ -243,8 +244,16 @@ def quarantine(folder: str, roots: Sequence[str]) -> str:
     path = os.path.realpath(folder)
     forbidden = forbidden_name(path)
     if forbidden:
-        raise BadUsage(f"--to {folder}: Windows has no folder that is called {forbidden}")
+        raise BadUsage(
+            Message("{option}: Windows has no folder that is called {name}", option="--to " + folder, name=forbidden)
+        )
     for root in map(os.path.realpath, roots):
         if is_inside(path, root) or is_inside(root, path):
-            raise BadUsage(f"--to {folder}: inside a scanned folder, or around it; choose one beside {root}")
+            raise BadUsage(
+                Message(
+                    "{option}: inside a scanned folder, or around it; choose one beside {root}",
+                    option="--to " + folder,
+                    root=root,
+                )
+            )
     return path

@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dedup.actions.plan import protection, root_of, with_companions
+from dedup.actions.plan import GONE_WITH_KEEPER, protection, root_of, with_companions
 from dedup.errors import BadUsage
 from dedup.files.stacks import Folders
 from dedup.grouping.groups import matches, reported
 from dedup.grouping.members import counts
 from dedup.report.csv_file import Row, read_csv
-from dedup.types.message import Message
+from dedup.types.message import Message, sentence_of
 from dedup.types.pairs import Relation
 from dedup.types.plan import Plan, Removal, RemovalStep
 from dedup.types.report import Report
@@ -57,7 +57,10 @@ def read_plan(path: str, report: Report, folders: Folders, *, merge_sidecars: bo
     rows = _read_rows(path)
     steps, refused = _steps_of(rows, path, report, folders)
     plan = with_companions(steps, [], folders, merge_sidecars=merge_sidecars)
-    refused += [f"{path}: {kept.path}: skipped: {kept.reason}" for kept in plan.retained]
+    refused += [
+        Message("{path}: skipped: {reason}", path=": ".join((path, kept.path)), reason=kept.reason)
+        for kept in plan.retained
+    ]
     refused += _stray_companions(rows, path, plan, report, folders)
     named = {row["path"] for _, row in rows if row["action"] == "remove"}
     complete = []
@@ -65,7 +68,8 @@ def read_plan(path: str, report: Report, folders: Folders, *, merge_sidecars: bo
         unnamed = [p for p in step.parts[1:] if p.file.path not in named and p.keeper_file is not None]
         if unnamed:
             photo, companion = step.parts[0].file.path, unnamed[0].file.path
-            refused.append(f"{path}: {photo}: skipped: the plan does not remove {companion}, which belongs to it")
+            why = Message("the plan does not remove {companion}, which belongs to it", companion=companion)
+            refused.append(Message("{path}: skipped: {reason}", path=": ".join((path, photo)), reason=why))
         else:
             parts = (step.parts[0], *(p for p in step.parts[1:] if p.file.path in named))
             complete.append(replace(step, parts=parts))
@@ -80,7 +84,7 @@ def _steps_of(rows: _Rows, path: str, report: Report, folders: Folders) -> tuple
     for _, row in rows:
         if row["action"] == "keep":
             kept[row["keeper"]].append(row["path"])
-    steps, refused = [], []
+    steps, refused = [], list[str]()
     for number, row in rows:
         if row["action"] == "remove" and (row["path"] in known.number_of or row["relation"]):
             try:
@@ -88,8 +92,14 @@ def _steps_of(rows: _Rows, path: str, report: Report, folders: Folders) -> tuple
                 step = _step_of(row, [k for k in candidates if k not in removed], known)
                 steps += [step] if _is_there(step, folders) else []
             except BadUsage as error:
-                refused.append(f"{path}: row {number}: {row['path']}: refused: {error}")
+                refused.append(_refused(path, number, row["path"], sentence_of(error)))
     return steps, refused
+
+
+def _refused(path: str, number: int, name: str, reason: str) -> Message:
+    return Message(
+        "{path}: row {number}: {name}: refused: {reason}", path=path, number=number, name=name, reason=reason
+    )
 
 
 def _is_there(step: RemovalStep, folders: Folders) -> bool:
@@ -99,7 +109,7 @@ def _is_there(step: RemovalStep, folders: Folders) -> bool:
     if folders.holds(photo.file.path):
         return True
     if not folders.holds(photo.keeper_file.path):
-        raise BadUsage("gone since the scan, and its keeper too; is the disk mounted?")
+        raise BadUsage(GONE_WITH_KEEPER)
     return False
 
 
@@ -108,7 +118,7 @@ def _stray_companions(rows: _Rows, path: str, plan: Plan, report: Report, folder
     found = {f.path for photo in report.photos.photos for f in photo.files}
     beside = {part.file.path for step in plan.steps for part in step.parts}
     return [
-        f"{path}: row {number}: {name}: refused: it belongs to no photo that is removed"
+        _refused(path, number, name, Message("it belongs to no photo that is removed"))
         for number, row in rows
         if row["action"] == "remove" and not row["relation"]
         if (name := row["path"]) not in found and name not in beside and folders.holds(name)
@@ -135,17 +145,21 @@ def _step_of(row: dict[str, str], kept: Sequence[str], known: _Known) -> Removal
     """Return the step that a row asks for, with the first kept file that it matches. Raises BadUsage if none does."""
     name = row["path"]
     if name not in known.number_of:
-        raise BadUsage("not a photo of the last scan")
+        raise BadUsage(Message("not a photo of the last scan"))
     if known.protection(name):
         raise BadUsage(known.protection(name))
     i = known.number_of[name]
     allowed = {i, *known.matched.get(i, {})}
     keeper = next((k for k in kept if known.number_of.get(k) in allowed), None)
     if keeper is None:
-        raise BadUsage("it matches no file that is kept")
+        raise BadUsage(Message("it matches no file that is kept"))
     if not counts(name, keeper, known.settings):
-        where = "another" if known.settings.folders == "across" else "the same"
-        raise BadUsage(f"its keeper is not in {where} root; the scan was --{known.settings.folders}")
+        across, option = known.settings.folders == "across", f"--{known.settings.folders}"
+        raise BadUsage(
+            Message("its keeper is not in another root; the scan was {option}", option=option)
+            if across
+            else Message("its keeper is not in the same root; the scan was {option}", option=option)
+        )
     j = known.number_of[keeper]
     relation, probability = Relation.EXACT, 1.0
     if i != j:
@@ -153,9 +167,9 @@ def _step_of(row: dict[str, str], kept: Sequence[str], known: _Known) -> Removal
         relation = reported(known.report.verdicts, at, known.settings, keeper=j)
         probability = float(known.report.verdicts.copy[at])
     if i != j and known.photos[i].sha256 in known.report.decisions.kept:
-        raise BadUsage("marked to be kept; 'dedup mark clear' removes the mark")
+        raise BadUsage(Message("marked to be kept; '{command}' removes the mark", command="dedup mark clear"))
     if relation in (Relation.SIMILAR, Relation.VARIANT) and row["relation"] != relation.word:
-        raise BadUsage(f"only {relation.word}; the column relation must say so")
+        raise BadUsage(Message("only {relation}; the column relation must say so", relation=relation.word))
     part = Removal(known.file_of[name], known.photos[i].sha256, known.file_of[keeper], known.photos[j].sha256)
     return RemovalStep((part,), root_of(known.report, name), relation, probability, row["reason"])
 
@@ -165,13 +179,29 @@ def _read_rows(path: str) -> _Rows:
     columns, found = read_csv(path)
     missing = [c for c in ("action", "path", "keeper", "relation") if c not in columns]
     if missing:
-        raise BadUsage(f"{path}: not a plan: the column {missing[0]} is missing; 'dedup apply --output' writes one")
+        raise BadUsage(
+            Message(
+                "{path}: not a plan: the column {column} is missing; '{command}' writes one",
+                path=path,
+                column=missing[0],
+                command="dedup apply --output",
+            )
+        )
     rows = [(n, {k: row.get(k, "") for k in COLUMNS}) for n, row in found]
     names: set[str] = set()
     for n, row in rows:
         if row["action"] not in ("keep", "remove"):
-            raise BadUsage(f"{path}: row {n}: the action must be keep or remove, not '{row['action']}'")
+            raise BadUsage(
+                Message(
+                    "{path}: row {number}: the action must be keep or remove, not '{word}'",
+                    path=path,
+                    number=n,
+                    word=row["action"],
+                )
+            )
         if row["path"] in names:
-            raise BadUsage(f"{path}: row {n}: {row['path']} is listed twice")
+            raise BadUsage(
+                Message("{path}: row {number}: {name} is listed twice", path=path, number=n, name=row["path"])
+            )
         names.add(row["path"])
     return rows

@@ -20,6 +20,7 @@ from send2trash import send2trash
 from dedup.actions.file_ops import digest, real_path, stat_file
 from dedup.errors import ActionFailed
 from dedup.files.path_rules import comparable
+from dedup.types.message import Message
 
 _Place = tuple[str, str]  # a file in a trash, and its record there; "" if there is none
 
@@ -112,8 +113,17 @@ def _names(folder: str) -> list[str]:
     except PermissionError as error:
         if sys.platform == "win32":
             return []
-        advice = "; give the terminal Full Disk Access in the privacy settings" if sys.platform == "darwin" else ""
-        raise ActionFailed(f"{folder} cannot be read ({error.strerror}){advice}") from error
+        raise ActionFailed(_unreadable(folder, str(error.strerror))) from error
+
+
+def _unreadable(folder: str, error: str) -> Message:
+    if sys.platform == "darwin":
+        return Message(
+            "{folder} cannot be read ({error}); give the terminal Full Disk Access in the privacy settings",
+            folder=folder,
+            error=error,
+        )
+    return Message("{folder} cannot be read ({error})", folder=folder, error=error)
 
 
 def _of_freedesktop(trash: str, top: str) -> Iterator[tuple[str, _Place]]:

@@ -21,7 +21,10 @@ from dedup.actions.locks import locked
 from dedup.actions.trash import Contents
 from dedup.errors import ActionFailed
 from dedup.files.user_dirs import ActionDirs
+from dedup.types.message import Message, sentence_of
 from dedup.types.plan import Outcome
+
+IN_PLACE = Message("in place")
 
 
 def undo(entries: Sequence[Entry], *, journal: Journal, dirs: ActionDirs) -> Iterator[Outcome]:
@@ -36,7 +39,11 @@ def undo(entries: Sequence[Entry], *, journal: Journal, dirs: ActionDirs) -> Ite
     with locked(roots_of(entries), dirs.locks):
         for number in damaged_lines(entries):
             complete = False
-            yield Outcome(journal.path, False, f"line {number} is damaged; a file that it names is not restored")
+            yield Outcome(
+                journal.path,
+                False,
+                Message("line {number} is damaged; a file that it names is not restored", number=number),
+            )
         for entry in reversed(folders_emptied(entries)):
             if not os.path.lexists(entry["emptied"]):
                 outcome = _remade(entry)
@@ -63,8 +70,8 @@ def _remade(entry: Entry) -> Outcome:
         file_ops.make_folder(folder)
         file_ops.Attributes.from_json(entry["attributes"]).set_on(folder)
     except (ActionFailed, OSError) as error:
-        return Outcome(folder, False, f"not restored: {getattr(error, 'strerror', None) or error}")
-    return Outcome(folder, True, "made again")
+        return Outcome(folder, False, _not_restored(getattr(error, "strerror", None) or sentence_of(error)))
+    return Outcome(folder, True, Message("made again"))
 
 
 def restored(entry: Entry, trash: Contents) -> Outcome:
@@ -72,9 +79,13 @@ def restored(entry: Entry, trash: Contents) -> Outcome:
     try:
         return Outcome(entry["path"], *_restore(entry, trash))
     except ActionFailed as error:
-        return Outcome(entry["path"], False, str(error))
+        return Outcome(entry["path"], False, _not_restored(sentence_of(error)))
     except OSError as error:
-        return Outcome(entry["path"], False, f"not restored: {error.strerror or error}")
+        return Outcome(entry["path"], False, _not_restored(error.strerror or str(error)))
+
+
+def _not_restored(reason: str) -> Message:
+    return Message("not restored: {reason}", reason=reason)
 
 
 def _restore(entry: Entry, trash: Contents) -> tuple[bool, str]:
@@ -86,16 +97,19 @@ def _restore(entry: Entry, trash: Contents) -> tuple[bool, str]:
         return _separate(entry)
     if os.path.lexists(path):
         if file_ops.stat_file(path) is None or file_ops.digest(path) != sha256:
-            return False, "another file has this name now; it was not overwritten"
+            return False, Message("another file has this name now; it was not overwritten")
         _clear_copies(entry)
-        return True, "in place"
+        return True, IN_PLACE
     for place, record in _places(entry, trash):
         if file_ops.stat_file(place) is not None and file_ops.digest(place) == sha256:
             _move_back(entry, place)
             if record:
                 os.unlink(record)
-            return True, f"restored from {place}"
-    return False, "deleted permanently" if to == "delete" else f"not found in {entry['target'] or 'the trash'}"
+            return True, Message("restored from {place}", place=place)
+    if to == "delete":
+        return False, Message("deleted permanently")
+    target = entry["target"]
+    return False, Message("not found in {folder}", folder=target) if target else Message("not found in the trash")
 
 
 def _places(entry: Entry, trash: Contents) -> Iterator[tuple[str, str]]:
@@ -114,10 +128,10 @@ def _return_from_aside(entry: Entry) -> tuple[bool, str]:
     if is_link and file_ops.digest(path) == entry["sha256"]:
         os.unlink(path)  # it was to replace the original
     if os.path.lexists(path):
-        return False, f"another file has this name now; the original is {aside}"
+        return False, Message("another file has this name now; the original is {path}", path=aside)
     file_ops.rename(aside, path)
     _clear_copies(entry)
-    return True, "in place"
+    return True, IN_PLACE
 
 
 def _clear_copies(entry: Entry) -> None:
@@ -145,15 +159,15 @@ def _separate(entry: Entry) -> tuple[bool, str]:
     path, sha256, temporary = entry["path"], entry["sha256"], entry["temporary"]
     file = file_ops.stat_file(path)
     if file is None:
-        return False, "gone since the apply"
+        return False, Message("gone since the apply")
     file_ops.discard(temporary)  # of a step that was killed
     if file_ops.digest(path) != sha256:
-        return False, "not restored: changed since the apply, under this name or through another hard link"
+        return False, _not_restored(Message("changed since the apply, under this name or through another hard link"))
     now = os.lstat(path)
     own = now.st_nlink == 1 and now.st_mtime_ns == entry["attributes"]["mtime_ns"]
     if entry["to"] == "reflink" or file.inode == entry["inode"] or own:
-        return True, "in place"
+        return True, IN_PLACE
     file_ops.copy(path, temporary, sha256=sha256)
     file_ops.Attributes.from_json(entry["attributes"]).set_on(temporary)
     os.replace(temporary, path)
-    return True, f"a file of its own again, no longer a hard link of {entry['keeper']}"
+    return True, Message("a file of its own again, no longer a hard link of {keeper}", keeper=entry["keeper"])

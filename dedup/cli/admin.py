@@ -23,11 +23,12 @@ from dedup.cli.options import (
     settings_in,
 )
 from dedup.errors import BadUsage
-from dedup.languages.language import ENGLISH
-from dedup.report.text import plural, printable
+from dedup.report.text import printable
+from dedup.types.message import Message
 
 if TYPE_CHECKING:
     from dedup.cli.scheduler import Job
+    from dedup.languages.language import Language
     from dedup.types.report import Attempt
 
 
@@ -64,46 +65,58 @@ def status(lang: str | None, db: str) -> None:
 
 
 @click.command(epilog=notes("nothing.", "dedup history"))
+@in_language
 @database
-def history(db: str) -> None:
+def history(lang: str | None, db: str) -> None:
     """List the last scans, with their results and errors."""
     from dedup.store.store import Store
 
     with Store(os.path.abspath(db)) as store:
-        click.echo("\n".join(map(printable, map(attempt_line, store.runs.attempts()))) or "no scan yet")
+        language = language_of(lang)
+        lines = [attempt_line(run, language) for run in store.runs.attempts()]
+    click.echo("\n".join(map(printable, lines)) or language.gettext("no scan yet"))
 
 
-def attempt_line(run: Attempt) -> str:
+def attempt_line(run: Attempt, language: Language) -> str:
     """Return one line about a scan."""
-    when = ENGLISH.minute(run.started_at)
-    took = "" if run.ended_at is None else ENGLISH.duration(max(0.0, run.ended_at - run.started_at))
-    what = {
-        None: "did not end: killed, or still running",
-        "finished": "{photos:,} photos, {new:,} new, {duplicates:,} duplicates, {skipped:,} skipped",
-    }.get(run.outcome, f"{run.outcome}: {run.result.get('error', '')}")
-    what = what.format_map(run.result) if run.outcome == "finished" else what
+    when = language.minute(run.started_at)
+    took = "" if run.ended_at is None else language.duration(max(0.0, run.ended_at - run.started_at))
+    if run.outcome == "finished":
+        about = {name: run.result[name] for name in ("photos", "new", "duplicates", "skipped")}
+        what = language.gettext(
+            "{photos:,} photos, {new:,} new, {duplicates:,} duplicates, {skipped:,} skipped", **about
+        )
+    elif run.outcome is None:
+        what = language.gettext("did not end: killed, or still running")
+    else:
+        what = f"{run.outcome}: {run.result.get('error', '')}"
     return f"{when}  {took:>12}  {', '.join(run.roots)}: {what}"
 
 
 @click.command(epilog=notes("the database. No photo is changed.", "dedup forget ~/Photos/Old"))
 @click.argument("path", nargs=-1, required=True, metavar="PATH...", type=PathWord())
+@in_language
 @database
-def forget(path: tuple[str, ...], db: str) -> None:
+def forget(path: tuple[str, ...], lang: str | None, db: str) -> None:
     """Remove files and folders from the database. The files themselves are not touched."""
     from dedup.store.store import Store
 
+    language = language_of(lang)
+    count = language.ngettext
     with Store(os.path.abspath(db), changing=True) as store:
         for folder in path:
             files, photos = store.forget(os.path.abspath(folder))
-            removed = f"{files:,} {plural('file', files)} and {photos:,} {plural('photo', photos)}"
-            click.echo(printable(f"{folder}: {removed} forgotten"))
+            known = {"files": count("{n} file", "{n} files", files), "photos": count("{n} photo", "{n} photos", photos)}
+            line = language.gettext("{folder}: {files} and {photos} forgotten", folder=folder, **known)
+            click.echo(printable(line))
 
 
 @click.command(epilog=notes("the database. No photo is changed.", "dedup relocate /media/old /media/new"))
 @click.argument("old", metavar="OLD", type=PathWord())
 @click.argument("new", metavar="NEW", type=PathWord())
+@in_language
 @database
-def relocate(old: str, new: str, db: str) -> None:
+def relocate(old: str, new: str, lang: str | None, db: str) -> None:
     """Record that folder OLD is now at NEW.
 
     For example a disk that is mounted elsewhere. Its files are not read again. To undo an earlier apply, undo
@@ -114,8 +127,10 @@ def relocate(old: str, new: str, db: str) -> None:
 
     with Store(os.path.abspath(db), changing=True) as store:
         files, same = record(os.path.abspath(old), os.path.abspath(new), store)
-    changed = f"; {files - same:,} of them changed or missing" if same < files else ""
-    click.echo(printable(f"{old} -> {new}: {files:,} {plural('file', files)}{changed}"))
+    count = language_of(lang).ngettext
+    changed = count("{n} of them changed or missing", "{n} of them changed or missing", files - same)
+    about = "; ".join([count("{n} file", "{n} files", files), *([changed] if same < files else [])])
+    click.echo(printable(f"{old} -> {new}: {about}"))
 
 
 @click.command(
@@ -134,7 +149,13 @@ def config_(ctx: click.Context, action: str, words: tuple[str, ...]) -> None:
     commands = commands_beside(ctx)
     named = bool(words) and not words[0].startswith("-")
     if named and words[0] not in commands:
-        raise BadUsage(f"{words[0]}: no such command; there are {', '.join(sorted(commands))}")
+        raise BadUsage(
+            Message(
+                "{command}: no such command; there are {commands}",
+                command=words[0],
+                commands=", ".join(sorted(commands)),
+            )
+        )
     names, rest = ([words[0]], list(words[1:])) if named else (list(commands), list(words))
     for name in names:
         command = commands[name]
@@ -193,7 +214,7 @@ def schedule(
             click.echo(printable(f"{name}  {about}"))
         return
     if not path:
-        raise BadUsage(f"dedup schedule {action}: which folders? Name them after it")
+        raise BadUsage(Message("{command}: which folders? Name them after it", command="dedup schedule " + action))
     paths, db = [folder(p) for p in path if not jobs.is_name(p)], os.path.abspath(db)
     if action == "remove":
         for name in [p for p in path if jobs.is_name(p)] or [jobs.name_of(paths, db)]:
@@ -210,8 +231,11 @@ def job_of(paths: list[str], db: str, config: str | None, daily: bool, weekly: b
     time_ = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", at)
     missing = [p for p in paths if not os.path.isdir(p)]
     if time_ is None or (daily and weekly) or missing:
-        wrong = f"{missing[0]}: no such folder" if missing else f"--at {at}: write HH:MM, as 03:00"
-        raise BadUsage("--daily or --weekly, not both" if daily and weekly else wrong)
+        if daily and weekly:
+            raise BadUsage(Message("{one} or {other}, not both", one="--daily", other="--weekly"))
+        if missing:
+            raise BadUsage(Message("{path}: no such folder", path=missing[0]))
+        raise BadUsage(Message("{option}: write HH:MM, as 03:00", option="--at " + at))
     words = [sys.executable, "-P", "-m", "dedup", "scan", "--db", db]  # -P: do not import a folder named dedup
     words += ["--config", os.path.abspath(config)] if config else []
     when = f"{'Sundays' if weekly else 'daily'} at {int(time_[1]):02}:{time_[2]}"

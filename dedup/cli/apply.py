@@ -16,13 +16,15 @@ from dedup.cli.options import SKIPPED, PathWord, database, in_language, language
 from dedup.cli.stopping import Stopped
 from dedup.errors import BadUsage, OutOfTime, StoreUnusable
 from dedup.files import user_dirs
-from dedup.report.text import plural, printable
+from dedup.report.text import printable
 from dedup.types.message import Message
 
 if TYPE_CHECKING:
     from dedup.languages.language import Language
     from dedup.types.plan import Outcome, Plan
     from dedup.types.report import Report
+
+NOTHING_CHANGED = Message("no file was changed")
 
 
 @click.command(
@@ -70,13 +72,20 @@ def apply(
     from dedup.types.pairs import Relation
 
     if yes and dry_run:
-        raise BadUsage("--yes or --dry-run, not both")
+        raise BadUsage(Message("{one} or {other}, not both", one="--yes", other="--dry-run"))
     if to == "delete" and yes and not really_delete:
-        raise BadUsage("--to delete cannot be undone; add --really-delete, or move the files away with --to DIR")
+        raise BadUsage(
+            Message(
+                "{option} cannot be undone; add {confirmation}, or move the files away with {other}",
+                option="--to delete",
+                confirmation="--really-delete",
+                other="--to DIR",
+            )
+        )
     if output and tables.format_of(output) != "csv":
-        raise BadUsage(f"{output}: a plan is written as .csv")
+        raise BadUsage(Message("{path}: a plan is written as .csv", path=output))
     language, db, failed, refused = language_of(lang), os.path.abspath(db), 0, list[str]()
-    with stopping("no file was changed"), Store(db, changing=True) as store:
+    with stopping(NOTHING_CHANGED), Store(db, changing=True) as store:
         result = load_results(store)
         to = destination(to, result.run.roots)
         if plan is None:
@@ -87,7 +96,7 @@ def apply(
         else:
             todo, refused = read_plan(plan, result, Folders(files_in), merge_sidecars=merge_sidecars)
         for line in refused:
-            click.echo(printable(line), err=True)
+            click.echo(printable(language.say(line)), err=True)
         if output:
             write_rows(output, COLUMNS, plan_rows(todo))
         show(todo, to, language, each=not yes)
@@ -153,13 +162,15 @@ def carry_out(todo: Plan, to: str, result: Report, db: str, language: Language, 
         outcomes = apply(
             todo.steps, Apply.of(result, to, user_dirs.for_actions(), remove_empty=remove_empty), journal=lines
         )
-        way_back = f"'dedup undo --run {run}' undoes it" if to != "delete" else "deleted permanently"
 
-        def state() -> str:
-            changed = journal.last_run(folder) == run
-            return f"what was done until then: {way_back}" if changed else "no file was changed"
+        def state() -> Message:
+            if journal.last_run(folder) != run:
+                return NOTHING_CHANGED
+            if to == "delete":
+                return Message("what was deleted until then is deleted permanently")
+            return Message("'{command}' undoes what was done until then", command="dedup undo --run " + run)
 
-        failed = report_outcomes(outcomes, state)
+        failed = report_outcomes(outcomes, state, language)
     if journal.last_run(folder) == run:
         command = f"dedup undo --run {run}"
         click.echo(
@@ -170,7 +181,7 @@ def carry_out(todo: Plan, to: str, result: Report, db: str, language: Language, 
     return failed
 
 
-def report_outcomes(outcomes: Iterable[Outcome], state: Callable[[], str]) -> int:
+def report_outcomes(outcomes: Iterable[Outcome], state: Callable[[], Message], language: Language) -> int:
     """Print the outcome for each file; return how many were not done.
 
     state: says after Ctrl-C or a signal how things stand. Raises OutOfTime then.
@@ -179,18 +190,19 @@ def report_outcomes(outcomes: Iterable[Outcome], state: Callable[[], str]) -> in
     with stopping(state):
         for outcome in outcomes:
             failed += not outcome.done
-            click.echo(printable(outcome.line), err=not outcome.done)
+            click.echo(printable(language.say(outcome.line)), err=not outcome.done)
     return failed
 
 
 @contextmanager
-def stopping(state: Callable[[], str] | str) -> Iterator[None]:
+def stopping(state: Callable[[], Message] | Message) -> Iterator[None]:
     """Raise OutOfTime, with how things stand, if Ctrl-C or a signal stops the block."""
     try:
         yield
     except KeyboardInterrupt as caught:
         by = str(caught) if isinstance(caught, Stopped) else "Ctrl-C"
-        raise OutOfTime(f"stopped by {by}; {state if isinstance(state, str) else state()}") from None
+        said = state if isinstance(state, Message) else state()
+        raise OutOfTime(Message("stopped by {signal}; {state}", signal=by, state=said)) from None
 
 
 @click.command(epilog=notes("files that an apply removed are restored; its journal records that.", "dedup undo"))
@@ -206,7 +218,9 @@ def undo(run: str | None, lang: str | None, db: str) -> None:
     db = os.path.abspath(db)
     folder = journal.folder_of(db)
     if not os.path.exists(db) and not os.path.exists(folder):
-        raise StoreUnusable(f"{db}: no such database; name the one that apply used with --db")
+        raise StoreUnusable(
+            Message("{path}: no such database; name the one that apply used with {option}", path=db, option="--db")
+        )
     with StoreLock(db):  # undo needs the journal alone: the database may be damaged or gone
         run = run or journal.last_run(folder)
         if run is None:
@@ -215,7 +229,8 @@ def undo(run: str | None, lang: str | None, db: str) -> None:
         entries = journal.read(folder, run)
         with journal.Journal(journal.path_of(folder, run)) as lines:
             outcomes = undo_run(entries, journal=lines, dirs=user_dirs.for_actions())
-            failed = report_outcomes(outcomes, lambda: "the next 'dedup undo' undoes the rest")
+            rest = Message("the next '{command}' undoes the rest", command="dedup undo")
+            failed = report_outcomes(outcomes, lambda: rest, language_of(lang))
     sys.exit(SKIPPED if failed else 0)
 
 
@@ -228,8 +243,11 @@ def undo(run: str | None, lang: str | None, db: str) -> None:
 @click.option(
     "--from", "from_", metavar="FILE", type=PathWord(), help="Read the decisions that 'dedup export decisions' wrote."
 )
+@in_language
 @database
-def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: str | None, db: str) -> None:
+def mark(
+    decision: str | None, path: tuple[str, ...], group: int | None, from_: str | None, lang: str | None, db: str
+) -> None:
     """Record that photos are not duplicates, or are to be kept. Decisions belong to content, not to names."""
     from itertools import combinations
 
@@ -239,26 +257,36 @@ def mark(decision: str | None, path: tuple[str, ...], group: int | None, from_: 
     from dedup.types.groups import Decisions
 
     if bool(from_) == bool(decision):
-        raise BadUsage("give not-duplicate, keep or clear, and the photos; or --from FILE")
+        raise BadUsage(
+            Message(
+                "give {words}, and the photos; or {option}", words="not-duplicate, keep, clear", option="--from FILE"
+            )
+        )
     with Store(os.path.abspath(db), changing=True) as store:
         if from_:
-            decisions, done = tables.read_decisions(from_), "imported"
+            decisions = tables.read_decisions(from_)
             store.decisions.add(decisions)
             count = len(decisions.apart) + len(decisions.kept)
         else:
             photos = chosen(load_results(store), path, group)
             if decision == "clear":
-                count, done = store.decisions.clear(photos), "cleared"
+                count = store.decisions.clear(photos)
             elif decision == "keep":
-                count, done = len(photos), "recorded"
+                count = len(photos)
                 store.decisions.add(Decisions(kept=frozenset(photos)))
             elif len(photos) < 2:
-                raise BadUsage("name at least two different photos; files with the same bytes are always duplicates")
+                raise BadUsage(
+                    Message("name at least two different photos; files with the same bytes are always duplicates")
+                )
             else:
-                pairs, done = frozenset(combinations(photos, 2)), "recorded"
+                pairs = frozenset(combinations(photos, 2))
                 count = len(pairs)
                 store.decisions.add(Decisions(apart=pairs))
-    click.echo(f"{count:,} {plural('decision', count)} {done}")
+    language = language_of(lang)
+    if decision == "clear":
+        click.echo(language.ngettext("{n} decision cleared", "{n} decisions cleared", count))
+    else:
+        click.echo(language.ngettext("{n} decision recorded", "{n} decisions recorded", count))
 
 
 def chosen(result: Report, path: Sequence[str], group: int | None) -> list[str]:
@@ -269,12 +297,19 @@ def chosen(result: Report, path: Sequence[str], group: int | None) -> list[str]:
     if group:
         members = {row["path"] for row in group_rows(result) if row["group"] == group}
         if not members:
-            raise BadUsage(f"there is no group {group}; 'dedup export groups' has {len(result.groups):,}")
+            raise BadUsage(
+                Message(
+                    "there is no group {group}; '{command}' has {count:,}",
+                    group=group,
+                    command="dedup export groups",
+                    count=len(result.groups),
+                )
+            )
         wanted |= members
     if not wanted:
-        raise BadUsage("no photos: name some, or a --group")
+        raise BadUsage(Message("no photos: name some, or a {option}", option="--group"))
     known = {f.path: p.sha256 for p in result.photos.photos for f in p.files}
     unknown = sorted(wanted - known.keys())
     if unknown:
-        raise BadUsage(f"{unknown[0]}: not a photo of the last scan; scan its folder first")
+        raise BadUsage(Message("{path}: not a photo of the last scan; scan its folder first", path=unknown[0]))
     return sorted({known[p] for p in wanted})

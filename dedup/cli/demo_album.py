@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.ExifTags import IFD, Base
 
 from dedup.errors import BadUsage, DedupError
+from dedup.types.message import Message
 
 PHOTOS = ("coffee", "cat", "astronaut", "rocket", "galaxies", "photographer")  # demo_photos/README.md has their origin
 
@@ -25,7 +26,9 @@ def make_album(folder: str) -> str:
         os.makedirs(folder)
         _fill(photos)
     except FileExistsError:
-        raise BadUsage(f"{folder}: already exists; choose another: dedup demo FOLDER") from None
+        raise BadUsage(
+            Message("{path}: already exists; choose another: {command}", path=folder, command="dedup demo FOLDER")
+        ) from None
     except OSError as error:
         raise DedupError(
             f"{folder}: cannot be written ({error.strerror}); choose another: dedup demo FOLDER"

@@ -14,6 +14,7 @@ from dedup.cli.colours import coloured
 from dedup.cli.options import SKIPPED, PathWord, Probability, csv_style, database, in_language, language_of, notes
 from dedup.errors import BadUsage, DedupError
 from dedup.report.text import printable
+from dedup.types.message import Message
 
 if TYPE_CHECKING:
     from dedup.store.store import Store
@@ -58,7 +59,7 @@ def export(
     from dedup.store.store import Store
 
     if format_ == "parquet" and output is None:
-        raise BadUsage("parquet is not text; name a file with --output")
+        raise BadUsage(Message("parquet is not text; name a file with {option}", option="--output"))
     format_ = format_ or (tables.format_of(output) if output else "csv")
     with Store(os.path.abspath(db)) as store:
         result = load_results(store)
@@ -82,8 +83,9 @@ def why(report: Report, store: Store, workers: int) -> Explained:
 @click.argument("image", nargs=-1, required=True, metavar="IMAGE...", type=PathWord())
 @click.option("--min-probability", type=Probability(), default=0.9, show_default=True, metavar="P",
               help="Print copies with at least this probability.")  # fmt: skip
+@in_language
 @database
-def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
+def find(image: tuple[str, ...], min_probability: float, lang: str | None, db: str) -> None:
     """Print the photos of the last scan that match IMAGE, as CSV."""
     from dedup.models.weights import weights_spec
     from dedup.pipeline.context import Context
@@ -103,7 +105,8 @@ def find(image: tuple[str, ...], min_probability: float, db: str) -> None:
             matches, skipped = find_matches(images, Context(store, weights_spec(), settings, runtime))
     write_rows(None, tables.MATCHES, tables.match_rows(matches))
     for s in skipped:
-        click.echo(printable(f"{s.path}: skipped: {s.reason}"), err=True)
+        said = Message("{path}: skipped: {reason}", path=s.path, reason=s.reason)
+        click.echo(printable(language_of(lang).say(said)), err=True)
     sys.exit(SKIPPED if skipped else 0)
 
 
@@ -133,15 +136,21 @@ def compare(left: str, right: str, figure: str | None) -> None:
     from dedup.workers import Runtime, worker_pool
 
     if figure and not figure.lower().endswith(".png"):
-        raise BadUsage(f"--figure {figure}: the name must end in .png")
+        raise BadUsage(Message("{path}: the name must end in {suffix}", path=figure, suffix=".png"))
     if figure and os.path.exists(figure):
-        raise BadUsage(f"--figure {figure}: is there already; choose another name")
+        raise BadUsage(Message("{path}: is there already; choose another name", path=figure))
     with worker_pool(Runtime(1, lambda stage, done, of: None, time.time)) as runtime:
         found = compare_two(os.path.abspath(left), os.path.abspath(right), weights=load_weights(), runtime=runtime)
     if figure:
         try:
             drawing.draw(found, found.words).save(figure, "PNG")
         except OSError as error:
-            raise DedupError(f"{figure}: cannot be written ({error.strerror or error}); choose another name") from error
+            raise DedupError(
+                Message(
+                    "{path}: cannot be written ({error}); choose another name",
+                    path=figure,
+                    error=error.strerror or error,
+                )
+            ) from error
     relation = found.relation.word
     click.echo(coloured(relation) + found.words.removeprefix(relation))

@@ -15,12 +15,14 @@ import click
 from dedup.cli.admin import completion, config_, forget, history, relocate, schedule, status
 from dedup.cli.apply import apply, mark, undo
 from dedup.cli.export import compare, export, find
-from dedup.cli.options import notes
+from dedup.cli.options import language_of, notes
 from dedup.cli.review import review
 from dedup.cli.scan import demo, scan
 from dedup.cli.stopping import Stopped, stopping_on_signals
 from dedup.errors import BadUsage, DedupError, OutOfTime
+from dedup.languages.language import Language
 from dedup.report.text import printable
+from dedup.types.message import Message, sentence_of
 from dedup.version import __version__
 
 _COLLECTED = 50_000  # new objects after which the collector looks for garbage
@@ -46,11 +48,13 @@ class Commands(click.Group):
             with stopping_on_signals():
                 return super().invoke(ctx)
         except Stopped as error:
-            click.echo(f"stopped by {error}", err=True)
+            click.echo(_language(ctx).gettext("stopped by {signal}", signal=error), err=True)
             ctx.exit(OutOfTime.exit_code)
         except DedupError as error:
-            kind = "" if isinstance(error, OutOfTime) else "Error: "
-            click.echo(f"{kind}{printable(str(error))}", err=True)
+            language = _language(ctx)
+            said = language.say(sentence_of(error))
+            text = said if isinstance(error, OutOfTime) else language.gettext("Error: {message}", message=said)
+            click.echo(printable(text), err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno not in _FULL or error.filename is not None:
@@ -58,6 +62,11 @@ class Commands(click.Group):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the rest of the old buffer cannot be written either)
             click.echo(f"Error: standard output cannot be written ({error.strerror})", err=True)
             ctx.exit(DedupError.exit_code)
+
+
+def _language(ctx: click.Context) -> Language:
+    """Return the language of --lang, as far as it was read, or that of the environment."""
+    return language_of(ctx.meta.get("dedup.lang"))
 
 
 @click.group(cls=Commands, context_settings={"auto_envvar_prefix": "DEDUP", "help_option_names": ["-h", "--help"]})
@@ -84,7 +93,7 @@ def help_(ctx: click.Context, command: str | None) -> None:
         click.echo(program.get_help())
         return
     if command not in main.commands:
-        raise BadUsage(f"no such command: {command}; 'dedup help' lists them")
+        raise BadUsage(Message("no such command: {command}; '{help}' lists them", command=command, help="dedup help"))
     about = main.commands[command]
     click.echo(about.get_help(click.Context(about, info_name=command, parent=program)))
 

@@ -106,9 +106,16 @@ class LanguageCode(click.ParamType[str]):
 
 def in_language(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --lang to a command."""
-    return click.option("--lang", type=LanguageCode(), metavar="CODE", envvar="DEDUP_LANG",
+    return click.option("--lang", type=LanguageCode(), metavar="CODE", envvar="DEDUP_LANG", is_eager=True,
+                        callback=_note_language,
                         help=f"Language of pages and summaries: {', '.join(codes())}. "
                              "Default: that of the environment.")(command)  # fmt: skip
+
+
+def _note_language(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Note the language for errors, which are printed where the options of the command are no longer known."""
+    ctx.meta["dedup.lang"] = value
+    return value
 
 
 def language_of(lang: str | None) -> Language:

@@ -17,21 +17,31 @@ import click
 
 from dedup.cli.estimate import STAGES, Estimate
 from dedup.errors import BadUsage, DedupError, OutOfTime
-from dedup.languages.language import ENGLISH
-from dedup.report.text import printable, roughly
+from dedup.languages.language import Language
+from dedup.report.text import printable
+from dedup.types.message import Message
 
 _DRAW_S = 0.1  # between two updates of the bar
 _EVERY_S = 5.0  # between two progress events of the log
 _NOTE_S = 3.0  # a run that ends before needs no note
-_NOTE = "No photo is changed. Ctrl-C stops the scan; the next one continues from there and only reads new files."
-_UNITS = {"reading": "photos", "comparing": "pairs", "verifying": "pairs"}
+_NOTE = Message(
+    "No photo is changed. Ctrl-C stops the scan; the next one continues from there and only reads new files."
+)
+_NAMES = {
+    "checking": Message("Checking"),
+    "reading": Message("Reading"),
+    "searching": Message("Searching"),
+    "comparing": Message("Comparing"),
+    "verifying": Message("Verifying"),
+    "comparing pixels": Message("Comparing pixels"),
+}
 
 
 class Log:
     """Reports the progress of a run: to a person at a terminal, and to a program that reads JSON lines."""
 
-    def __init__(self, json_log: str | None, *, quiet: bool, seconds: int | None) -> None:
-        self.estimate = Estimate()
+    def __init__(self, json_log: str | None, *, quiet: bool, seconds: int | None, language: Language) -> None:
+        self.estimate, self.language = Estimate(), language
         self.logged = 0.0  # when the last progress event was written
         self.bar: Any = None
         self.drawn, self.noted = 0.0, False
@@ -66,29 +76,37 @@ class Log:
             self._draw(done, of)
             self._note(now)
         if self.seconds is not None and now - self.begun >= self.seconds and done < of:
-            limit = ENGLISH.duration(self.seconds)
-            raise OutOfTime(f"stopped after {limit}, as --max-time says: {stage} is at {done:,} of {of:,}; "
-                            "the next scan continues from there")  # fmt: skip
+            raise OutOfTime(
+                Message(
+                    "stopped after {limit}, as {option} says ({stage} {done:,}/{of:,}); "
+                    "the next scan continues from there",
+                    limit=self.language.duration(self.seconds),
+                    option="--max-time",
+                    stage=_NAMES.get(stage, stage),
+                    done=done,
+                    of=of,
+                )
+            )
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: Message) -> None:
         """Print a warning and log it."""
         self.event("warning", text=text)
         self.close()
-        click.echo(printable(f"Warning: {text}"), err=True)
+        click.echo(printable(self.language.gettext("Warning: {text}", text=text)), err=True)
 
-    def begin(self, what: str) -> None:
+    def begin(self, what: Message) -> None:
         """Show what happens before the first progress of a stage, as 'Listing files'."""
         if self.bars:
-            self._show(what, 0, 0)
+            self._show(self.language.say(what), 0, 0)
 
     def _draw(self, done: int, of: int) -> None:
         number = self.estimate.number
         if done < of:
-            self._show(line_of(self.estimate), done, of)
+            self._show(line_of(self.estimate, self.language), done, of)
         elif number == len(STAGES):
-            self._show("Grouping", 0, 0)
+            self._show(self.language.gettext("Grouping"), 0, 0)
         elif number:  # a full bar would look stuck until the next stage reports
-            self._show(f"[{number + 1}/{len(STAGES)}] {STAGES[number].capitalize()}", 0, 0)
+            self._show(f"[{number + 1}/{len(STAGES)}] {self.language.say(_NAMES[STAGES[number]])}", 0, 0)
 
     def _show(self, text: str, done: int, of: int) -> None:
         """Draw one line: a bar if there is a total."""
@@ -99,7 +117,7 @@ class Log:
         self.bar.bar_format = "{desc} |{bar:20}|" if of else "{desc}"
         self.bar.total, self.bar.n = of or 1, done
         self.bar.set_description_str(text, refresh=False)
-        if not of or time.monotonic() - self.drawn >= _DRAW_S:
+        if not done or time.monotonic() - self.drawn >= _DRAW_S:  # each stage is seen, however short
             self.drawn = time.monotonic()
             self.bar.refresh()
 
@@ -108,7 +126,7 @@ class Log:
         left = self.estimate.seconds_left
         if not self.noted and now - self.begun >= _NOTE_S and left is not None and left >= _NOTE_S:
             self.noted = True
-            self.bar.write(_NOTE, file=sys.stderr)
+            self.bar.write(self.language.say(_NOTE), file=sys.stderr)
 
     def close(self) -> None:
         if self.bar is not None:
@@ -125,15 +143,18 @@ class Log:
                 self.lines.close()
 
 
-def line_of(estimate: Estimate) -> str:
+def line_of(estimate: Estimate, language: Language) -> str:
     """Return for example '[1/4] Reading 128/50,000, 165 photos/s, at least about 5 min left'."""
     e = estimate
     number = f"[{e.number}/{len(STAGES)}] " if e.number else ""
-    parts = [f"{number}{e.stage.capitalize()} {e.done:,}/{e.of:,}"]
-    if e.rate and e.stage in _UNITS:
-        parts.append(f"{e.rate:,.0f} {_UNITS[e.stage]}/s" if e.rate >= 10 else f"{e.rate:.1f} {_UNITS[e.stage]}/s")
+    say, name = language.gettext, language.say(_NAMES.get(e.stage, e.stage.capitalize()))
+    parts = [f"{number}{name} {language.number(e.done)}/{language.number(e.of)}"]
+    if e.rate and e.stage in ("reading", "comparing", "verifying"):
+        rate = language.number(e.rate, ",.0f" if e.rate >= 10 else ".1f")
+        parts.append(say("{rate} photos/s", rate=rate) if e.stage == "reading" else say("{rate} pairs/s", rate=rate))
     if e.seconds_left is not None:
-        parts.append(f"{'at least ' if e.at_least else ''}{roughly(e.seconds_left)} left")
+        time = language.roughly(e.seconds_left)
+        parts.append(say("at least {time} left", time=time) if e.at_least else say("{time} left", time=time))
     return ", ".join(parts)
 
 
@@ -148,7 +169,9 @@ class Lines(RotatingFileHandler):
         try:
             return cls(path, maxBytes=1_000_000, backupCount=5, encoding="utf-8")
         except OSError as error:
-            raise BadUsage(f"{path}: the log cannot be written ({error.strerror})") from error
+            raise BadUsage(
+                Message("{path}: cannot be written ({error}); choose another name", path=path, error=error.strerror)
+            ) from error
 
     def _open(self) -> TextIOWrapper:
         """Open the log, which names files of the user: a new one is readable by its owner only."""

@@ -8,10 +8,12 @@ from contextlib import ExitStack
 
 import click
 
-from dedup.cli.options import database, in_language, notes
+from dedup.cli.options import database, in_language, language_of, notes
 from dedup.errors import BadUsage
 from dedup.files import user_dirs
-from dedup.languages.language import load
+from dedup.languages.language import Language, load
+from dedup.types.message import Message
+from dedup.version import installation
 
 
 @click.command(
@@ -34,14 +36,21 @@ def review(port: int, host: str | None, public_url: str | None, no_browser: bool
         from dedup.review.server import open_browser, redirect_page, serve
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
-        raise BadUsage(f"dedup review needs {missing}: pip install 'dedup-photos[review]'") from error
+        raise BadUsage(
+            Message(
+                "{command} needs {package}: {install}",
+                command="dedup review",
+                package=missing,
+                install=installation("review"),
+            )
+        ) from error
 
     network = host is not None or public_url is not None
     with ExitStack() as stack:
 
         def started(address: str) -> None:
             click.echo(address)
-            click.echo("Press Ctrl-C to end.", err=True)
+            click.echo(language_of(lang).gettext("Press Ctrl-C to end."), err=True)
             if not network and not no_browser:
                 open_browser(stack.enter_context(redirect_page(address)))
 
@@ -49,7 +58,7 @@ def review(port: int, host: str | None, public_url: str | None, no_browser: bool
             os.path.abspath(db),
             host=host or "127.0.0.1",
             port=port,
-            password=network_password() if network else "",
+            password=network_password(language_of(lang)) if network else "",
             public_url=parse_public_url(public_url) if public_url else None,
             dirs=user_dirs.for_actions(),
             workers=os.cpu_count() or 1,
@@ -58,18 +67,24 @@ def review(port: int, host: str | None, public_url: str | None, no_browser: bool
         )
 
 
-def network_password() -> str:
+def network_password(language: Language) -> str:
     """Return the password of a server for the network, and print what it protects. Raises BadUsage."""
     password = os.environ.get("DEDUP_REVIEW_PASSWORD", "")
     if not password and sys.stdin.isatty():
-        password = click.prompt("Password for this review", hide_input=True, confirmation_prompt=True)
+        password = click.prompt(language.gettext("Password for this review"), hide_input=True, confirmation_prompt=True)
     if len(password) < 8:
         raise BadUsage(
-            "--host and --public-url need a password of at least 8 characters, in DEDUP_REVIEW_PASSWORD or typed here"
+            Message(
+                "{options} need a password of at least 8 characters, in {variable} or typed here",
+                options="--host, --public-url",
+                variable="DEDUP_REVIEW_PASSWORD",
+            )
         )
     click.echo(
-        "Anyone with the password can see every photo of the groups and can move photos away. Without an HTTPS proxy, "
-        "the password travels unencrypted: use a network that you trust.",
+        language.gettext(
+            "Anyone with the password can see every photo of the groups and can move photos away. Without an HTTPS "
+            "proxy, the password travels unencrypted: use a network that you trust."
+        ),
         err=True,
     )
     return password

@@ -36,7 +36,9 @@ from dedup.cli.progress import Log, outcome_of
 from dedup.cli.stopping import Stopped
 from dedup.errors import BadUsage, DedupError, OutOfTime, StoreUnusable
 from dedup.languages.language import ENGLISH, Language
-from dedup.report.text import plural, printable
+from dedup.report.text import printable
+from dedup.types.message import Message
+from dedup.version import installation
 
 if TYPE_CHECKING:
     from dedup.models.weights import WeightsSpec
@@ -152,9 +154,9 @@ def scan(
     if follow_symlinks and engine == "ray":
         raise BadUsage("--follow-symlinks does not work with --engine ray")
     if across and within:
-        raise BadUsage("--across or --within, not both")
+        raise BadUsage(Message("{one} or {other}, not both", one="--across", other="--within"))
     if thorough and not verify:
-        raise BadUsage("--thorough and --no-verify exclude each other")
+        raise BadUsage(Message("{one} or {other}, not both", one="--thorough", other="--no-verify"))
     settings = Settings(
         min_probability=min_probability,
         include_variant="variant" in include,
@@ -168,7 +170,7 @@ def scan(
         prefer=prefer,
         avoid=avoid,
     )
-    with Log(json_log, quiet=quiet, seconds=max_time) as log:
+    with Log(json_log, quiet=quiet, seconds=max_time, language=language) as log:
         runtime = Runtime(workers, log.progress, time.time)
         figures = scanned(
             Named(roots, settings.reference, only, expect_mounted, follow_symlinks), outputs, settings, runtime,
@@ -228,7 +230,7 @@ def scanned(
     from dedup.pipeline.scan import count_duplicates, find_duplicates
     from dedup.store.store import Store
 
-    log.begin("Listing files")
+    log.begin(Message("Listing files"))
     with log.failures(), Store(db, scanning=True) as store, on_record(store, named.roots, log) as figures:
         terms: dict[str, Any] = {
             "exclude": exclude, "store": store, "settings": settings, "runtime": runtime, "weights": weights
@@ -256,14 +258,19 @@ def roots_of(named: Named, exclude: Sequence[str], store: Store, log: Log) -> tu
 
     found = collection((*named.roots, *named.reference), store, only=named.only)
     for root, count in found.absent.items():
-        state = "empty" if os.path.isdir(root) else "missing"
-        about = f"{root}: {state}, but the database has {count:,} {plural('photo', count)} of it"
+        known = {"root": root, "count": count}
+        about = (
+            Message("{root}: empty, but the database has photos of it: {count:,}", **known)
+            if os.path.isdir(root)
+            else Message("{root}: missing, but the database has photos of it: {count:,}", **known)
+        )
         if named.expect_mounted:
-            raise DedupError(f"{about}; mount it, or forget it: dedup forget {shlex.quote(root)}")
-        log.warn(f"{about}, which are kept for when it is there again")
+            command = f"dedup forget {shlex.quote(root)}"
+            raise DedupError(Message("{problem}; mount it, or forget it: {command}", problem=about, command=command))
+        log.warn(Message("{problem}; they are kept for when it is there again", problem=about))
     linked = link_targets(found.roots if named.follow_symlinks else (), exclude=exclude)
     for link in linked.unlisted:
-        log.warn(f"{link}: leads to a folder that cannot be listed")
+        log.warn(Message("{link}: leads to a folder that cannot be listed", link=link))
     return (*found.roots, *linked.roots)
 
 
@@ -275,7 +282,7 @@ def written(result: Report, outputs: Outputs, store: Store, runtime: Runtime, lo
 
     style = CsvStyle(outputs.delimiter, outputs.bom)
     for file in outputs.files:
-        log.begin(f"Writing {printable(file)}")
+        log.begin(Message("Writing {path}", path=printable(file)))
         explained = why(result, store, runtime.workers)
         tables.write(
             result,
@@ -327,7 +334,14 @@ def on_cluster(
         from dedup.cluster import ray_runner
         from dedup.cluster.scan import find_duplicates
     except ModuleNotFoundError as error:
-        raise BadUsage(f"--engine ray needs {error.name}: pip install 'dedup-photos[ray]'") from error
+        raise BadUsage(
+            Message(
+                "{command} needs {package}: {install}",
+                command="--engine ray",
+                package=error.name,
+                install=installation("ray"),
+            )
+        ) from error
     from dedup.models.weights import device_of
 
     if not work_dir:
@@ -353,7 +367,9 @@ def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, An
         store.runs.end_attempt(number, "finished", figures, ended_at=time.time())
     except (DedupError, KeyboardInterrupt) as caught:
         by = str(caught) if isinstance(caught, Stopped) else "Ctrl-C"
-        stopped = OutOfTime(f"stopped by {by}; what was read is stored, and the next scan continues from there")
+        stopped = OutOfTime(
+            Message("stopped by {signal}; what was read is stored, and the next scan continues from there", signal=by)
+        )
         error = caught if isinstance(caught, DedupError) else stopped
         with suppress(StoreUnusable):
             store.runs.end_attempt(number, outcome_of(error), {"error": str(error)}, ended_at=time.time())
@@ -486,7 +502,7 @@ def demo(folder: str, no_browser: bool, lang: str | None) -> None:
     language, folder = language_of(lang), os.path.abspath(folder)
     page, db = os.path.join(folder, "report.html"), os.path.join(folder, "dedup.db")
     photos = make_album(folder)
-    with Log(None, quiet=False, seconds=None) as log:
+    with Log(None, quiet=False, seconds=None, language=language) as log:
         runtime = Runtime(os.cpu_count() or 1, log.progress, time.time)
         figures = scanned(
             Named([photos]),

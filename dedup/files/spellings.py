@@ -14,6 +14,7 @@ from dataclasses import replace
 from dedup.errors import BadUsage
 from dedup.files.globs import nfc
 from dedup.files.path_rules import is_inside
+from dedup.types.message import Message
 from dedup.types.settings import Settings
 
 
@@ -25,7 +26,9 @@ def existing_folders(folders: Iterable[str], *, to: str = "protect") -> tuple[st
     found = {folder: existing(os.path.abspath(folder)) for folder in folders}
     for folder, path in found.items():
         if path is None:
-            raise BadUsage(f"{to} {folder}: no such folder; nothing would be protected")
+            raise BadUsage(
+                Message("{option} {folder}: no such folder; nothing would be protected", option=to, folder=folder)
+            )
     return tuple(path for path in found.values() if path is not None)
 
 
@@ -35,7 +38,7 @@ def as_scanned(settings: Settings, roots: Sequence[str]) -> Settings:
     Raises BadUsage if duplicates across roots are asked for and there is only one.
     """
     if settings.folders == "across" and len(set(roots)) < 2:
-        raise BadUsage("across: only one folder is scanned; name another one")
+        raise BadUsage(Message("{option}: only one folder is scanned; name another one", option="across"))
     protect, reference = (
         tuple(dict.fromkeys(path for folder in folders for path in spellings(folder, roots)))
         for folders in (settings.protect, settings.reference)

@@ -20,6 +20,7 @@ from dedup.errors import BadUsage, DedupError
 from dedup.files.globs import glob_matcher
 from dedup.files.path_rules import is_too_long
 from dedup.files.spellings import existing
+from dedup.types.message import Message
 from dedup.types.photo import File, Skipped, figures
 
 
@@ -34,7 +35,9 @@ def files_in(folder: str) -> tuple[File, ...]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        raise DedupError(f"{folder}: cannot be listed ({error.strerror or error})") from error
+        raise DedupError(
+            Message("{path}: cannot be listed ({error})", path=folder, error=error.strerror or error)
+        ) from error
     return tuple(found)
 
 
@@ -141,7 +144,13 @@ def has_files(root: str) -> bool:
 def folder(path: str) -> str:
     """Return the absolute path of a folder to scan, as it is spelled on disk. Raises BadUsage if it is a file."""
     if os.path.isfile(path):
-        raise BadUsage(f"{path}: a file, not a folder; scan its folder, or search for its matches with 'dedup find'")
+        raise BadUsage(
+            Message(
+                "{path}: a file, not a folder; scan its folder, or search for its matches with '{command}'",
+                path=path,
+                command="dedup find",
+            )
+        )
     absolute = os.path.abspath(path)
     return existing(absolute) or absolute
 
@@ -149,7 +158,9 @@ def folder(path: str) -> str:
 def _checked(root: str) -> tuple[str, os.stat_result]:
     """Return the absolute path of a root, with its symbolic links unresolved, and the stat() of what it leads to."""
     if not root:
-        raise BadUsage("an empty path names no folder; '.' is the current one")  # abspath("") is the current folder
+        raise BadUsage(
+            Message("an empty path names no folder; '.' is the current one")
+        )  # abspath("") is the current folder
     path = os.path.abspath(root)
     shown = path if path.isprintable() else repr(path)
     try:
@@ -157,11 +168,13 @@ def _checked(root: str) -> tuple[str, os.stat_result]:
         if stat.S_ISDIR(target.st_mode):
             os.scandir(path).close()
     except (FileNotFoundError, NotADirectoryError):
-        raise BadUsage(f"{shown}: no such file or folder; check the spelling, or mount the drive") from None
+        raise BadUsage(
+            Message("{path}: no such file or folder; check the spelling, or mount the drive", path=shown)
+        ) from None
     except OSError as error:
-        raise BadUsage(f"{shown}: {_message(error)}") from None
+        raise BadUsage(Message("{path}: {message}", path=shown, message=_message(error))) from None
     if not stat.S_ISDIR(target.st_mode) and not stat.S_ISREG(target.st_mode):
-        raise BadUsage(f"{shown}: neither a folder nor a file")
+        raise BadUsage(Message("{path}: neither a folder nor a file", path=shown))
     return path, target
 
 

@@ -97,6 +97,14 @@ class Language:
             return self.gettext("{minutes} min {seconds} s", minutes=minutes, seconds=rest)
         return self.gettext("{seconds} s", seconds=self.number(seconds, ".1f"))
 
+    def roughly(self, seconds: float) -> str:
+        """Return an estimated time, rounded as coarsely as an estimate deserves."""
+        if seconds < 55:
+            return self.gettext("about {number} s", number=max(1, round(seconds / 10)) * 10)
+        if seconds < 5400:
+            return self.gettext("about {number} min", number=round(seconds / 60))
+        return self.gettext("about {number} h", number=self.number(seconds / 3600, ".1f"))
+
     def minute(self, seconds: float) -> str:
         """Return the local time of a POSIX time, to the minute."""
         return time.strftime(self._catalogue.gettext("%Y-%m-%d %H:%M"), time.localtime(seconds))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from dedup.errors import BadUsage
 from dedup.files.walk import has_files, lstat
 from dedup.store.store import Store
+from dedup.types.message import Message
 from dedup.types.photo import File
 
 
@@ -40,12 +41,18 @@ def relocate(old: str, new: str, store: Store) -> tuple[int, int]:
     the new folder does not exist, or if one of them is inside the other.
     """
     if not os.path.isdir(new):
-        raise BadUsage(f"{new}: no such folder; mount the disk first")
+        raise BadUsage(Message("{folder}: no such folder; mount the disk first", folder=new))
     if old == new or old.startswith(os.path.join(new, "")) or new.startswith(os.path.join(old, "")):
-        raise BadUsage(f"{old} and {new}: one is inside the other")
+        raise BadUsage(Message("{old} and {new}: one is inside the other", old=old, new=new))
     known = store.roots.files_below(old)
     if not known:
-        raise BadUsage(f"{old}: the database knows no files there; 'dedup status' lists its folders")
+        raise BadUsage(
+            Message(
+                "{folder}: the database knows no files there; '{command}' lists its folders",
+                folder=old,
+                command="dedup status",
+            )
+        )
     files, same = [], 0
     for file in known:
         path = new + file.path[len(old) :]

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from dedup.errors import BadUsage, DedupError
 from dedup.report.text import printable
+from dedup.types.message import Message
 
 Row = dict[str, Any]
 
@@ -44,7 +45,11 @@ def read_csv(path: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         delimiter = max(",;\t", key=head.count)
         columns, *rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if text else [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadUsage(f"{path}: cannot be read as CSV ({getattr(error, 'strerror', None) or error})") from error
+        raise BadUsage(
+            Message(
+                "{path}: cannot be read as CSV ({error})", path=path, error=getattr(error, "strerror", None) or error
+            )
+        ) from error
     return columns, [(n, dict(zip(columns, map(value_of, row), strict=False))) for n, row in enumerate(rows, 2) if row]
 
 
@@ -125,7 +130,7 @@ def complete_file(output: str) -> Iterator[str]:
     temporary = f"{output}.{os.getpid()}.part"
     try:
         if os.path.lexists(output) and not os.path.isfile(output):
-            raise DedupError(f"{output}: not a regular file; choose another name")
+            raise DedupError(Message("{path}: not a regular file; choose another name", path=output))
         try:
             with suppress(FileNotFoundError):  # left by a killed run; in a container process numbers repeat
                 os.unlink(temporary)
@@ -139,5 +144,7 @@ def complete_file(output: str) -> Iterator[str]:
             raise
     except OSError as error:
         raise DedupError(
-            f"{output}: cannot be written ({error.strerror or error}); choose another name or folder"
+            Message(
+                "{path}: cannot be written ({error}); choose another name", path=output, error=error.strerror or error
+            )
         ) from error

@@ -8,6 +8,8 @@ from typing import Any
 
 from dedup.errors import BadUsage
 from dedup.report.csv_file import Row, complete_file, escaped
+from dedup.types.message import Message
+from dedup.version import installation
 
 _BATCH = 10_000  # rows in memory at once
 _NUMBERS = {"group": "int64", "width": "int64", "height": "int64", "bytes": "int64", "frames": "int64"}
@@ -24,7 +26,14 @@ def write_parquet(output: str, columns: list[str], rows: Iterable[Row]) -> None:
         import pyarrow
         from pyarrow import parquet
     except ModuleNotFoundError as error:
-        raise BadUsage("parquet needs pyarrow: pip install 'dedup-photos[parquet]'") from error
+        raise BadUsage(
+            Message(
+                "{command} needs {package}: {install}",
+                command="parquet",
+                package="pyarrow",
+                install=installation("parquet"),
+            )
+        ) from error
     schema = pyarrow.schema([(name, getattr(pyarrow, _NUMBERS.get(name, "string"))()) for name in columns])
     with complete_file(output) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for batch in _batches(columns, rows):

@@ -22,6 +22,7 @@ from dedup.languages.language import ENGLISH, Language
 from dedup.report.csv_file import PLAIN, CsvStyle, Row, read_csv, text_stream, write_csv
 from dedup.report.parquet_file import write_parquet
 from dedup.types.groups import Decisions
+from dedup.types.message import Message
 from dedup.types.pairs import Explained, Match, Relation
 from dedup.types.photo import Facts, File
 from dedup.types.photo_table import with_exact_duplicates
@@ -167,7 +168,9 @@ def format_of(path: str) -> str:
     """Return the format that the suffix of an output file stands for. Raises BadUsage if it is none of FORMATS."""
     suffix = os.path.splitext(path)[1].lower().lstrip(".")
     if suffix not in FORMATS:
-        raise BadUsage(f"{path}: the name of an output file must end in {' or '.join('.' + f for f in FORMATS)}")
+        raise BadUsage(
+            Message("{path}: the name must end in {suffix}", path=path, suffix=", ".join(f".{f}" for f in FORMATS))
+        )
     return suffix
 
 

@@ -30,11 +30,11 @@ from dedup.report.html import asset, environment
 from dedup.report.text import printable
 from dedup.review.figures import Figures
 from dedup.review.guard import Guard, has_control_characters
-from dedup.review.jobs import Job, JobRunner, fingerprint, sentence_of
+from dedup.review.jobs import Job, JobRunner, fingerprint
 from dedup.review.overlays import Overlays
 from dedup.review.pictures import SIZES, Pictures
 from dedup.review.session import GroupFilter, Review, folder_fingerprint, state_of
-from dedup.types.message import Message
+from dedup.types.message import Message, sentence_of
 from dedup.types.pairs import Relation
 
 _PAGE = 60  # groups that the list at the side loads at once
@@ -318,7 +318,7 @@ class Site:
 
     def job(self, request: Request) -> Response:
         job, pages = self.jobs.job, self.pages(request)
-        failed = [printable(line) for line in job.failed]
+        failed = [printable(pages.language.say(line)) for line in job.failed]
         said = {"said": printable(pages.job_words(job)), "failed": failed, "totals": pages.totals()}
         return JSONResponse(asdict(job) | said)
 

@@ -18,7 +18,7 @@ from dedup.files.user_dirs import ActionDirs
 from dedup.pipeline.results import load_results
 from dedup.review.session import planned
 from dedup.store.store import Store
-from dedup.types.message import Message
+from dedup.types.message import Message, sentence_of
 from dedup.types.plan import Outcome, Plan
 
 REVIEW_DESTINATIONS = ("trash", "hardlink", "reflink")  # deletion cannot be undone and needs the command line
@@ -43,12 +43,6 @@ PLAN_CHANGED = Message("the plan has changed since it was shown; nothing was don
 def fingerprint(plan: Plan) -> str:
     """Return a digest of a plan: apply carries out the plan that was shown, or nothing."""
     return sha256(repr(plan).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def sentence_of(error: DedupError) -> str:
-    """Return what an error says, as a Message if it is one."""
-    text = error.args[0] if error.args else ""
-    return text if isinstance(text, Message) else str(error)
 
 
 class JobRunner:

@@ -10,17 +10,18 @@ from typing import Any
 
 from dedup.errors import StoreUnusable
 from dedup.store.schema import migrate
+from dedup.types.message import Message
 
-_DAMAGED = "damaged; move it away and scan again"
-_NOT_OURS = "holds something that dedup did not write; move it away and scan again"
+_DAMAGED = Message("damaged; move it away and scan again")
+_NOT_OURS = Message("holds something that dedup did not write; move it away and scan again")
 _ADVICE = {  # by the beginning of SQLite's name for an error
-    "SQLITE_NOTADB": "not a dedup database; choose another database",
-    "SQLITE_FULL": "the disk is full; nothing that was stored before is lost: make room and run this again",
-    "SQLITE_CANTOPEN": "cannot be opened; check the folder and its permissions",
-    "SQLITE_READONLY": "cannot be written; check its permissions",
-    "SQLITE_PERM": "cannot be written; check its permissions",
-    "SQLITE_BUSY": "locked by another program; run this again when that is done",
-    "SQLITE_IOERR": "cannot be read or written; check the disk",
+    "SQLITE_NOTADB": Message("not a dedup database; choose another database"),
+    "SQLITE_FULL": Message("the disk is full; nothing that was stored before is lost: make room and run this again"),
+    "SQLITE_CANTOPEN": Message("cannot be opened; check the folder and its permissions"),
+    "SQLITE_READONLY": Message("cannot be written; check its permissions"),
+    "SQLITE_PERM": Message("cannot be written; check its permissions"),
+    "SQLITE_BUSY": Message("locked by another program; run this again when that is done"),
+    "SQLITE_IOERR": Message("cannot be read or written; check the disk"),
 }
 
 
@@ -106,7 +107,9 @@ class Database:
 
     def unusable(self) -> StoreUnusable:
         """Return the error for content that cannot be understood: damage if the integrity check says so."""
-        return StoreUnusable(f"{self.path}: {_DAMAGED if self.is_damaged() else _NOT_OURS}")
+        return StoreUnusable(
+            Message("{path}: {message}", path=self.path, message=_DAMAGED if self.is_damaged() else _NOT_OURS)
+        )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -117,7 +120,7 @@ class Database:
             name = getattr(error, "sqlite_errorname", "")
             known = next((text for prefix, text in _ADVICE.items() if name.startswith(prefix)), None)
             if known is not None:
-                raise StoreUnusable(f"{self.path}: {known}") from error
+                raise StoreUnusable(Message("{path}: {message}", path=self.path, message=known)) from error
             # our statements are right, so the tables are not those that we made
             if name in ("", "SQLITE_ERROR") or name.startswith("SQLITE_CORRUPT"):
                 raise self.unusable() from error

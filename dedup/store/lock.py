@@ -9,6 +9,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from dedup.errors import StoreBusy, StoreUnusable
+from dedup.types.message import Message
 
 
 class StoreLock:
@@ -25,11 +26,17 @@ class StoreLock:
             os.close(os.open(self._lock.lock_file, os.O_RDWR | os.O_CREAT, 0o600))  # filelock would wait for permission
             self._lock.acquire(timeout=0)
         except Timeout:
-            message = f"{self.path}: another run is using this database; wait for it, or choose another database"
-            raise StoreBusy(message) from None
+            raise StoreBusy(
+                Message("{path}: another run is using this database; wait for it, or choose another", path=self.path)
+            ) from None
         except OSError as error:
-            message = f"{self.path}: cannot be written ({error.strerror or error}); choose another database"
-            raise StoreUnusable(message) from error
+            raise StoreUnusable(
+                Message(
+                    "{path}: cannot be written ({error}); choose another",
+                    path=self.path,
+                    error=error.strerror or error,
+                )
+            ) from error
 
     def release(self) -> None:
         self._lock.release()

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from dedup.errors import StoreUnusable
+from dedup.types.message import Message
 
 _APPLICATION_ID = 0x64656475  # "dedu", in the header of the file
 _MAGIC = b"SQLite format 3\0"
@@ -138,7 +139,7 @@ def check_ownership(path: str) -> None:
     tables = set() if application else _tables(path)
     new = not application and not version and not tables  # another process may be creating it
     if not new and not tables >= _FIRST_TABLES:
-        raise StoreUnusable(f"{path}: a database of another program; choose another database")
+        raise StoreUnusable(Message("{path}: a database of another program; choose another", path=path))
 
 
 def _tables(path: str) -> set[str]:
@@ -161,9 +162,11 @@ def migrate(db: sqlite3.Connection, path: str) -> None:
     db.execute("BEGIN IMMEDIATE")
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
-        raise StoreUnusable(f"{path}: made by a newer version of dedup; update dedup, or choose another database")
+        raise StoreUnusable(
+            Message("{path}: made by a newer version of dedup; update dedup, or choose another database", path=path)
+        )
     if version == 0 and db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise StoreUnusable(f"{path}: a database of another program; choose another database")
+        raise StoreUnusable(Message("{path}: a database of another program; choose another", path=path))
     for statement in (statement for migration in MIGRATIONS[version:] for statement in migration):
         db.execute(statement)
     db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

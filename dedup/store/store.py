@@ -20,6 +20,7 @@ from dedup.store.pairs import Pairs
 from dedup.store.roots import Roots
 from dedup.store.runs import Runs
 from dedup.store.schema import check_ownership
+from dedup.types.message import Message
 from dedup.types.photo import File, Skipped
 
 
@@ -39,7 +40,13 @@ class Store:
         self._lock = StoreLock(path)
         check_ownership(path)
         if not scanning and not os.path.exists(path):
-            raise StoreUnusable(f"{path}: no such database; run 'dedup scan FOLDER' first, or choose another database")
+            raise StoreUnusable(
+                Message(
+                    "{path}: no such database; run '{command}' first, or choose another",
+                    path=path,
+                    command="dedup scan FOLDER",
+                )
+            )
         if scanning or changing:
             self._lock.acquire()
         try:
@@ -73,7 +80,13 @@ class Store:
     def last_listing(self) -> LastListing:
         """Return the files of the last finished scan as a context manager. Raises StoreUnusable if there was none."""
         if self.runs.last() is None:
-            raise StoreUnusable(f"{self.path}: no finished scan in this database; run 'dedup scan FOLDER' first")
+            raise StoreUnusable(
+                Message(
+                    "{path}: no finished scan in this database; run '{command}' first",
+                    path=self.path,
+                    command="dedup scan FOLDER",
+                )
+            )
         return LastListing(self._database)
 
     def counts(self) -> dict[str, int]:

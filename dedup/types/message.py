@@ -30,6 +30,12 @@ def _message(msgid: str, values: Mapping[str, object]) -> Message:
     return Message(msgid, **values)
 
 
+def sentence_of(error: Exception) -> str:
+    """Return what an error says, as a Message if it is one."""
+    text = error.args[0] if error.args else ""
+    return text if isinstance(text, Message) else str(error)
+
+
 def listed(messages: Sequence[str]) -> str:
     """Return messages as one, with commas between them; "" if there are none."""
     return reduce(lambda first, rest: Message("{first}, {rest}", first=first, rest=rest), messages) if messages else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dedup.types.message import Message
 from dedup.types.pairs import Relation
 from dedup.types.photo import File
 
@@ -56,5 +57,5 @@ class Outcome:
     message: str
 
     @property
-    def line(self) -> str:
-        return f"{self.path}: {self.message}"
+    def line(self) -> Message:
+        return Message("{path}: {message}", path=self.path, message=self.message)
