@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.geometry.fine import shrink, size_of
+from dedup.geometry.fine import cells, size_of
 from dedup.geometry.tone import Image, Mask, Plane, Tone, luma
 
 _SMALL_CELL, _CELL = 2, 4  # pixels
@@ -24,9 +24,10 @@ _BANDS = (3, 7, 15)  # pixels, windows between which sharpness is matched
 _SAMPLES = 15000
 _FEWEST = 16  # cells
 _MOST = 5.0  # that a cell adds
-_TEXTURES = (0, 0.2, 0.4, 0.6, 0.75, 0.87, 0.95, 1)  # quantiles between which the usual residual is measured
+_TEXTURES = 12  # parts of equal size, by texture, in which the usual residual is measured
 # Of each measure: how much is nothing (grey levels), and how much of the texture a loss of quality can take at most.
 _MEASURES = {"square": (8.0, 0.5), "near": (6.0, 0.25), "colour": (8.0, 0.25)}
+_SAME = 1.5  # grey levels, the median difference up to which two pictures have one tone
 _TIMES = 3.0  # the usual residual, from which it is unusual
 
 
@@ -41,31 +42,56 @@ class Changes:
     colour: float
 
 
-def find_changes(target: Image, source: Image, tone: Tone, inside: Mask) -> Changes:
+def hardly_differ(target: Image, source: Image, inside: Mask) -> bool:
+    """Return whether two pictures are so alike that no tone and no sharpness need to be matched to see no change."""
+    cell = _cell_of(target)
+    ok = cells(inside.astype(np.uint8) * 255, cell) > 252
+    if ok.sum() < _FEWEST:
+        return False
+    small_target, small_source = (cells(image, cell).astype(np.int16) for image in (target, source))
+    difference = small_target - small_source
+    if np.median(np.abs(difference)[ok]) > _SAME:
+        return False
+    bright, predicted = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (target, source))
+    return _largest_changes(bright, predicted, difference.astype(np.float32), inside, ok, cell) == Changes(0.0, 0.0)
+
+
+def _cell_of(image: Image) -> int:
+    return _CELL if max(image.shape[:2]) >= _LARGE else _SMALL_CELL
+
+
+def find_changes(target: Image, source: Image, toned: Plane, tone: Tone, inside: Mask) -> Changes:
     """Return how strongly the target differs from the source, two pictures of a size, where the mask is set.
 
-    tone: from the source to the target.
+    tone: from the source to the target.   toned: the luminance of the source after it.
     """
-    cell = _CELL if max(target.shape[:2]) >= _LARGE else _SMALL_CELL
-    grid = max(2, -(-target.shape[1] // cell)), max(2, -(-target.shape[0] // cell))
-    ok = shrink(inside.astype(np.float32), grid) > 0.99
+    cell = _cell_of(target)
+    ok = cells(inside.astype(np.uint8) * 255, cell) > 252
     if ok.sum() < _FEWEST:
         return Changes(0.0, 0.0)
-    small_target, small_source = (shrink(image, grid).astype(np.uint8) for image in (target, source))
+    small_target, small_source = (cells(image, cell) for image in (target, source))
     coloured, more = tone.apply(small_source), tone.refinement(small_source, small_target, ok)
     bright = luma(target)
-    moved = luma(tone.apply(source)) + cv2.resize(luma(more), size_of(target))
-    predicted = _sharpness_matched(moved, bright, inside)
+    predicted = _sharpness_matched(toned + cv2.resize(luma(more), size_of(target)), bright, inside)
+    return _largest_changes(bright, predicted, small_target - (coloured + more), inside, ok, cell)
+
+
+def _largest_changes(
+    bright: Plane, predicted: Plane, difference: NDArray[np.float32], inside: Mask, ok: Mask, cell: int
+) -> Changes:
+    """Return the changes between two planes (H, W). difference: of the colours of cells (h, w, 3), where ok is set."""
     residual, texture = bright - predicted, predicted - cv2.blur(predicted, (7, 7))
-    mean, square, power = (shrink(x * inside, grid) for x in (residual, residual * residual, texture * texture))
-    colour = (_chroma(small_target) - _chroma(coloured + more)) * ok[..., None]
+    mean, square, power = (cells(x * inside, cell) for x in (residual, residual * residual, texture * texture))
+    colour = (difference - luma(difference)[..., None]) * ok[..., None]
     measures = {
         "square": np.sqrt(square * ok),
         "near": np.abs(cv2.blur(mean * ok, (3, 3))),
         "colour": np.sqrt(np.square(cv2.blur(colour, (3, 3))).sum(2)),
     }
     strength = np.sqrt(np.maximum(cv2.blur(power, (3, 3)), 0))
-    excess = {name: _excess(measure, strength, ok, *_MEASURES[name]) for name, measure in measures.items()}
+    by_strength = np.array_split(np.flatnonzero(ok)[np.argsort(strength[ok])], _TEXTURES)
+    excess = {name: _excess(measure, strength, by_strength, *_MEASURES[name]) for name, measure in measures.items()}
+    excess = {name: values * ok for name, values in excess.items()}
     return Changes(_largest(np.maximum(excess["square"], excess["near"])), _largest(excess["colour"]))
 
 
@@ -75,10 +101,6 @@ def _largest(excess: Plane) -> float:
     if count < 2:
         return 0.0
     return float(np.bincount(labels.ravel(), weights=excess.ravel())[1:].max())
-
-
-def _chroma(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(image.astype(np.float32) - luma(image)[..., None], np.float32)
 
 
 def _sharpness_matched(source: Plane, target: Plane, inside: Mask) -> Plane:
@@ -101,20 +123,14 @@ def _sharpness_matched(source: Plane, target: Plane, inside: Mask) -> Plane:
     return np.asarray(np.clip(matched, 0, 255), np.float32)
 
 
-def _excess(measure: Plane, texture: Plane, ok: Mask, floor: float, largest: float) -> Plane:
+def _excess(measure: Plane, texture: Plane, by_texture: list[NDArray[np.int64]], floor: float, largest: float) -> Plane:
     """Return how much a measure is above the most that is usual at places of equal texture, in multiples of that.
 
-    Values are limited to [0, 5].
+    Values are limited to [0, 5]. by_texture: the numbers of cells, the plainest first, in parts of equal size.
     """
-    values, textures = measure[ok], texture[ok]
-    edges = np.quantile(textures, _TEXTURES)
-    bins = np.clip(np.searchsorted(edges, textures, side="right") - 1, 0, len(edges) - 2)
-    at, usual = [], []
-    for n in range(len(edges) - 1):
-        those = bins == n
-        if those.sum() > 8:
-            at.append(float(np.median(textures[those])))
-            usual.append(float(np.median(values[those])))
-    limited = np.minimum(usual, usual[0] + largest * np.array(at))
-    expected = np.interp(texture.ravel(), at, np.maximum.accumulate(limited)).reshape(texture.shape)
-    return np.asarray(np.clip(measure / (_TIMES * expected + floor) - 1, 0, _MOST) * ok, np.float32)
+    values, textures = measure.ravel(), texture.ravel()
+    at = np.array([textures[part[len(part) // 2]] for part in by_texture])
+    usual = np.array([np.median(values[part]) for part in by_texture])
+    limited = np.minimum(usual, usual[0] + largest * at)
+    expected = np.interp(textures, at, np.maximum.accumulate(limited)).reshape(texture.shape)
+    return np.asarray(np.clip(measure / (_TIMES * expected + floor) - 1, 0, _MOST), np.float32)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from dedup.geometry.changes import Changes, find_changes
+from dedup.geometry.changes import Changes, find_changes, hardly_differ
 from dedup.geometry.detail import blur_between, compare_detail
 from dedup.geometry.fine import (
     Size,
@@ -28,7 +28,8 @@ from dedup.geometry.fine import (
     within,
 )
 from dedup.geometry.homography import inverse, map_points
-from dedup.geometry.tone import Image, Mask, Plane, Tone, fit_tone, luma
+from dedup.geometry.lattice import lattice_of
+from dedup.geometry.tone import Image, Mask, Plane, Tone, fit_tone, luma, unchanged
 from dedup.geometry.traces import Decoded, made_from
 from dedup.types.arrays import Homography
 from dedup.types.pairs import Loss
@@ -76,9 +77,13 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
     frame, other = first.image, second.image
     h = inverse(transform) if swapped else transform
     there = refine(frame, other, pixels_of_unit(size_of(other)) @ h @ inverse(pixels_of_unit(size_of(frame))))
-    overlap = _overlap(frame, other, there) if there is not None else None
-    compared = _tones(overlap) if overlap is not None else None
-    if there is None or overlap is None or compared is None:
+    if there is None:
+        return None
+    lattice = lattice_of(frame, other, there)
+    there = lattice.homography if lattice is not None else there
+    overlap = _overlap(frame, other, there)
+    compared = _compared(overlap, on_lattice=lattice is not None) if overlap is not None else None
+    if compared is None:
         return None
     found = [
         _of_surroundings(frame, other, there),
@@ -89,7 +94,8 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
     mine, its = (Loss(0), Loss(0))
     for of_frame, of_other in found:
         mine, its = mine | of_frame, its | of_other
-    mine, its = _with_origin(mine, its, made_from(first, second, there, compared.to_frame, compared.to_other))
+    if lattice is not None:
+        mine, its = _with_origin(mine, its, made_from(first, second, lattice, compared.to_frame, compared.to_other))
     if compared.recoloured:  # what was made from the other one lost its tone; where that is not known, either may have
         mine |= Loss.TONE if its & Loss.DERIVED or not mine & Loss.DERIVED else Loss(0)
         its |= Loss.TONE if mine & Loss.DERIVED or not its & Loss.DERIVED else Loss(0)
@@ -134,28 +140,39 @@ def _overlap(frame: Image, other: Image, there: Homography) -> Overlap | None:
 class _Compared:
     """What two pictures share, in one place to a fraction of a pixel, and the tones to the frame and to the other.
 
-    colours: how colourful both are, 0 to 255.   recoloured: their tones differ visibly.
-    errors: of the frame and of the other after these tones, beside the contrast of each.
+    drawn: the luminance of the other picture in the tone of the frame.   colours: how colourful both are, 0 to 255.
+    recoloured: their tones differ visibly.   errors: of the frame and of the other after these tones, beside the
+    contrast of each.
+    changes: what a part of one shows and the other does not.
     """
 
     overlap: Overlap
     to_frame: Tone
     to_other: Tone
+    drawn: Plane
     colours: tuple[float, float]
     recoloured: bool
     errors: tuple[float, float]
+    changes: Changes
 
 
-def _tones(overlap: Overlap) -> _Compared | None:
-    """Return the shared part with the tones between both pictures; None if it is too small for that."""
+def _compared(overlap: Overlap, *, on_lattice: bool) -> _Compared | None:
+    """Return the comparison of the shared part; None if it is too small for that.
+
+    on_lattice: the pixels of both pictures coincide.
+    """
+    if hardly_differ(overlap.frame, overlap.other, overlap.inside):
+        drawn = cv2.cvtColor(overlap.other, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        return _Compared(overlap, unchanged(), unchanged(), drawn, (0.0, 0.0), False, (0.0, 0.0), Changes(0.0, 0.0))
     size = within(size_of(overlap.frame), _SMALL)
     inside = shrink(overlap.inside.astype(np.float32), size) > 0.99
     if inside.sum() < 64:
         return None
     frame, other = (shrink(image, size).astype(np.uint8) for image in (overlap.frame, overlap.other))
-    followed = follow(overlap.frame, overlap.other, overlap.inside, fit_tone(other, frame, inside))
-    overlap = replace(overlap, other=followed.astype(np.uint8))
-    other = shrink(overlap.other, size).astype(np.uint8)
+    if not on_lattice:
+        followed = follow(overlap.frame, overlap.other, overlap.inside, fit_tone(other, frame, inside))
+        overlap = replace(overlap, other=followed.astype(np.uint8))
+        other = shrink(overlap.other, size).astype(np.uint8)
     tones = fit_tone(other, frame, inside), fit_tone(frame, other, inside)
     coarse = [cv2.blur(image.astype(np.float32), (_COARSE, _COARSE)) for image in (frame, other)]  # a blur is no tone
     recoloured = float(np.median(np.abs(coarse[0] - coarse[1]).mean(2)[inside])) > _RECOLOURED
@@ -163,15 +180,19 @@ def _tones(overlap: Overlap) -> _Compared | None:
         tones[0].error / max(1.0, float(luma(frame)[inside].std())),
         tones[1].error / max(1.0, float(luma(other)[inside].std())),
     )
-    return _Compared(overlap, *tones, (_colour(frame, inside), _colour(other, inside)), recoloured, errors)
+    drawn = luma(tones[0].apply(overlap.other))
+    colours = _colour(frame, inside), _colour(other, inside)
+    compared = _Compared(overlap, *tones, drawn, colours, recoloured, errors, Changes(0.0, 0.0))
+    return replace(compared, changes=_changes(compared))
 
 
 def _colour(image: Image, inside: Mask) -> float:
     """Return how far colours are from one tint, in grey levels: 0 for grey and sepia."""
     bright = luma(image)[inside]
     chroma = (image[inside].astype(np.float32) - bright[:, None])[:, [0, 2]]
-    terms = np.stack([np.ones_like(bright), bright, bright * bright / 255], axis=1)
-    tint = terms @ np.linalg.lstsq(terms, chroma, rcond=None)[0]
+    x = bright / np.float32(255)
+    terms = np.stack([np.ones_like(x), x, x * x], axis=1)
+    tint = terms @ np.linalg.solve(terms.T @ terms + 1e-3 * np.eye(3, dtype=np.float32), terms.T @ chroma)
     return float(np.sqrt(np.square(chroma - tint).sum(1).mean()))
 
 
@@ -190,8 +211,7 @@ def _of_tones(compared: _Compared) -> tuple[Loss, Loss]:
 
 def _of_detail(compared: _Compared, other: Image) -> tuple[Loss, Loss]:
     overlap = compared.overlap
-    drawn = compared.to_frame.apply(overlap.other)
-    detail = compare_detail(overlap.frame, drawn, overlap.inside, other, overlap.map)
+    detail = compare_detail(overlap.frame, compared.drawn, overlap.inside, other, overlap.map)
     mine, its = Loss(0), Loss(0)
     mine |= Loss.DETAIL if detail.sharper else Loss(0)
     its |= Loss.DETAIL if detail.blurred else Loss(0)
@@ -206,18 +226,22 @@ def _of_detail(compared: _Compared, other: Image) -> tuple[Loss, Loss]:
 
 def _of_changes(compared: _Compared) -> tuple[Loss, Loss]:
     """Return whether a part of both shows something else or has another colour; that is lost of either."""
-    overlap = compared.overlap
-    if _follows(compared):
-        found = _changes(overlap.frame, overlap.other, compared.to_frame, overlap.inside)
-    else:
-        found = _changes(overlap.other, overlap.frame, compared.to_other, overlap.inside)
+    found = compared.changes
     loss = (Loss.CONTENT if found.content > _CHANGED else Loss(0)) | (
         Loss.RECOLOURED if found.colour > _CHANGED else Loss(0)
     )
     return loss, loss
 
 
-def _changes(target: Image, source: Image, tone: Tone, inside: Mask) -> Changes:
+def _changes(compared: _Compared) -> Changes:
+    """Return how strongly the picture that follows from the other differs from it, after the tone between them."""
+    frame, other, inside = compared.overlap.frame, compared.overlap.other, compared.overlap.inside
+    if _follows(compared):
+        return _after_blur(frame, other, compared.drawn, compared.to_frame, inside)
+    return _after_blur(other, frame, luma(compared.to_other.apply(frame)), compared.to_other, inside)
+
+
+def _after_blur(target: Image, source: Image, toned: Plane, tone: Tone, inside: Mask) -> Changes:
     """Return how strongly the target differs from the source, after the blur and the tone between them."""
     sigma = blur_between(source, target, inside)
     if sigma:
@@ -225,7 +249,8 @@ def _changes(target: Image, source: Image, tone: Tone, inside: Mask) -> Changes:
         size = within(size_of(source), _SMALL)
         small, wanted = (shrink(image, size).astype(np.uint8) for image in (source, target))
         tone = fit_tone(small, wanted, shrink(inside.astype(np.float32), size) > 0.99)
-    return find_changes(target, source, tone, inside)
+        toned = luma(tone.apply(source))
+    return find_changes(target, source, toned, tone, inside)
 
 
 def _follows(compared: _Compared) -> bool:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.geometry.fine import Size, shrink, size_of
+from dedup.geometry.fine import Size, cells, shrink, size_of
 from dedup.geometry.homography import map_points
 from dedup.geometry.tone import Image, Mask, Plane, luma
 from dedup.types.arrays import Homography
@@ -27,6 +27,10 @@ _NOTHING = 0.5  # squared grey levels, added to all energies
 _BLURRED = 1.5  # change of the ratio of two pictures from one band to the next
 _ENLARGED = 1.25  # the same, where the other picture has more pixels and nothing in them
 _SHARPENED = 1.33  # ratio in the middle band
+_AMPLIFIED = 1.12  # the same, from which it is tried whether a filter did it
+_FILTER = (0.5, 0.7, 1.0, 1.5, 2.2, 3.2)  # pixels, sigmas of the Gaussians of which a sharpening filter is made
+_SAMPLES, _LARGEST = 20000, 30.0  # pixels that it is fitted to; grey levels, as which larger errors count
+_MISSING = 0.12  # share of the energy of fine detail that it does not explain, at most
 _ALIKE = 1.15  # change of the ratio from one band to the next when both are amplified
 _DENSER = 1.1  # linear pixels of one picture per pixel of the other, from which it may resolve more
 _EQUAL = 1.03  # the same, up to which the alignment does not tell
@@ -56,28 +60,34 @@ class Detail:
     noisier: int
 
 
-def compare_detail(frame: Image, drawn: NDArray[np.float32], inside: Mask, other: Image, there: Homography) -> Detail:
+def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there: Homography) -> Detail:
     """Return the comparison of two pictures of a size, where the mask is set.
 
-    drawn: the other picture in the size and the tone of the frame.   there: pixels of the frame -> pixels of `other`.
+    drawn: the luminance of the other picture in the size and the tone of the frame.
+    there: pixels of the frame -> pixels of `other`.
     """
-    grid = _grid(size_of(frame))
-    ok = shrink(inside.astype(np.float32), grid) > 0.99
+    ok = cells(inside.astype(np.uint8) * 255, _CELL) > 252
     if ok.sum() < _FEWEST:
         return Detail(False, False, False, False, 0, 0)
-    mine, its = (_energies(luma(image), grid, ok) for image in (frame, drawn))  # (3, M) each
+    bright = luma(frame)
+    mine, its = (_energies(plane, ok) for plane in (bright, drawn))  # (3, M) each
     noisier = _noisier(mine, its)
     ratios = np.sqrt(_detail(mine) / _detail(its))  # fine, middle, coarse
     steps = ratios[:-1] / ratios[1:]
     empty = _is_enlarged(other, there, size_of(frame))
     sharper = bool(steps.max() > (_ENLARGED if empty else _BLURRED)) and noisier >= 0
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
+    same_size, sharpened = 1 / _EQUAL < _density(there) < _EQUAL, _sharpened(ratios)
+    if same_size and (sharper or ratios[1] > _AMPLIFIED) and _is_sharpened(bright, drawn):
+        sharper, sharpened = False, -1
+    elif same_size and (blurred or ratios[1] < 1 / _AMPLIFIED) and _is_sharpened(drawn, bright):
+        blurred, sharpened = False, 1
     return Detail(
         sharper,
         blurred,
         empty or (sharper and _density(there) > 1),
-        1 / _EQUAL < _density(there) < _EQUAL and not sharper and not blurred,
-        _sharpened(ratios),
+        same_size and not sharper and not blurred,
+        sharpened,
         noisier,
     )
 
@@ -87,11 +97,10 @@ def blur_between(source: Image, target: Image, inside: Mask) -> float:
 
     The sharper places of the target decide, so that a part of it that was blurred does not.
     """
-    grid = max(2, source.shape[1] // _SOFT_CELL), max(2, source.shape[0] // _SOFT_CELL)
-    ok = shrink(inside.astype(np.float32), grid) > 0.99
+    ok = cells(inside.astype(np.uint8) * 255, _SOFT_CELL) > 252
     plane = luma(source)
-    wanted, coarse = _sharpness(luma(target), grid)
-    sharp, structure = _sharpness(plane, grid)
+    wanted, coarse = _sharpness(luma(target))
+    sharp, structure = _sharpness(plane)
     ok &= (structure > 2) & (coarse > 2)
     if ok.sum() < _FEWEST:
         return 0.0
@@ -101,28 +110,24 @@ def blur_between(source: Image, target: Image, inside: Mask) -> float:
 
     if ratio(sharp) > _SOFTER:
         return 0.0
-    ratios = [ratio(_sharpness(cv2.GaussianBlur(plane, (0, 0), sigma), grid)[0]) for sigma in _SIGMAS]
+    ratios = [ratio(_sharpness(cv2.GaussianBlur(plane, (0, 0), sigma))[0]) for sigma in _SIGMAS]
     return float(np.interp(0.0, np.log(ratios), _SIGMAS))
 
 
-def _sharpness(plane: Plane, grid: Size) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _sharpness(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the contrast of fine detail as a share of that of coarse detail, by cell, and the latter."""
-    fine = shrink(np.abs(plane - cv2.blur(plane, (3, 3))), grid)
-    coarse = shrink(np.abs(cv2.blur(plane, (9, 9)) - cv2.blur(plane, (33, 33))), grid)
+    fine = cells(cv2.absdiff(plane, cv2.blur(plane, (3, 3))), _SOFT_CELL)
+    coarse = cells(cv2.absdiff(cv2.blur(plane, (9, 9)), cv2.blur(plane, (33, 33))), _SOFT_CELL)
     return np.asarray(fine / (coarse + 1)), np.asarray(coarse)
 
 
-def _grid(size: Size) -> Size:
-    return max(2, size[0] // _CELL), max(2, size[1] // _CELL)
-
-
-def _energies(plane: Plane, grid: Size, ok: Mask) -> NDArray[np.float32]:
+def _energies(plane: Plane, ok: Mask) -> NDArray[np.float32]:
     """Return (3, M), the mean squares of fine, middle and coarse detail in each cell of the mask."""
     found = []
     for window in _WINDOWS:
         coarser = cv2.blur(plane, (window, window))
         band = plane - coarser
-        found.append(shrink(band * band, grid)[ok])
+        found.append(cells(band * band, _CELL)[ok])
         plane = coarser
     return np.asarray(found, np.float32)
 
@@ -138,6 +143,24 @@ def _sharpened(ratios: NDArray[np.float64]) -> int:
     if middle > _SHARPENED and fine < _ALIKE * middle:
         return -1
     return int(middle < 1 / _SHARPENED and middle < _ALIKE * fine)
+
+
+def _is_sharpened(sharp: Plane, soft: Plane) -> bool:
+    """Return whether a picture is another one after a filter that sharpens, by robust least squares.
+
+    Of what a blur took away no filter gives much back.
+    """
+    softer = [soft, *(cv2.GaussianBlur(soft, (0, 0), sigma) for sigma in _FILTER)]
+    rows = slice(None, None, max(1, soft.size // _SAMPLES))
+    terms = np.stack([(plane - softer[-1]).ravel()[rows] for plane in softer[:-1]], axis=1)
+    wanted = (sharp - softer[-1]).ravel()[rows]
+    weight, ridge = np.ones(len(wanted), np.float32), np.eye(terms.shape[1]) * len(wanted) * 1e-3
+    for _ in range(3):
+        weighted = terms * weight[:, None]
+        missing = wanted - terms @ np.linalg.solve(weighted.T @ terms + ridge, weighted.T @ wanted)
+        weight = (1 / (1 + np.square(missing / (2 * np.median(np.abs(missing)) + 0.5)))).astype(np.float32)
+    fine = (sharp - cv2.blur(sharp, (3, 3))).ravel()[rows]
+    return bool(np.square(np.clip(missing, -_LARGEST, _LARGEST)).mean() < _MISSING * np.square(fine).mean())
 
 
 def _noisier(mine: NDArray[np.float32], its: NDArray[np.float32]) -> int:
@@ -166,7 +189,7 @@ def _is_enlarged(other: Image, there: Homography, frame: Size) -> bool:
     beyond: Plane = part - cv2.resize(shrink(part, small), size_of(part), interpolation=cv2.INTER_CUBIC)
     window = 2 * round(1.5 * density) + 1
     next_band = part - cv2.blur(part, (window, window))
-    squares = [shrink(band * band, _grid(size_of(part))) for band in (beyond, next_band)]
+    squares = [cells(band * band, _CELL) for band in (beyond, next_band)]
     fine, coarse = (max(float(e.mean() - np.quantile(e, _PLAIN)), 0.0) for e in squares)
     share = np.sqrt((fine + 0.2) / (coarse + 0.2) / min(1.0, np.log2(density)))
     return bool(share < _EMPTY)

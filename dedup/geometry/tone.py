@@ -9,6 +9,7 @@ so, and remains as a residual.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -56,8 +57,8 @@ class Tone:
         """Return (H, W, 3), what a change of colour of second degree adds to this one, between two small pictures."""
         before = self.apply(source)
         x, rest = _terms(source), target.astype(np.float32) - before
-        step = max(1, int(where.sum()) // _SAMPLES)
-        terms, y = x[where][::step], rest[where][::step]
+        rows = _sampled(where)
+        terms, y = x.reshape(-1, 10)[rows], rest.reshape(-1, 3)[rows]
         weight, ridge = np.ones(len(terms), np.float32), np.diag([1e-4] * 9 + [0]) * len(terms)
         for _ in range(_ITERATIONS):
             weighted = terms * weight[:, None]
@@ -65,6 +66,12 @@ class Tone:
             squared = np.square(terms @ factors - y).sum(1)
             weight = (1 / (1 + squared / (4 * np.median(squared) + 1)) ** 2).astype(np.float32)
         return np.asarray(np.clip(before + x @ factors, 0, 255) - before, np.float32)
+
+
+def unchanged() -> Tone:
+    """Return the tone that changes nothing."""
+    levels = np.repeat(np.arange(256, dtype=np.float32), 3).reshape(256, 1, 3)
+    return Tone(np.eye(3, dtype=np.float32), levels, None, 0.0)
 
 
 def _terms(image: Image) -> NDArray[np.float32]:
@@ -88,8 +95,13 @@ def fit_tone(source: Image, target: Image, where: Mask) -> Tone:
 
 def _samples(image: NDArray[np.generic], where: Mask) -> NDArray[np.float32]:
     """Return (M, 3), every n-th pixel of those inside the mask."""
-    inside = image[where]
-    return np.asarray(inside[:: max(1, len(inside) // _SAMPLES)], np.float32)
+    return np.asarray(image.reshape(-1, image.shape[-1])[_sampled(where)], np.float32)
+
+
+def _sampled(where: Mask) -> NDArray[np.int64]:
+    """Return the places of every n-th pixel inside the mask, in the picture as a row of pixels."""
+    inside = np.flatnonzero(where)
+    return inside[:: max(1, len(inside) // _SAMPLES)]
 
 
 def _fit(x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
@@ -162,6 +174,7 @@ def _with_shade(tone: Tone, source: Image, target: Image, where: Mask) -> Tone:
     return replace(again, shade=gain) if after <= _SHADE_GAIN * before else tone
 
 
+@lru_cache(maxsize=4)
 def _powers(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return (H, W, T), functions of both coordinates in [-1, 1], the constant first: powers of the coordinates and of
     the distance from the centre, of which vignettes are made.
@@ -177,8 +190,8 @@ def _gain(
 ) -> tuple[Plane, float, float]:
     """Return the smooth gain (H, W) after the tone, and the mean absolute error without and with it."""
     p = cv2.blur(luma(tone.apply(source)), (3, 3))
-    step = slice(None, None, max(1, int(where.sum()) // _SAMPLES))
-    x, y, terms = p[where][step], target[where][step], powers[where][step]
+    rows = _sampled(where)
+    x, y, terms = p.ravel()[rows], target.ravel()[rows], powers.reshape(-1, powers.shape[-1])[rows]
     inputs, weight = terms * x[:, None], np.ones(len(x), np.float32)
     prior = np.eye(inputs.shape[1], dtype=np.float32) * len(x)  # towards a gain of 1
     for _ in range(_ITERATIONS):

@@ -22,16 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.geometry.fine import shrink
+from dedup.geometry.lattice import Box, Lattice
 from dedup.geometry.tone import Image, Plane, Tone, luma
-from dedup.types.arrays import Homography
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 Steps = NDArray[np.float32]  # (8, 8), the quantisation of luminance, rows by vertical frequency
 
-_LARGEST = 768  # pixels, the side of the part that is looked at
-_SAMPLE = 160  # pixels, the side of the part by which a shift is found
-_SHIFT = 1  # pixels, by which the alignment may be wrong
-_LATTICE = 0.75  # pixels, the same over the whole picture
+_LARGEST = 512  # pixels, the side of the part that is looked at
 _FEWEST, _FEWEST_BLOCKS = 300, 50  # coefficients, blocks
 _FINEST = 3.0  # grey levels, a step that rounding does not hide
 _ELSE, _TONED = 0.03, 0.12  # shares outside of the cells of a child at most; the same after a tone was undone
@@ -40,7 +36,7 @@ _ERRORS = 0.3, 0.6  # grey levels, the noise of a prediction: of rounding alone;
 _SLOPE = 0.01  # share of a coefficient by which its prediction may be wrong
 _STRAY = 0.01  # share of levels that follow no prediction
 _LOGISTIC = 1.702  # slope of the logistic function that is nearest to the normal distribution's
-_HIGHEST = 63  # level that is told from higher ones
+_HIGHEST = 31  # level that is told from higher ones
 _EXPLAINED = 0.5  # share of the child's levels, in nats, at least
 _SURE, _SURE_SHARE = 20.0, 0.005  # nats by which one direction is better; the same as a share of all
 _SAME = 0.5  # grey levels, Seen.difference up to which nothing was done to most of the picture but saving
@@ -107,19 +103,14 @@ class Explained:
     of: float
 
 
-def made_from(first: Decoded, second: Decoded, there: Homography, to_first: Tone, to_second: Tone) -> int:
+def made_from(first: Decoded, second: Decoded, lattice: Lattice, to_first: Tone, to_second: Tone) -> int:
     """Return -1 if the first picture was made from the second one, 1 if the second from the first; 0 if it cannot be
-    told: they are of two scales or turned by an angle, too much else was done to one, or neither comes from a JPEG.
+    told: too much else was done to one, or neither comes from a JPEG.
 
-    there: pixels of the first -> pixels of the second.   to_first, to_second: the tone of the other in that of each.
+    lattice: pixels of the first -> pixels of the second.   to_first, to_second: the tone of the other in that of each.
     """
-    lattice = _lattice(there, first.image.shape)
-    if lattice is None:
-        return 0
-    turn, shift = lattice
-    back = np.linalg.inv(turn).round().astype(np.int64)
-    of_first = _seen(first, second.image, turn, shift, to_first)
-    of_second = _seen(second, first.image, back, -back @ shift, to_second)
+    of_first = _seen(first, second.image, lattice, to_first)
+    of_second = _seen(second, first.image, lattice.inverse, to_second)
     if of_first is not None and of_second is not None:
         return _by_levels(of_first, of_second)
     return _alone(of_first) if of_first is not None else -_alone(of_second)
@@ -163,7 +154,7 @@ def _usual(levels: NDArray[np.int64]) -> NDArray[np.float64]:
     zero, counts, n = (counts[0] + 0.5) / (len(levels) + 1), counts[1:], np.arange(1, _HIGHEST + 1)[:, None]
     mean = float((counts * n[:, 0]).sum() / max(counts.sum(), 1))
     stay, weight = 1 - 1 / np.maximum([mean / 2, 2 * mean], 1.1), np.array([0.6, 0.4])
-    for _ in range(8):
+    for _ in range(6):
         parts = weight * (1 - stay) * stay ** (n - 1) + 1e-12
         parts *= (counts / parts.sum(1))[:, None]
         weight = (parts.sum(0) + 1e-3) / (parts.sum() + 2e-3)
@@ -186,38 +177,17 @@ def _alone(seen: Seen | None) -> int:
     return 1 if spread.middle > 1 / _MIDDLE else 0  # it is no coarser saving of that one
 
 
-def _lattice(there: Homography, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Return the quarter turn or mirroring (2, 2) and the shift (2,) in pixels that a homography is; None if it is more
-    than that.
-    """
-    h = there / there[2, 2]
-    turn = np.rint(h[:2, :2])
-    size = np.array(shape[1::-1], np.float64)
-    corners = np.array([[0, 0], [size[0], 0], [0, size[1]], size]) - 0.5
-    mapped = np.c_[corners, np.ones(4)] @ h.T
-    centre = (size - 1) / 2
-    middle = h @ np.array([*centre, 1.0])
-    shift = middle[:2] / middle[2] - turn @ centre
-    error = np.abs(mapped[:, :2] / mapped[:, 2:] - (corners @ turn.T + shift)).max()
-    if abs(np.linalg.det(turn)) != 1 or np.abs(turn).sum() != 2 or error > _LATTICE + _LATTICE * max(size) / 1000:
-        return None
-    return turn.astype(np.int64), np.rint(shift).astype(np.int64)
-
-
-def _seen(child: Decoded, parent: Image, turn: NDArray[np.int64], shift: NDArray[np.int64], tone: Tone) -> Seen | None:
+def _seen(child: Decoded, parent: Image, lattice: Lattice, tone: Tone) -> Seen | None:
     """Return the coefficients of a picture and of the other one; None if it is no JPEG or they share too little.
 
-    turn, shift: pixels of the child -> pixels of the parent.   tone: from the parent's to the child's.
+    lattice: pixels of the child -> pixels of the parent.   tone: from the parent's to the child's.
     """
-    box = _shared_box(child.image.shape, parent.shape, turn, shift)
+    box = _whole_blocks(lattice.shared(child.image.shape, parent.shape))
     if child.steps is None or box is None:
         return None
     left, top, right, bottom = box
-    middle = _within_box(box, _SAMPLE)
-    shifts = [shift + np.array([dx, dy]) for dx in range(-_SHIFT, _SHIFT + 1) for dy in range(-_SHIFT, _SHIFT + 1)]
-    sample = luma(child.image[middle[1] : middle[3], middle[0] : middle[2]])
-    shift = min(shifts, key=lambda s: _difference(sample, luma(tone.apply(_taken(parent, middle, turn, s)))))
-    image, its = child.image[top:bottom, left:right], _taken(parent, box, turn, shift)
+    its = lattice.taken(parent, box)
+    image = child.image[top:bottom, left:right]
     mine, plain, toned = luma(image), luma(its), luma(tone.apply(its))
     has_tone = _difference(mine, toned) < 0.9 * _difference(mine, plain)  # a tone is never fitted exactly
     blocks = np.flatnonzero(~(_clipped(image) | _clipped(its)))
@@ -248,40 +218,20 @@ def _cubic(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([np.ones_like(x), x, x * x, x * x * x], axis=-1)
 
 
-def _taken(image: Image, box: Box, turn: NDArray[np.int64], shift: NDArray[np.int64]) -> Image:
-    """Return the pixels of a picture at those of a box of the other one."""
-    left, top, right, bottom = box
-    y, x = np.mgrid[top:bottom, left:right]
-    at = turn @ np.stack([x, y]).reshape(2, -1) + shift[:, None]
-    return np.ascontiguousarray(image[at[1], at[0]].reshape(bottom - top, right - left, 3))
-
-
 def _difference(plane: Plane, other: Plane) -> float:
     return float(np.abs(plane - other).mean())
-
-
-def _within_box(box: Box, side: int) -> Box:
-    """Return the middle of a box, of at most this many pixels on a side."""
-    width, height = min(side, box[2] - box[0]), min(side, box[3] - box[1])
-    left, top = (box[0] + box[2] - width) // 2, (box[1] + box[3] - height) // 2
-    return left, top, left + width, top + height
 
 
 def _clipped(image: Image) -> NDArray[np.bool_]:
     """Return for each block whether a channel is black or white somewhere in it: no tone can be undone there."""
     rows, columns = image.shape[:2]
-    extreme = ((image < _EXTREME) | (image > 255 - _EXTREME)).any(2)
-    return np.asarray(extreme.reshape(rows // 8, 8, columns // 8, 8).any((1, 3)).ravel())
+    moderate = cv2.inRange(image, (_EXTREME,) * 3, (255 - _EXTREME,) * 3) > 0
+    return ~np.asarray(moderate.reshape(rows // 8, 8, columns // 8, 8).all((1, 3)).ravel())
 
 
-def _shared_box(
-    child: tuple[int, ...], parent: tuple[int, ...], turn: NDArray[np.int64], shift: NDArray[np.int64]
-) -> Box | None:
-    """Return the part of the child that the parent has too, by whole blocks; at most _LARGEST on a side."""
-    limits = np.array([[_SHIFT, _SHIFT], [parent[1] - 1 - _SHIFT, parent[0] - 1 - _SHIFT]])
-    ends = np.linalg.inv(turn) @ (limits - shift).T
-    low, high = np.maximum(np.ceil(ends.min(1)), 0), np.minimum(np.floor(ends.max(1)) + 1, child[1::-1])
-    low, high = -(-low // 8) * 8, high // 8 * 8
+def _whole_blocks(box: Box) -> Box | None:
+    """Return the whole blocks in a part of a picture, at most _LARGEST pixels on a side; None if they are too few."""
+    low, high = -(-np.array(box[:2]) // 8) * 8, np.array(box[2:]) // 8 * 8
     low += np.maximum(0, (high - low - _LARGEST) // 16) * 8
     high = np.minimum(high, low + _LARGEST)
     left, top, right, bottom = (int(v) for v in (*low, *high))
