@@ -16,7 +16,7 @@ from dedup.models.weights import Weights
 from dedup.pipeline.explain import explain_pairs
 from dedup.pipeline.query import compare_two
 from dedup.pipeline.results import load_results
-from dedup.report.figure import panels
+from dedup.report.figure import _wrapped, panels
 from dedup.store.store import Store
 from dedup.types.pairs import Comparison, Explanation, Relation
 from dedup.workers import Runtime
@@ -83,6 +83,11 @@ def test_verdict_is_the_same_both_ways_round_and_in_a_scan(dedup: Dedup, photo: 
     dedup("scan", tmp_path, "--quiet")
     row = dedup("export", "pairs").output.splitlines()[1].split(",")
     assert f"{row[2]}, probability of a copy {float(row[3]):.4f}" == ",".join(there.split(",")[:2])
+
+
+def test_long_title_of_a_figure_is_broken_between_words() -> None:
+    assert _wrapped("copy, mirrored, cropped", lambda line: len(line) <= 15) == ["copy, mirrored,", "cropped"]
+    assert _wrapped("a-word-without-a-space b", lambda line: len(line) <= 3) == ["a-word-without-a-space", "b"]
 
 
 def test_figure_has_six_columns_and_two_rows(dedup: Dedup, photo: Path, tmp_path: Path) -> None:

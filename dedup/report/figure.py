@@ -7,6 +7,7 @@ draw() gives one picture, panel_images() gives one small picture for each panel.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from dedup.types.arrays import Floats, Maps
 from dedup.types.message import Message
 from dedup.types.pairs import Comparison, Explanation
 
-_CELL, _GAP, _HEAD, _LABEL = 208, 10, 44, 20  # pixels
+_CELL, _GAP, _HEAD, _LINE, _LABEL = 208, 10, 44, 24, 20  # pixels
 _COLUMNS = 6
 _GROUND, _INK, _FAINT = (255, 255, 255), (25, 25, 25), (110, 110, 110)
 _DIFFERENCES = (Message("difference"), Message("weighted difference"))
@@ -85,19 +86,34 @@ def _encoded(panel: Panel) -> bytes:
 
 def draw(comparison: Comparison, title: str) -> Image.Image:
     """Return the explanation of one verdict as one picture, RGB."""
-    rows = panels(comparison)
+    rows, font = panels(comparison), ImageFont.load_default(18)
     width = _COLUMNS * (_CELL + _GAP) + _GAP
-    figure = Image.new("RGB", (width, _HEAD + len(rows) * (_CELL + _LABEL + _GAP) + _GAP), _GROUND)
+    lines = _wrapped(title, lambda line: font.getlength(line) <= width - 2 * _GAP)
+    head = _HEAD + (len(lines) - 1) * _LINE
+    figure = Image.new("RGB", (width, head + len(rows) * (_CELL + _LABEL + _GAP) + _GAP), _GROUND)
     pen = ImageDraw.Draw(figure)
-    pen.text((_GAP, 12), title, _INK, ImageFont.load_default(18))
+    for n, line in enumerate(lines):
+        pen.text((_GAP, 12 + n * _LINE), line, _INK, font)
     for n, row in enumerate(rows):
-        top = _HEAD + n * (_CELL + _LABEL + _GAP)
+        top = head + n * (_CELL + _LABEL + _GAP)
         for column, panel in enumerate(row):
             left = _GAP + column * (_CELL + _GAP)
             pen.text((left, top), panel.label, _FAINT, ImageFont.load_default(13))
             cell = _fitted(panel.image, _CELL) if panel.fine else _enlarged(panel.image)
             figure.paste(cell, (left + (_CELL - cell.width) // 2, top + _LABEL + (_CELL - cell.height) // 2))
     return figure
+
+
+def _wrapped(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """Return a text as lines that fit, broken between words; a word that does not fit has a line of its own."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if fits(longer) or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 _Images = list[NDArray[np.uint8]]
