@@ -11,7 +11,7 @@ def installation(extra: str) -> str:
     """Return the command that installs an extra: from the checkout that this package is in, or from the index."""
     checkout = Path(__file__).parents[1]
     if (checkout / "pyproject.toml").exists():
-        return f"{sys.executable} -m pip install '{checkout}[{extra}]'"
+        return f"{sys.executable} -m pip install -e '{checkout}[{extra}]'"
     return f"pip install 'dedup-photos[{extra}]'"
 
 
