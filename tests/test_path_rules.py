@@ -2,6 +2,7 @@
 
 import pytest
 
+from dedup.files.globs import glob_matcher
 from dedup.files.path_rules import comparable, forbidden_name, is_inside, is_too_long, names_a_folder
 
 SYSTEMS = ("linux", "darwin", "win32")
@@ -64,6 +65,22 @@ def test_folder_holds_what_the_system_says(system: str, path: str, folder: str, 
 )
 def test_word_is_a_folder_if_it_can_be_nothing_else(word: str, folders: tuple[str, ...]) -> None:
     assert tuple(system for system in SYSTEMS if names_a_folder(word, system)) == folders
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "systems"),
+    [
+        ("C:\\Photos\\*", r"C:\Photos\Trip\a.jpg", SYSTEMS),
+        ("C:\\Photos\\*", "C:/Photos/Trip/a.jpg", SYSTEMS[2:]),
+        ("*/Trip/*", r"C:\Photos\Trip\a.jpg", SYSTEMS[2:]),
+        ("C:/Photos/", r"C:\Photos", SYSTEMS[2:]),
+        ("*/Trip/*", "/Photos/Trip/a.jpg", SYSTEMS),
+        (r"a\b*", r"a\bc", SYSTEMS),
+    ],
+)
+def test_globs_take_both_slashes_on_windows(glob: str, path: str, systems: tuple[str, ...]) -> None:
+    matchers = {system: glob_matcher([glob], system) for system in SYSTEMS}
+    assert tuple(system for system, matches in matchers.items() if matches and matches(path)) == systems
 
 
 @pytest.mark.parametrize(

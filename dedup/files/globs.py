@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+import sys
 from collections.abc import Callable, Sequence
 from fnmatch import translate
 from functools import lru_cache
 
+from dedup.files.path_rules import nfc, slashed
 
-def glob_matcher(globs: Sequence[str]) -> Callable[[str], bool] | None:
+
+def glob_matcher(globs: Sequence[str], system: str = sys.platform) -> Callable[[str], bool] | None:
     """Return a function that tells whether any glob matches a whole text; None if there are no globs.
 
-    Globs have * ? [...] and are case-sensitive; * also matches a slash, and a slash at the end is ignored.
+    Globs have * ? [...] and are case-sensitive; * also matches a slash, and a slash at the end is ignored. On Windows a
+    backslash is a slash.   system: as sys.platform.
     """
-    return _matcher(tuple(globs)) if globs else None
+    return _matcher(tuple(globs), system) if globs else None
 
 
 @lru_cache(maxsize=16)
-def _matcher(globs: tuple[str, ...]) -> Callable[[str], bool]:
-    pattern = re.compile("|".join(translate(nfc(glob.rstrip("/") or glob)) for glob in globs))
+def _matcher(globs: tuple[str, ...], system: str) -> Callable[[str], bool]:
+    written = (slashed(glob, system) for glob in globs)
+    pattern = re.compile("|".join(translate(nfc(glob.rstrip("/") or glob)) for glob in written))
 
     def matches(text: str) -> bool:
-        return pattern.match(nfc(text)) is not None
+        return pattern.match(nfc(slashed(text, system))) is not None
 
     return matches
-
-
-def nfc(text: str) -> str:
-    """Return a text in Unicode form NFC."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)

@@ -9,13 +9,22 @@ import ntpath
 import posixpath
 import re
 import sys
-
-from dedup.files.globs import nfc
+import unicodedata
 
 _EXTENDED = re.compile(r"\\\\[?.]\\(UNC\\)?", re.IGNORECASE)  # \\?\C:\a and \\?\UNC\server\share\a, which may be long
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\xb9\xb2\xb3])( *\.| *$|:)", re.IGNORECASE)
 _IMPOSSIBLE = re.compile(r'[<>:"|?*\x00-\x1f]|[ .]$')
 _LONGEST = 259  # characters, unless Windows is told to allow long paths
+
+
+def nfc(text: str) -> str:
+    """Return a text in Unicode form NFC."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def slashed(path: str, system: str = sys.platform) -> str:
+    """Return a path with slashes where Windows has backslashes."""
+    return path.replace("\\", "/") if system == "win32" else path
 
 
 def comparable(path: str, system: str = sys.platform) -> str:

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dedup.errors import BadUsage
-from dedup.files.globs import nfc
-from dedup.files.path_rules import is_inside
+from dedup.files.path_rules import is_inside, nfc, slashed
 from dedup.types.message import Message
 from dedup.types.settings import Settings
 
@@ -53,7 +52,7 @@ def spelled_globs(globs: Iterable[str], roots: Sequence[str]) -> tuple[str, ...]
     found: list[str] = []
     for glob in globs:
         found.append(glob)
-        literal = re.match(r"[^*?\[]*(?=/)|[^*?\[]*$", glob)
+        literal = re.match(r"[^*?\[]*(?=/)|[^*?\[]*$", slashed(glob))
         if os.path.isabs(glob) and literal is not None:
             folder = literal[0] or "/"
             others = (other for other in spellings(folder, roots) if other != folder)

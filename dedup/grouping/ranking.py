@@ -14,6 +14,7 @@ from functools import reduce
 
 from dedup.errors import BadUsage
 from dedup.files.globs import glob_matcher
+from dedup.files.path_rules import slashed
 from dedup.grouping.containment import contained
 from dedup.types.message import Message
 from dedup.types.pairs import Loss, Relation, Verdicts
@@ -119,7 +120,7 @@ def preference(path: str, settings: Settings) -> int:
     prefer, avoid = glob_matcher(settings.prefer), glob_matcher(settings.avoid)
     if not prefer and not avoid:
         return 0
-    parts = path.split("/")
+    parts = slashed(path).split("/")
     texts = {*parts, *("/".join(parts[:n]) for n in range(2, len(parts) + 1))}
     return bool(avoid and any(map(avoid, texts))) - bool(prefer and any(map(prefer, texts)))
 
@@ -158,7 +159,7 @@ def is_edited(photo: Photo, file: File) -> bool:
 
 
 def _name(file: File) -> str:
-    return file.path.rpartition("/")[2]
+    return os.path.basename(file.path)
 
 
 def _facts(photo: Photo) -> Facts:
