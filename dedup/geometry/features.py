@@ -57,7 +57,8 @@ def local_features(grey: NDArray[np.uint8]) -> LocalFeatures:
     """Return up to 500 local features of a grey picture (H, W)."""
     # contrast is stretched, but not noise: a range below 40 grey levels is taken to be 40
     low, high = np.percentile(grey[:: max(1, len(grey) // 128)], (1, 99))
-    stretched = np.clip((grey - low) * (255 / max(high - low, 40)), 0, 255).astype(np.uint8)
+    levels = np.clip((np.arange(256) - low) * (255 / max(high - low, 40)), 0, 255).astype(np.uint8)
+    stretched = cv2.LUT(grey, levels)
     scale = _SIDE / max(grey.shape)
     if scale < 1 or scale > 1.5:
         way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
