@@ -239,14 +239,15 @@ class _Run:
 
         A file of our own shows it, once a volume: there may be no trash, and Windows then deletes.
         """
-        if file.device not in self.trashes:
+        device = os.lstat(file.path).st_dev  # its number at the scan may be another volume's now
+        if device not in self.trashes:
             probe = file_ops.real_path(file_ops.probe_name(os.path.dirname(file.path), self._run_name))
             self.journal.write(probe=probe)
             try:
-                self.trashes[file.device] = trash.gives_back(probe, self.how.dirs.trash)
+                self.trashes[device] = trash.gives_back(probe, self.how.dirs.trash)
             finally:
                 file_ops.discard(probe)
-        if not self.trashes[file.device]:
+        if not self.trashes[device]:
             raise ActionFailed(
                 Message("undo would not find it in the trash of this disk; use {option}", option="--to DIR")
             )
