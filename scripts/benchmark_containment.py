@@ -233,12 +233,13 @@ def pair_of(name: str, image: Image.Image, other: Image.Image, rng: Generator, s
 
 def _changed(name: str, image: Image.Image, rng: Generator) -> Image.Image:
     """Return the version; one whose change can be seen, if it changes a part. Of a chain the first edit changes it."""
-    kind, first = KINDS[name], KINDS[name.split(" and ")[0]]
+    kind = KINDS[name]
+    if not kind.changes:
+        return kind.edit(image, rng)
+    first = KINDS[name.split(" and ")[0]]
     while True:
         state = rng.bit_generator.state
         version = kind.edit(image, rng)
-        if not kind.changes:
-            return version
         rng.bit_generator.state = state
         if np.asarray(difference_mask(image, first.edit(image, rng), visible=40)).mean() / 255 >= VISIBLE:
             return version
