@@ -226,7 +226,8 @@ def pair_of(name: str, image: Image.Image, other: Image.Image, rng: Generator, s
     elif name == "collage":
         page, changed = image, shape_edits.collage(image, rng, lambda _: other)
     else:
-        page, changed = image, _changed(name, image, rng)
+        image.save(original, quality=93)  # a version is made of a file
+        page, changed = image, _changed(name, Image.open(original).convert("RGB"), rng)
     page.save(original, quality=93)
     changed.save(version, quality=quality)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dedup.geometry.changes import Changes, find_changes, hardly_differ
 from dedup.geometry.detail import blur_between, compare_detail
@@ -47,6 +48,7 @@ _RECOLOURED = 6.0  # grey levels, the median difference from which a picture has
 _CHANGED = 8.0  # see Changes
 _CONTENT = 0.004  # share of a picture outside of the other one that is more than the inaccuracy of the alignment
 _AROUND, _ALIGNED = 320, 0.012  # pixels, the longer side of what is looked at; share of it that it may err by
+_MARKED, _MARKS = 20.0, 12  # grey levels, the deviation at a sharp edge; pixels of the small picture
 _SOFT = 4.0  # grey levels, of the detail of a picture that has hardly any
 _DARKEST, _CLIPPED = 4, 0.03  # grey levels that are clipped light; share of the pixels that counts
 _STEP, _NEAR = 3, 14  # pixels of it: between two that are compared, and from the edge
@@ -298,17 +300,31 @@ def _around(image: Image, other: Size, there: Homography) -> tuple[float, float,
     outside = cv2.dilate(covered.astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)) == 0
     if outside.sum() < 8:
         return 0.0, 0.0, False
-    content, filled = _not_plain(small, outside), _is_filled(small, outside, covered)
-    if filled:
-        content[:] = False
-    return float(content.mean()), float((outside & ~content).mean()), filled or _breaks(small, covered)
-
-
-def _not_plain(image: Image, where: Mask) -> Mask:
-    """Return where in a part of a picture there is something besides up to three plain colours."""
-    pixels = image.astype(np.float32)
+    pixels = small.astype(np.float32)
     mean = cv2.blur(pixels, (5, 5))
     deviation = np.sqrt(np.maximum(cv2.blur(pixels * pixels, (5, 5)) - mean * mean, 0).max(2))
+    added = _breaks(small, covered)
+    content = _not_plain(mean, deviation, outside)
+    if _has_marks(deviation, outside):
+        return max(float(content.mean()), 2 * _CONTENT), 0.0, added
+    if _is_filled(small, outside, covered):
+        return 0.0, float(outside.mean()), True
+    return float(content.mean()), float((outside & ~content).mean()), added
+
+
+def _has_marks(deviation: Plane, where: Mask) -> bool:
+    """Return whether there is something with sharp edges in a part of a picture, away from its rim: a word, a sign."""
+    far = (
+        cv2.erode(where.astype(np.uint8), np.ones((9, 9), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
+    )
+    return int((far & (deviation > _MARKED)).sum()) >= _MARKS
+
+
+def _not_plain(mean: NDArray[np.float32], deviation: Plane, where: Mask) -> Mask:
+    """Return where in a part of a picture there is something besides up to three plain colours.
+
+    mean, deviation: of the pixels around each pixel, (H, W, 3) and (H, W).
+    """
     left, plain = where & (deviation < 6), np.zeros_like(where)
     for _ in range(3):
         if left.sum() < 8:

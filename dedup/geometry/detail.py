@@ -34,7 +34,8 @@ _MISSING = 0.12  # share of the energy of fine detail that it does not explain, 
 _ALIKE = 1.15  # change of the ratio from one band to the next when both are amplified
 _DENSER = 1.1  # linear pixels of one picture per pixel of the other, from which it may resolve more
 _EQUAL = 1.03  # the same, up to which the alignment does not tell
-_EMPTY = 0.38  # contrast beyond the other's resolution, as a share of that of the next band, that is none
+_EMPTY, _THIN = 0.38, 0.55  # contrast beyond the other's resolution that is none; that interpolation may have
+_STRONG, _PERIODIC = 20.0, 2.4  # grey levels, of a second derivative at most; times the usual strength of a frequency
 _NOISE = 4.0  # grey levels, of the finest band
 _SOFT_CELL = 16  # pixels, in which sharpness is compared
 _SOFTER = 0.6  # sharpness of a picture, as a share of another's, below which it is a blurred version
@@ -47,9 +48,10 @@ _WHITE = 5.0  # times the energy that white noise has at least in the finest ban
 class Detail:
     """What the frame (the picture with fewer pixels) resolves beside the other one, drawn into it.
 
-    sharper: the frame resolves more where both are.   blurred: the other one does.   enlarged: the other one has more
-    pixels than the frame, but no more detail.   equal: both have as many, and as much.   sharpened, noisier: signs of
-    which is so, the frame (-1), the other one (1), or neither (0). Added noise is no detail.
+    sharper: the frame resolves more where both are, or is what the other one was enlarged from. blurred: the other one
+    does. enlarged: the other one has more pixels than the frame, but no more detail. equal: both have as many, and as
+    much. sharpened, noisier: signs of which is so, the frame (-1), the other one (1), or neither (0). Added noise is no
+    detail.
     """
 
     sharper: bool
@@ -74,18 +76,22 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
     noisier = _noisier(mine, its)
     ratios = np.sqrt(_detail(mine) / _detail(its))  # fine, middle, coarse
     steps = ratios[:-1] / ratios[1:]
-    empty = _is_enlarged(other, there, size_of(frame))
-    sharper = bool(steps.max() > (_ENLARGED if empty else _BLURRED)) and noisier >= 0
+    density = _density(there)
+    part = _shared_part(other, there, size_of(frame)) if density >= _DENSER else None
+    finer = _finest_share(part, density) if part is not None else 1.0
+    empty, enlarged = finer < _EMPTY, part is not None and finer < _THIN and _is_interpolated(part, density)
+    thin = part is None or finer < _THIN  # otherwise it resolves more, whatever was done to it
+    sharper = thin and bool(steps.max() > (_ENLARGED if empty else _BLURRED)) and noisier >= 0
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
-    same_size, sharpened = 1 / _EQUAL < _density(there) < _EQUAL, _sharpened(ratios)
+    same_size, sharpened = 1 / _EQUAL < density < _EQUAL, _sharpened(ratios)
     if same_size and (sharper or ratios[1] > _AMPLIFIED) and _is_sharpened(bright, drawn):
         sharper, sharpened = False, -1
     elif same_size and (blurred or ratios[1] < 1 / _AMPLIFIED) and _is_sharpened(drawn, bright):
         blurred, sharpened = False, 1
     return Detail(
-        sharper,
-        blurred,
-        empty or (sharper and _density(there) > 1),
+        sharper or enlarged,
+        blurred and not enlarged,
+        empty or enlarged or (sharper and density > 1),
         same_size and not sharper and not blurred,
         sharpened,
         noisier,
@@ -176,20 +182,50 @@ def _density(there: Homography) -> float:
     return float(np.sqrt(abs(np.linalg.det((there / there[2, 2])[:2, :2]))))
 
 
-def _is_enlarged(other: Image, there: Homography, frame: Size) -> bool:
-    """Return whether a picture has next to nothing beyond the resolution of a frame with fewer pixels."""
-    density = _density(there)
-    if density < _DENSER:
-        return False
+def _shared_part(other: Image, there: Homography, frame: Size) -> Plane:
+    """Return the luminance of what a picture shows of a frame, in its own pixels."""
     corners = map_points(there, np.array([[0, 0], [frame[0], 0], [frame[0], frame[1]], [0, frame[1]]], np.float64))
     left, top = np.maximum(np.floor(np.nanmin(corners, axis=0)), 0).astype(int).tolist()
     right, bottom = np.minimum(np.ceil(np.nanmax(corners, axis=0)), size_of(other)).astype(int).tolist()
-    part = luma(other[top:bottom, left:right])
+    return luma(other[top:bottom, left:right])
+
+
+def _finest_share(part: Plane, density: float) -> float:
+    """Return the contrast of what a picture has beyond the resolution of one with fewer pixels, as a share of that of
+    the next band.
+    """
     small = max(2, round(part.shape[1] / density)), max(2, round(part.shape[0] / density))
     beyond: Plane = part - cv2.resize(shrink(part, small), size_of(part), interpolation=cv2.INTER_CUBIC)
     window = 2 * round(1.5 * density) + 1
     next_band = part - cv2.blur(part, (window, window))
     squares = [cells(band * band, _CELL) for band in (beyond, next_band)]
     fine, coarse = (max(float(e.mean() - np.quantile(e, _PLAIN)), 0.0) for e in squares)
-    share = np.sqrt((fine + 0.2) / (coarse + 0.2) / min(1.0, np.log2(density)))
-    return bool(share < _EMPTY)
+    return float(np.sqrt((fine + 0.2) / (coarse + 0.2) / min(1.0, np.log2(density))))
+
+
+def _is_interpolated(part: Plane, density: float) -> bool:
+    """Return whether a picture was enlarged by so much: where new pixels lie between old ones, its second derivative
+    is weaker, at the period of the old ones (Gallagher, *Detection of linear and cubic interpolation in JPEG compressed
+    images*, CRV 2005). Not for periods of the blocks of a JPEG.
+    """
+    frequency = 1 / density % 1
+    strengths = [_strength_at(min(frequency, 1 - frequency), plane) for plane in (part, part.T)]
+    return min(strengths) > 0 and bool(np.sqrt(strengths[0] * strengths[1]) > _PERIODIC)
+
+
+def _strength_at(frequency: float, plane: Plane) -> float:
+    """Return how strong the variation of the second derivative along the rows is at so many periods a pixel, beside
+    frequencies near it; 0 if that cannot be told.
+    """
+    derivative = np.abs(plane[:, :-2] - 2 * plane[:, 1:-1] + plane[:, 2:])
+    row = np.minimum(derivative, _STRONG).mean(0)
+    n = len(row)
+    row -= cv2.blur(row[None], (31, 1))[0]
+    spectrum = np.abs(np.fft.rfft(row * np.hanning(n), 2 * n))
+    at = np.arange(len(spectrum)) / (2 * n)
+    blocks = np.abs(at * 8 - np.rint(at * 8)) < 24 / n
+    here, away = np.abs(at - frequency) <= 1.5 / n, np.abs(at - frequency)
+    beside = (away > 4 / n) & (away < 0.12) & ~blocks & (at > 0.04)
+    if n < 64 or not here.any() or blocks[here].any() or beside.sum() < 10:
+        return 0.0
+    return float(spectrum[here].max() / (np.sqrt(np.square(spectrum[beside]).mean()) + 1e-6))

@@ -35,7 +35,6 @@ class Loss(IntFlag):
     Losses are one-sided: beside the whole picture nothing is lost of a crop, but beside the crop the whole one is
     CROPPED. One global tone curve and recompression are no losses. HARMLESS lists those that do not count.
     Databases hold these numbers, so none may change; 1 << 14 is not used.
-    The database has their values: none may change. 1 << 14 is free.
     """
 
     # What the files hold and how they lie on each other: grouping/containment.py finds these.
