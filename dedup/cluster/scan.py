@@ -394,8 +394,9 @@ def collect(
         every = NOTHING_FOUND.followed_by(*(Candidates(v.left, v.right, v.similarity) for v in verdicts))
         about = (tuple(roots), job.settings, weights.name, recall, photos.photos.contents(), job.prior)
         done = Run(started, runtime.clock(), *about)
+        failures = found.new_failures()
         store.runs.add(done, found, every, photos.ids, unverified=NOTHING_FOUND.followed_by(*unverified))
-    return load_results(store)
+    return replace(load_results(store), new_failures=failures)
 
 
 def add_batch(
