@@ -65,8 +65,8 @@ from dedup.geometry.registration import GUESS_EVIDENCE
 from dedup.grouping.prior import ASSUMED
 from dedup.grouping.selection import (
     GATE_LOWER_BOUND,
-    LEAST_CHANCE,
     LEAST_GEOMETRIC_CHANCE,
+    THOROUGH_CHANCE,
     figures,
     needs_verification,
 )
@@ -699,7 +699,7 @@ def verification_gate(pairs: VerifiedPairs) -> Gate:
     gate = fitted_gate(figures(*columns)[counted], found[counted], seed=SEED + 5)
     passed = needs_verification(*columns, gate)
     print(
-        f"gate at {LEAST_CHANCE}: {passed[found].mean():.4f} of {int(found.sum())} copies, "
+        f"gate at {THOROUGH_CHANCE}: {passed[found].mean():.4f} of {int(found.sum())} copies, "
         f"{int((passed & ~found & counted).sum())} other pairs of {int((~found & counted).sum())}",
         flush=True,
     )

@@ -17,7 +17,8 @@ from dedup.types.arrays import Floats
 from dedup.types.groups import Group
 from dedup.types.pairs import Gate, Relation, Scores
 
-LEAST_CHANCE = 0.03  # of a copy, by the gate, in a small collection; 12 in 1,000 copies have less
+LEAST_CHANCE = 0.1  # of a copy, by the gate, in a small collection; 28 in 1,000 strong edits have less
+THOROUGH_CHANCE = 0.03  # the same where cost does not matter, at any size; 12 in 1,000 have less
 LEAST_GEOMETRIC_CHANCE = 0.08  # of a copy, by the geometric gate, likewise; 10 in 1,000 copies have less
 GATE_LOWER_BOUND = 0.005  # probability of a copy from which the gate was fitted; pairs below it are never verified
 _SMALL = 1000  # photos
@@ -28,18 +29,20 @@ _MAX_PER_PHOTO = 12  # pairs, the likeliest copies first: bounds the cost where 
 def least_chance(photos: int, *, small: float = LEAST_CHANCE, thorough: bool = False) -> float:
     """Return the chance of a copy from which pairs of a collection pass a gate.
 
-    small: that of a small collection.   thorough: that of a small one at any size.
+    small: that of a small collection.   thorough: THOROUGH_CHANCE instead.
 
     It changes with each doubling of the collection and not with each photo, so that adding a few photos rarely changes
     which of the known pairs are verified.
     """
-    doublings = 0 if thorough else max(0, int(log2(max(photos, 1) / _SMALL)))
+    if thorough:
+        return THOROUGH_CHANCE
+    doublings = max(0, int(log2(max(photos, 1) / _SMALL)))
     odds = small / (1 - small) * 2.0**doublings
     return float(odds / (1 + odds))
 
 
 def needs_verification(
-    copy: Floats, similar: Floats, similarity: Floats, gate: Gate, *, least: float = LEAST_CHANCE
+    copy: Floats, similar: Floats, similarity: Floats, gate: Gate, *, least: float = THOROUGH_CHANCE
 ) -> NDArray[np.bool_]:
     """Return which pairs (P,) are worth verifying: a chance of at least `least`, or copies by the pair head.
 
