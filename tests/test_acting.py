@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_ctrl_c_says_what_was_done_and_how_it_is_undone(
     def pressed(descriptor: int) -> None:
         fsync(descriptor)
         if len(tree(photos)) == 3:  # the first file is removed, and the second step begins
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(os, "fsync", pressed)
     done = dedup("apply", "--to", away, "--yes", code=3)
@@ -104,7 +105,7 @@ def test_ctrl_c_in_the_middle_of_a_step_gives_the_file_its_name_back(
     def pressed(path: str, mode: int = 0o777) -> None:
         mkdir(path, mode)
         if path == str(tmp_path / "Away"):  # the file has its temporary name by then
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(os, "mkdir", pressed)
     done = dedup("apply", "--to", tmp_path / "Away", "--yes", code=3)
@@ -119,7 +120,7 @@ def test_ctrl_c_before_the_first_step_says_that_nothing_was_changed(
     before = tree(photos)
 
     def pressed(path: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     for name in ("scandir", "lstat"):  # the folder is listed for the plan, or the first file is checked
         with monkeypatch.context() as patched:

@@ -159,6 +159,28 @@ def default_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+INTERRUPTED = """
+import os, signal, sys
+from dedup.cli.stopping import Stopped, stopping_on_signals
+try:
+    with stopping_on_signals():
+        exec("os.kill(os.getpid(), signal.SIGINT)")
+except Stopped as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+def test_code_that_is_interrupted_during_an_import_still_ends_with_its_own_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    words = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env=environment, preexec_fn=default_signals
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "Ctrl-C\n", "")
+
+
 def in_the_background() -> None:
     """Ignore SIGINT, as a shell makes the commands that a script starts with &."""
     default_signals()

@@ -196,13 +196,12 @@ def report_outcomes(outcomes: Iterable[Outcome], state: Callable[[], Message], l
 
 @contextmanager
 def stopping(state: Callable[[], Message] | Message) -> Iterator[None]:
-    """Raise OutOfTime, with how things stand, if Ctrl-C or a signal stops the block."""
+    """Raise OutOfTime, with how things stand, if a signal stops the block."""
     try:
         yield
-    except KeyboardInterrupt as caught:
-        by = str(caught) if isinstance(caught, Stopped) else "Ctrl-C"
+    except Stopped as caught:
         said = state if isinstance(state, Message) else state()
-        raise OutOfTime(Message("stopped by {signal}; {state}", signal=by, state=said)) from None
+        raise OutOfTime(Message("stopped by {signal}; {state}", signal=str(caught), state=said)) from None
 
 
 @click.command(epilog=notes("files that an apply removed are restored; its journal records that.", "dedup undo"))

@@ -365,10 +365,12 @@ def on_record(store: Store, roots: list[str], log: Log) -> Iterator[dict[str, An
         yield figures
         figures["new"] = store.count("photo") - photos
         store.runs.end_attempt(number, "finished", figures, ended_at=time.time())
-    except (DedupError, KeyboardInterrupt) as caught:
-        by = str(caught) if isinstance(caught, Stopped) else "Ctrl-C"
+    except (DedupError, Stopped) as caught:
         stopped = OutOfTime(
-            Message("stopped by {signal}; what was read is stored, and the next scan continues from there", signal=by)
+            Message(
+                "stopped by {signal}; what was read is stored, and the next scan continues from there",
+                signal=str(caught),
+            )
         )
         error = caught if isinstance(caught, DedupError) else stopped
         with suppress(StoreUnusable):

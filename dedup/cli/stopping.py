@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a command in good order, as Ctrl-C does."""
+"""SIGTERM, SIGHUP and Ctrl-C end a command in good order."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_WORDS = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
+
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to end; str() is its name."""
+    """A signal asked this process to end; str() is its name.
+
+    Python itself exits as if killed by SIGINT, whatever became of the exception, if a KeyboardInterrupt proper passed
+    code that was given to exec() as a string, which many modules do while they are imported.
+    """
 
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Raise Stopped on SIGTERM and SIGHUP until the end of the block.
+    """Raise Stopped on SIGINT, SIGTERM and SIGHUP until the end of the block.
 
     A signal that was ignored when this process was started stays ignored, as nohup wants it.
     """
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {}
-    for number in (getattr(signal, name) for name in names):
-        if signal.getsignal(number) is signal.SIG_DFL:
+    for number in (getattr(signal, name) for name in _WORDS if hasattr(signal, name)):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             before[number] = signal.signal(number, _stop)
     try:
         yield
@@ -31,4 +36,4 @@ def stopping_on_signals() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(signal.Signals(number).name)
+    raise Stopped(_WORDS[signal.Signals(number).name])
