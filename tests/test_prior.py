@@ -18,13 +18,13 @@ def drawn(share: float, rng: Generator, *, count: int = 4000) -> np.ndarray:
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.4])
 def test_prior_is_the_share_of_copies(share: float) -> None:
-    assert estimated_prior(drawn(share, default_rng(1))) == pytest.approx(share, abs=0.015)
+    assert estimated_prior(drawn(share, default_rng(1)), 0) == pytest.approx(share, abs=0.015)
 
 
 def test_probabilities_at_the_prior_are_the_shares_of_copies() -> None:
     copy = drawn(0.02, default_rng(2), count=40_000)
     true = np.arange(len(copy)) < 800
-    at, _ = at_prior(copy, np.zeros_like(copy), estimated_prior(copy))
+    at, _ = at_prior(copy, np.zeros_like(copy), estimated_prior(copy, 0))
     for low, high in ((0.5, 0.9), (0.9, 1.0)):
         within, before = (at >= low) & (at < high), (copy >= low) & (copy < high)
         assert at[within].mean() == pytest.approx(true[within].mean(), abs=0.08)
@@ -32,18 +32,18 @@ def test_probabilities_at_the_prior_are_the_shares_of_copies() -> None:
 
 
 def test_few_pairs_change_the_prior_little() -> None:
-    assert estimated_prior(np.empty(0, np.float32)) == ASSUMED
-    assert estimated_prior(np.float32([0.01])) > 0.95 * ASSUMED
-    assert estimated_prior(np.float32([0.01] * 30)) < 0.6 * ASSUMED
+    assert estimated_prior(np.empty(0, np.float32), 0) == ASSUMED
+    assert estimated_prior(np.float32([0.01]), 0) > 0.95 * ASSUMED
+    assert estimated_prior(np.float32([0.01] * 30), 0) < 0.6 * ASSUMED
 
 
 def test_prior_is_never_higher_than_assumed() -> None:
-    assert estimated_prior(np.full(1000, 0.999, np.float32)) == ASSUMED
+    assert estimated_prior(np.full(1000, 0.999, np.float32), 0) == ASSUMED
 
 
 def test_prior_does_not_depend_on_the_order_of_the_pairs() -> None:
     copy = drawn(0.1, default_rng(3))
-    assert estimated_prior(copy) == estimated_prior(copy[::-1])
+    assert estimated_prior(copy, 0) == estimated_prior(copy[::-1], 0)
 
 
 def test_probabilities_at_a_prior_by_hand() -> None:
@@ -62,3 +62,8 @@ def test_what_is_a_copy_in_an_album_is_none_where_hardly_any_are() -> None:
     assert (words(found), found.copy[0] < 0.2) == (["similar"], True)
     by_the_pair_head = relate(some, scores((0, 1, 0.9), copy=0.9), verified(), {}, prior=0.05)
     assert words(by_the_pair_head) == ["copy"]
+
+
+def test_pairs_too_unlikely_to_be_verified_count_as_no_copies() -> None:
+    copy = drawn(0.3, default_rng(4))
+    assert estimated_prior(copy, len(copy)) == pytest.approx(0.15, abs=0.04)

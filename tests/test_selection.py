@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from dedup.grouping.selection import figures, least_chance, needs_verification, selected_for_verification
+from dedup.grouping.selection import (
+    count_unlikely,
+    figures,
+    least_chance,
+    needs_verification,
+    selected_for_verification,
+)
 from dedup.models.weights import WeightsSpec
 from dedup.types.pairs import Gate, Scores
 
@@ -71,3 +77,16 @@ def test_shipped_gate_rises_with_the_probability_of_a_copy(shipped_weights: Weig
         )
         assert (np.diff(chance) > 0).all()
     assert chance[-1] > 0.3
+
+
+def test_unlikely_pairs_are_those_that_a_thorough_scan_would_verify_besides(shipped_weights: WeightsSpec) -> None:
+    copy = np.linspace(0.005, 0.45, 40).astype(np.float32)
+    found = Scores(*np.arange(80).reshape(2, 40), np.full(40, 0.6, np.float32), copy, 0.3 * (1 - copy))
+    gate = shipped_weights.gate
+    chosen, all_of_them = (
+        selected_for_verification(found, gate, least=least_chance(1000, thorough=thorough))
+        for thorough in (False, True)
+    )
+    assert 0 < chosen.sum() < all_of_them.sum()
+    assert count_unlikely(found, gate, chosen, photos=1000) == all_of_them.sum() - chosen.sum()
+    assert count_unlikely(found, gate, all_of_them, photos=1000) == 0

@@ -93,9 +93,9 @@ def find_duplicates(
     job = replace(job, photos=sum(photos))
     cells = compare(job, shards, job.photos, sizes, stage)
     recall = recall_of(job, shards, job.photos, cells, sizes, stage)
-    pairs, chosen = possible_matches(job, cells, weights.gate, stage)
+    pairs, chosen, unlikely = possible_matches(job, cells, weights.gate, stage)
     blocks = verify(job, shards, pairs, chosen, sizes, stage)
-    job = replace(job, prior=prior_of(job, blocks, stage))
+    job = replace(job, prior=prior_of(job, blocks, unlikely, stage))
     batches = connect(job, pairs, chosen, blocks, sizes, stage)
     group(job, shards, cells, blocks, batches, sizes, stage)
     report = collect(job, batches, [*skipped, *failed], roots, started, recall, store, weights, runtime)
@@ -265,15 +265,16 @@ def neighbours_among(
     return np.sort(np.stack([first[mine[query[rows]]], first[theirs[rows]]]), axis=0)
 
 
-def possible_matches(job: Job, cells: Sequence[int], gate: Gate, stage: Stages) -> tuple[Columns, Indices]:
-    """Return the pairs that may become matches, as columns, each once; and the rows whose files must be read.
+def possible_matches(job: Job, cells: Sequence[int], gate: Gate, stage: Stages) -> tuple[Columns, Indices, int]:
+    """Return the pairs that may become matches, as columns, each once; the rows whose files must be read; and how many
+    pairs are too unlikely for that.
 
     Here and in connect() one process holds the numbers of all such pairs, 41 bytes each, and no descriptor.
     """
     found = stage.all("connecting", partial(tasks.possible_matches, job), cells)
     pairs = {name: np.concatenate([some[name] for some in found]) for name in (found[0] if found else ())}
     if not pairs:
-        return pairs, np.empty(0, np.int64)
+        return pairs, np.empty(0, np.int64), 0
     ids, ends = np.unique(np.stack([pairs["left"], pairs["right"]]), return_inverse=True)
     ends = ends.reshape(2, -1)
     once = np.unique(ends.min(0) * len(ids) + ends.max(0), return_index=True)[1]
@@ -282,11 +283,13 @@ def possible_matches(job: Job, cells: Sequence[int], gate: Gate, stage: Stages) 
     scores = scores.rows(~pairs["same"])
     least = selection.least_chance(job.photos, thorough=job.settings.thorough)
     chosen = selection.selected_for_verification(scores, gate, least=least)
+    unlikely = selection.count_unlikely(scores, gate, chosen, photos=job.photos)
     rows = np.flatnonzero(~pairs["same"])
     pairs["verify"] = np.zeros(len(once), bool)
     pairs["verify"][rows[chosen]] = True
     order = rows[depth_first_order(scores)]  # pairs with a file in common are verified together: it is read once
-    return pairs, order[pairs["verify"][order] | (pairs["similarity"][order] >= relations.NEARLY_EQUAL)]
+    chosen_rows = order[pairs["verify"][order] | (pairs["similarity"][order] >= relations.NEARLY_EQUAL)]
+    return pairs, chosen_rows, unlikely
 
 
 def verify(job: Job, shards: Sequence[str], pairs: Columns, chosen: Indices, sizes: Sizes, stage: Stages) -> int:
@@ -307,11 +310,11 @@ def verify(job: Job, shards: Sequence[str], pairs: Columns, chosen: Indices, siz
     return blocks
 
 
-def prior_of(job: Job, blocks: int, stage: Stages) -> float:
+def prior_of(job: Job, blocks: int, unlikely: int, stage: Stages) -> float:
     """Return the prior of the collection."""
     if "prior.npy" not in object_store.names(job.run):
         found = stage.all("verifying", partial(tasks.copies_at_assumed, job), range(blocks))
-        prior = estimated_prior(np.concatenate([np.empty(0, np.float32), *found]))
+        prior = estimated_prior(np.concatenate([np.empty(0, np.float32), *found]), unlikely)
         tasks.save_array(f"{job.run}/prior.npy", np.array(prior))
     return float(tasks.load_array(f"{job.run}/prior.npy"))
 

@@ -18,8 +18,11 @@ _NEAR = 1e-6  # of the prior: a change that ends the iteration
 _ITERATIONS = 1000
 
 
-def estimated_prior(copy: Floats) -> float:
-    """Return the prior of a collection, at most ASSUMED. copy: (P,), probabilities of its verified pairs at ASSUMED.
+def estimated_prior(copy: Floats, unlikely: int) -> float:
+    """Return the prior of a collection, at most ASSUMED.
+
+    copy: (P,), probabilities of its verified pairs at ASSUMED.   unlikely: how many more would be verified if cost did
+    not matter; they count as no copies.
 
     Expectation maximisation: the prior is the mean probability of a copy at that prior (Saerens, Latinne and
     Decaestecker, Neural Computation 14(1), 2002). The assumption counts as some pairs more, so that few pairs change
@@ -30,7 +33,7 @@ def estimated_prior(copy: Floats) -> float:
     for _ in range(_ITERATIONS):
         ratio = _ratio(prior)
         expected = float((odds * ratio / (1 + odds * ratio)).sum())
-        before, prior = prior, min((expected + _PAIRS * ASSUMED) / (len(odds) + _PAIRS), ASSUMED)
+        before, prior = prior, min((expected + _PAIRS * ASSUMED) / (len(odds) + unlikely + _PAIRS), ASSUMED)
         if abs(prior - before) < _NEAR:
             break
     return round(prior, 6)

@@ -72,6 +72,12 @@ def selected_for_verification(scores: Scores, gate: Gate, *, least: float) -> ND
     )
 
 
+def count_unlikely(scores: Scores, gate: Gate, selected: NDArray[np.bool_], *, photos: int) -> int:
+    """Return how many pairs were not selected, but would be if cost did not matter: next to none of them are copies."""
+    worth = selected_for_verification(scores, gate, least=least_chance(photos, small=THOROUGH_CHANCE))
+    return int((worth & ~selected).sum())
+
+
 def top_k_per_photo(scores: Scores, among: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which of some pairs (P,) are among the likeliest copies of one of their photos."""
     rows = np.flatnonzero(among)

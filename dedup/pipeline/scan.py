@@ -152,7 +152,8 @@ def verify_and_group(
             tried |= wanted
             if prior is None:
                 selected = np.isin(verified.keys(N), keys[wanted]) & ~verified.plain
-                prior = estimated_prior(verified.copy[selected])
+                unlikely = selection.count_unlikely(scores, context.weights.gate, wanted, photos=collection or N)
+                prior = estimated_prior(verified.copy[selected], unlikely)
             unverified = tried & ~np.isin(keys, verified.keys(N)) & settings.verify
             verdicts = relations.relate(photos.photos, scores, verified, pixels, prior=prior)  # relate
             verdicts = relations.inconclusive(verdicts, unverified)
