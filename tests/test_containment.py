@@ -9,7 +9,9 @@ import pytest
 from album import scene
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
+from dedup.geometry.changes import find_changes
 from dedup.geometry.containment import compare
+from dedup.geometry.tone import luma, unchanged
 from dedup.geometry.traces import Decoded
 from dedup.types.pairs import HARMLESS, Loss
 
@@ -39,6 +41,15 @@ def lost(original: Image.Image, version: Image.Image, transform: np.ndarray = SA
     found = compare(Decoded(np.asarray(original), None), Decoded(np.asarray(version), None), transform)
     assert found is not None
     return found
+
+
+def changes(one: Image.Image, other: Image.Image) -> list[float]:
+    """Return how strongly the content of the second differs from the first, and the other way round."""
+    planes, everywhere = [np.asarray(one), np.asarray(other)], np.ones((one.height, one.width), bool)
+    return [
+        find_changes(target, source, luma(source), unchanged(), everywhere).content
+        for target, source in (planes, planes[::-1])
+    ]
 
 
 def inside(loss: Loss) -> bool:
@@ -142,6 +153,26 @@ def test_one_other_digit_is_a_change_of_content(quality: int) -> None:
         page.paste(photo(3, (800, 200)), (50, 40))
         pages.append(jpeg(page, quality))
     assert all(loss & Loss.CONTENT for loss in lost(pages[0], pages[1]))
+
+
+@pytest.mark.parametrize("width", [64, 130, 260])
+def test_a_box_that_hides_much_of_a_textured_picture_is_a_change_of_content(width: int) -> None:
+    original = jpeg(photo(5, (1280, 480)).crop((700, 0, 1280, 480)), 93)
+    hidden = original.copy()
+    ImageDraw.Draw(hidden).rectangle((180, 40, 180 + width, 440), (20, 20, 20))
+    assert min(changes(original, jpeg(hidden, 85))) > 100
+
+
+def test_thin_letters_on_a_sky_are_a_change_of_content() -> None:
+    noise = np.random.default_rng(2).normal(0, 1.5, (163, 412, 3))
+    sky = np.clip(np.array([40, 110, 140]) + np.linspace(0, 25, 412)[None, :, None] + noise, 0, 255).astype(np.uint8)
+    sky[60:110, 90:330] = np.asarray(photo(3, (1000, 50)).crop((700, 0, 940, 50)))
+    original = jpeg(Image.fromarray(sky), 93)
+    marked = original.copy()
+    for x, y in ((10, 5), (150, 12), (330, 30), (20, 120), (200, 125), (320, 80), (170, 70)):
+        ImageDraw.Draw(marked).text((x, y), "(c) 2019", (170, 150, 220), ImageFont.load_default(14))
+    assert min(changes(original, jpeg(Image.blend(original, marked, 0.7), 80))) > 100
+    assert max(changes(original, jpeg(original, 80))) < 2
 
 
 def test_the_comparison_does_not_depend_on_the_order() -> None:
