@@ -4,6 +4,7 @@
     pip install -c constraints.txt '.[bench]'
     python scripts/benchmark_speed.py DIR [--photos PHOTOS] [--rounds 3] [--workers 2] [--only SET] [--files N]
     python scripts/benchmark_speed.py DIR --crowd PHOTOS
+    python scripts/benchmark_speed.py DIR --whole 100000 --photos PHOTOS
 
 Makes files in DIR as a camera would write them, unless they are there: JPEGs of 12 megapixels, JPEGs of 1024 x 768 of
 which one in twenty has a copy, HEICs of 12 megapixels, PNGs of 1024 x 768. They are made of blended parts of the photos
@@ -15,6 +16,10 @@ first peer, in how many times the CPU time of each row.
 
 With --crowd, it scans copies of an eighth, a quarter, half and all of the photos in any folder, and says how many pairs
 a photo are verified and what each stage costs.
+
+With --whole, it makes so many pictures of 1024 x 768, each of a sixth of a photo with another faintly on it, and a
+small copy of every twentieth, and scans an eighth of the folders, and all of them: what each stage costs, and the peak
+of memory.
 """
 
 import argparse
@@ -33,6 +38,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
@@ -40,7 +46,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from pillow_heif import register_heif_opener
 
 SEED = 20261124
@@ -51,6 +57,7 @@ SETS = {  # name: files, width, height, suffix
     "12 MP HEIC": (24, 4000, 3000, ".heic"),
     "1 MP PNG": (200, 1024, 768, ".png"),
 }
+PARTS = 6  # of a photo with --whole
 _COPY_EVERY = 20  # photos
 
 
@@ -61,9 +68,12 @@ def photo(n: int, width: int, height: int, texture: NDArray[np.int16], photos: S
     """Return picture n, with the fine grain of a sensor: parts of two photos of its own, or things that are drawn."""
     rng = np.random.default_rng(SEED + n)
     image = blended(rng, (photos[2 * n % len(photos)], photos[(2 * n + 1) % len(photos)])) if photos else drawn(rng)
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    return grainy(image.resize((width, height), Image.Resampling.BICUBIC), texture, rng)
+
+
+def grainy(image: Image.Image, texture: NDArray[np.int16], rng: np.random.Generator) -> Image.Image:
     shift = tuple(int(rng.integers(0, n)) for n in texture.shape[:2])
-    grain = np.roll(texture, shift, axis=(0, 1))[:height, :width, None]
+    grain = np.roll(texture, shift, axis=(0, 1))[: image.height, : image.width, None]
     return Image.fromarray(np.clip(np.asarray(image).astype(np.int16) + grain, 0, 255).astype(np.uint8))
 
 
@@ -97,6 +107,43 @@ def texture(height: int, width: int) -> NDArray[np.int16]:
         small = rng.normal(0, 9, (height // scale + 2, width // scale + 2)).astype(np.float32)
         total += np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
     return total.round().astype(np.int16)
+
+
+def blended_parts(n: int, photos: Sequence[Path], grain: NDArray[np.int16]) -> Image.Image:
+    """Return picture n: a part of a photo, and faintly on it a part of another, which few parts are plain without.
+
+    No two pictures have the same or overlapping first parts. Those of one photo follow each other.
+    """
+    rng = np.random.default_rng(SEED + n)
+    other = int(rng.integers(PARTS * len(photos)))
+    first, second = (cut(photos[k // PARTS], k % PARTS) for k in (n, other))
+    return grainy(Image.blend(first, second, float(rng.uniform(0.2, 0.45))), grain, rng)
+
+
+def cut(path: Path, part: int) -> Image.Image:
+    """Return one of the PARTS of a photo, which do not overlap."""
+    with Image.open(path) as whole:
+        w, h = whole.size
+        across, down = (3, 2) if w > h else (2, 3)
+        x, y = part % across, part // across
+        box = (x * w // across, y * h // down, (x + 1) * w // across, (y + 1) * h // down)
+        return ImageOps.fit(whole.convert("RGB").crop(box), (1024, 768), Image.Resampling.BICUBIC)
+
+
+def make_thousand(thousand: int, folder: Path, photos: Sequence[Path], *, count: int) -> None:
+    """Fill a folder with a thousand pictures, and small copies of every twentieth, unless it is there."""
+    kept, part = folder / f"{thousand:03d}", folder / f"{thousand:03d}.part"
+    if kept.exists():
+        return
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    grain = texture(2 * 768, 2 * 1024) // 2
+    for n in range(1000 * thousand, min(1000 * (thousand + 1), count)):
+        made = blended_parts(n, photos, grain)
+        made.save(part / f"{n:06d}.jpg", quality=80)
+        if n % _COPY_EVERY == 0:
+            made.resize((640, 480), Image.Resampling.BICUBIC).save(part / f"{n:06d} small.jpg", quality=75)
+    part.rename(kept)
 
 
 def camera_exif(taken: str, image: Image.Image) -> bytes:
@@ -266,14 +313,15 @@ def installed(module: str) -> bool:
 
 @dataclass
 class Stages:
-    """CPU seconds of all processes by stage of a scan, and how many pairs were verified."""
+    """CPU seconds of all processes by stage of a scan, how many pairs were verified, and the peak of memory in MB."""
 
     cpu: dict[str, float]
     verified: int = 0
+    peak: float = 0.0
 
 
-def stages(folder: Path, db: Path, *, workers: int) -> Stages:
-    """Scan a folder, and return the CPU time between the progress reports; torch is loaded before."""
+def stages(folders: Sequence[Path], db: Path, *, workers: int) -> Stages:
+    """Scan folders, and return the CPU time between the progress reports; torch is loaded before."""
     from dedup.models.weights import weights_spec
     from dedup.pipeline.scan import find_duplicates
     from dedup.store.store import Store
@@ -292,10 +340,16 @@ def stages(folder: Path, db: Path, *, workers: int) -> Stages:
         spent.verified += of if (stage, done) == ("verifying", of) else 0
         last = now
 
-    runtime = Runtime(workers, progress, time.time)
+    runtime, roots = Runtime(workers, progress, time.time), [str(folder) for folder in folders]
+    peaks, done = [0.0], Event()
+    watcher = Thread(target=watch, args=(os.getpid(), peaks, done))
+    watcher.start()
     with Store(str(db), scanning=True) as store:
-        find_duplicates([str(folder)], exclude=(), store=store, weights=weights, settings=Settings(), runtime=runtime)
+        find_duplicates(roots, exclude=(), store=store, weights=weights, settings=Settings(), runtime=runtime)
     progress("the rest", 1, 1)
+    done.set()
+    watcher.join()
+    spent.peak = max(peaks)
     return spent
 
 
@@ -304,8 +358,8 @@ def cpu_of_all() -> float:
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     running = 0
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            with suppress(OSError):  # it ended meanwhile
+        with suppress(OSError):  # it ended meanwhile, or a child of it
+            for pid in (task / "children").read_text().split():
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 running += int(fields[11]) + int(fields[12])
     return time.process_time() + ended.ru_utime + ended.ru_stime + running / os.sysconf("SC_CLK_TCK")
@@ -313,39 +367,64 @@ def cpu_of_all() -> float:
 
 def scan_crowd(photos: Sequence[Path], work: Path, *, workers: int) -> None:
     """Print what scans of an eighth, a quarter, half and all of some photos cost."""
-    print("| photos | pairs verified a photo | CPU ms a photo | of these by stage |\n|---:|---:|---:|---|")
+    print(STAGES_HEAD)
     for part in (8, 4, 2, 1):
         folder = work / f"1 of {part}"
         folder.mkdir()
         for n, path in enumerate(photos[::part]):
             shutil.copyfile(path, folder / f"{n}{path.suffix}")
-        spent = stages(folder, work / f"{part}.db", workers=workers)
-        N = len(photos[::part])
-        each = ", ".join(f"{stage} {1000 * s / N:.1f}" for stage, s in spent.cpu.items())
-        print(f"| {N:,} | {spent.verified / N:.2f} | {1000 * sum(spent.cpu.values()) / N:.1f} | {each} |", flush=True)
+        print_stages(stages([folder], work / f"{part}.db", workers=workers), len(photos[::part]))
+
+
+def scan_whole(count: int, photos: Sequence[Path], folder: Path, *, workers: int) -> None:
+    """Make `count` pictures, unless they are there, and print what scans of an eighth and of all cost."""
+    count = min(count, PARTS * len(photos))
+    with ProcessPoolExecutor(workers) as pool:
+        list(pool.map(partial(make_thousand, folder=folder, photos=photos, count=count), range(-(-count // 1000))))
+    made = sorted(folder.iterdir())
+    print(STAGES_HEAD)
+    for some in (made[::8], made):
+        files = sum(len(list(one.iterdir())) for one in some)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+            print_stages(stages(some, Path(work) / "stages.db", workers=workers), files)
+
+
+STAGES_HEAD = (
+    "| photos | pairs verified a photo | CPU ms a photo | of these by stage | peak MB |\n|---:|---:|---:|---|---:|"
+)
+
+
+def print_stages(spent: Stages, N: int) -> None:
+    each = ", ".join(f"{stage} {1000 * s / N:.1f}" for stage, s in spent.cpu.items())
+    total = 1000 * sum(spent.cpu.values()) / N
+    print(f"| {N:,} | {spent.verified / N:.2f} | {total:.1f} | {each} | {spent.peak:,.0f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--photos", type=Path, help="any photos, to make the files of")
+    parser.add_argument("--photos", type=Path, action="append", default=[], help="any photos, to make the files of")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", choices=SETS, help="one set of photos")
     parser.add_argument("--files", type=int, default=sys.maxsize, metavar="N", help="at most so many of each set")
     parser.add_argument("--crowd", type=Path, metavar="PHOTOS", help="scan parts of these photos instead")
+    parser.add_argument("--whole", type=int, metavar="N", help="scan so many small pictures instead")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.tool:
         in_processes(TOOLS[args.tool][1], sorted(str(p) for p in args.folder.iterdir()), args.workers)
         return
-    found = sorted(p for p in args.photos.rglob("*") if p.is_file()) if args.photos else []
+    found = [p for folder in args.photos for p in sorted(folder.rglob("*")) if p.is_file()]
     photos = [found[i] for i in np.random.default_rng(SEED).permutation(len(found))]
     if args.crowd:
         crowd = sorted(p for p in args.crowd.rglob("*") if p.is_file())
         with tempfile.TemporaryDirectory(dir=args.folder) as work:
             scan_crowd(crowd, Path(work), workers=args.workers)
+        return
+    if args.whole:
+        scan_whole(args.whole, found, args.folder / "whole", workers=args.workers)
         return
     for name in [args.only] if args.only else SETS:
         folder = args.folder / name
@@ -356,7 +435,7 @@ def main() -> None:
         print(f"\n{name}: {len(files)} files of {sum(files) / len(files) / 1e6:.2f} MB, {args.workers} workers\n")
         with tempfile.TemporaryDirectory(dir=args.folder) as work:
             costs = rounds_of(folder, Path(work), rounds=args.rounds, workers=args.workers, peers=not args.no_peers)
-            spent = stages(folder, Path(work) / "stages.db", workers=args.workers)
+            spent = stages([folder], Path(work) / "stages.db", workers=args.workers)
         print_table(costs, len(files))
         total = sum(spent.cpu.values())
         parts = (f"{stage} {1000 * s / len(files):.1f} ms ({s / total:.0%})" for stage, s in spent.cpu.items())

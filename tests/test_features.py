@@ -49,6 +49,17 @@ def test_both_descriptors_of_a_feature_belong_to_its_point() -> None:
     assert np.median(differing) < 20  # of 256 bits; unrelated descriptors differ in 128
 
 
+def test_smooth_picture_has_features_too() -> None:
+    smooth = cv2.GaussianBlur(grey(5), (0, 0), 4)
+    assert len(local_features(smooth)) > 150
+
+
+def test_mirror_image_is_not_tried_where_most_matches_agree_without() -> None:
+    one, other = local_features(grey(5)), local_features(seen_askew(grey(5)))
+    assert all(np.linalg.det(fit.transform) > 0 for fit in fits(one, other))
+    assert len(list(fits(one, other))) == 2
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3)])
 def test_picture_too_small_for_features_has_none(shape: tuple[int, int]) -> None:
     found = local_features(np.random.default_rng(0).integers(0, 256, shape, np.uint8))

@@ -21,12 +21,23 @@ _MOST = 500  # features a picture
 _SIDE = 320  # pixels, the longer side of the picture in which features are sought
 _RATIO = 0.85  # of the distances of unit vectors to the best and the second best match (Lowe 2004)
 _BITS = 256  # of a descriptor
+_DECISIVE = 60  # inliers; 95 in 100 unrelated pairs have at most 9
 _MIRROR = np.array([[-1.0, 0, 1], [0, 1, 0], [0, 0, 1]])  # unit square onto itself
 _SCALE = np.diag([CANVAS, CANVAS, 1.0])  # the unit square to a canvas, so that tolerances of fits are its pixels
 
-# Six levels of 1.3 match pictures whose scales differ by up to 3.7. The low threshold finds corners in smooth pictures.
-# OpenCV's default edge threshold, 31 pixels at every level, leaves no points on the small ones.
-_orb = cv2.ORB.create(nfeatures=_MOST, scaleFactor=1.3, nlevels=6, fastThreshold=5, edgeThreshold=15)
+
+def _detector(threshold: int) -> cv2.ORB:
+    """Return a detector of corners with at least this contrast, in grey levels.
+
+    Six levels of 1.3 match pictures whose scales differ by up to 3.7. OpenCV's default edge threshold, 31 pixels at
+    every level, leaves no points on the small ones.
+    """
+    return cv2.ORB.create(nfeatures=_MOST, scaleFactor=1.3, nlevels=6, fastThreshold=threshold, edgeThreshold=15)
+
+
+# Of a textured picture both find the same strongest corners (99 in 100), the first in half the time; smooth ones need
+# the second.
+_strong, _weak = _detector(20), _detector(5)
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,8 @@ class Fit:
 def local_features(grey: NDArray[np.uint8]) -> LocalFeatures:
     """Return up to 500 local features of a grey picture (H, W)."""
     # contrast is stretched, but not noise: a range below 40 grey levels is taken to be 40
-    low, high = np.percentile(grey[:: max(1, len(grey) // 128)], (1, 99))
+    counted = np.cumsum(np.bincount(grey[:: max(1, len(grey) // 128)].ravel(), minlength=256))
+    low, high = np.searchsorted(counted, (0.01 * counted[-1], 0.99 * counted[-1]))  # ten times as fast as percentiles
     levels = np.clip((np.arange(256) - low) * (255 / max(high - low, 40)), 0, 255).astype(np.uint8)
     stretched = cv2.LUT(grey, levels)
     scale = _SIDE / max(grey.shape)
@@ -70,13 +82,15 @@ def local_features(grey: NDArray[np.uint8]) -> LocalFeatures:
 
 def _describe(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.uint8], NDArray[np.uint8]]:
     """Return positions (M, 2) in pixels, descriptors (M, 32), and those of the same points in the mirror image."""
-    keypoints, descriptors = _orb.detectAndCompute(grey, None)
+    keypoints, descriptors = _strong.detectAndCompute(grey, None)
+    if len(keypoints) < _MOST:
+        keypoints, descriptors = _weak.detectAndCompute(grey, None)
     last = grey.shape[1] - 1
     mirror = [
         cv2.KeyPoint(last - k.pt[0], k.pt[1], k.size, (180 - k.angle) % 360, k.response, k.octave, n)
         for n, k in enumerate(keypoints)
     ]
-    described, mirrored = _orb.compute(np.ascontiguousarray(grey[:, ::-1]), mirror)
+    described, mirrored = _weak.compute(np.ascontiguousarray(grey[:, ::-1]), mirror)
     if descriptors is None or mirrored is None:
         nothing = np.zeros((0, _BITS // 8), np.uint8)
         return np.zeros((0, 2)), nothing, nothing
@@ -86,7 +100,10 @@ def _describe(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def fits(a: LocalFeatures, b: LocalFeatures) -> Iterator[Fit]:
-    """Yield up to four fits: affine and homography, of the matches of A and of A mirrored with B."""
+    """Yield up to four fits: affine and homography, of the matches of A and of A mirrored with B.
+
+    A mirror image is not tried where most matches of the picture as it is agree.
+    """
     if min(len(a), len(b)) < 4:
         return
     in_b = _unit(b.descriptors)
@@ -101,7 +118,10 @@ def fits(a: LocalFeatures, b: LocalFeatures) -> Iterator[Fit]:
         if len(left) >= 8:
             h, inside = cv2.findHomography(start, end, cv2.USAC_MAGSAC, 3)
             if h is not None:
-                yield _fit(h @ _SCALE @ to_mirror, inside)
+                fit = _fit(h @ _SCALE @ to_mirror, inside)
+                yield fit
+                if fit.inliers >= _DECISIVE and fit.share >= 0.5:
+                    return
 
 
 def _fit(to_canvas: Homography, inside: NDArray[np.uint8]) -> Fit:

@@ -95,9 +95,10 @@ def align(a: Tensor, b: Tensor, *, sharpness: Tensor, reach: Tensor) -> Alignmen
     ones = torch.ones_like(a[:, :, :1])
     content = torch.cat([a * sharpness, -sharpness * ones], dim=2) @ torch.cat([b, ones], dim=2).transpose(1, 2)
     likely = content.exp()  # (P, S, S')
-    back = likely.transpose(1, 2) @ cells  # (P, S', 3); the column of ones gives the sum of the weights
-    back = back[:, :, :2] / back[:, :, 2:]  # where each cell of b matches in a
-    forward = likely @ torch.cat([cells.expand(len(b), -1, -1), back], dim=2)  # (P, S, 5)
+    # thin products are three times as fast with a right operand that is long in memory
+    back = cells.T @ likely  # (P, 3, S'); the row of ones gives the sum of the weights
+    back = back[:, :2] / back[:, 2:]  # (P, 2, S'), where each cell of b matches in a
+    forward = likely @ torch.cat([cells.T.expand(len(b), -1, -1), back], dim=1).transpose(1, 2)  # (P, S, 5)
     total = forward[:, :, 2]  # (P, S)
     found, home = forward[:, :, :2] / total[:, :, None], forward[:, :, 3:] / total[:, :, None]  # (P, S, 2)
     cycle = (home - here).square().sum(2)  # (P, S); cycle error, 0 if A -> B -> A returns to the cell

@@ -18,7 +18,7 @@ from dedup.geometry.registration import EVIDENCE, Aligned
 from dedup.types.arrays import Floats
 from dedup.types.pairs import Explanation
 
-BATCH = 16  # pairs in a forward pass; always exactly this many, see encoder.encode()
+BATCH = 4  # pairs in a forward pass; always exactly this many, see encoder.encode()
 _WIDTHS = (12, 24, 40)
 
 
