@@ -9,12 +9,13 @@ negatives. --hard names a folder with scenes.csv (file,scene or file,group,part)
 not copies. --copies names a folder with copies.csv (file,group,part): versions of one photograph that others made.
 A tenth of the photos is held apart to choose by, another to calibrate on; no network learns from either.
 
-Stages, in this order; without a name all of them run:
+Stages, in this order; without a name all of them run but `kinds`:
   encoder      train the encoder
   describe     edit the photos and keep the descriptors of the versions
   head         train the pair head on them
   pairs        draw and align pairs that need verification
   residual     train the residual head on them
+  kinds        train its judging layers without each third of the kinds of edits, and write how well these are told
   collections  verify the pairs that a scan of the held-apart photos would verify
   gates        fit the gates and the calibration curves on these
   card         write the tensors and their card to --output
@@ -25,6 +26,7 @@ are the convolutions of the residual head, and only the layers that judge by the
 """
 
 import argparse
+import csv
 import json
 import math
 import os
@@ -107,6 +109,8 @@ from dedup.workers import in_threads
 
 SEED = 20261128
 PREFILTER_KEEPS = 0.998  # of the copies that need verification
+RESIDUAL_MEMORY = 0.995  # of the running mean of the residual head
+LET_THROUGH = 0.05  # of the pairs that are no copies, where kinds of edits are compared
 SCENES_COUNT = 0.25  # weight of two shots of one scene in the curve of the residual head, where other pairs have 1
 PHOTOS_A_SHARD = 800
 ITEMS_A_SHARD = 50  # of DRAWN pairs each
@@ -494,15 +498,16 @@ def near_photos(training: Training, split: str, weights: Weights) -> dict[int, l
     return near
 
 
-def drawn_pairs(training: Training, split: str) -> AlignedPairs:
-    """Return the pairs of a split. Exits if none needs verification."""
-    parts = []
+def stored_pairs(training: Training, split: str) -> Iterator[AlignedPairs]:
+    """Yield the pairs of a split, a file at a time. Exits if none needs verification."""
+    found = 0
     for kept in sorted((training.work / "pairs").glob(f"{split}-*.npz")):
         with np.load(kept) as arrays:
-            parts.append(AlignedPairs(**arrays))
-    if not sum(len(part.classes) for part in parts):
+            pairs = AlignedPairs(**arrays)
+        found += len(pairs.classes)
+        yield pairs
+    if not found:
         sys.exit(f"{split}: no drawn pair needs verification; more photos or a higher --draws are needed")
-    return joined(parts)
 
 
 # residual
@@ -513,28 +518,35 @@ def residual_stage(training: Training) -> None:
     kept, a = training.work / "residual.pt", training.args
     if kept.exists():
         return
-    train, choose = (drawn_pairs(training, split) for split in PAIR_SHARES)
     torch.manual_seed(SEED)
-    start = ResidualHead()
+    start, state = ResidualHead(), training.work / "residual.state"
     if "shipped" in (a.convolutions, a.residual_start):
         start.load_state_dict(training.tensors("second.", None))
-    batches, rate = planes_batches(train, batch=a.batch), a.residual_rate
-    loss_of: Callable[[ResidualHead, Batch], torch.Tensor] = whole_loss
-    if a.convolutions == "shipped":
-        for module in (start.edges, start.parts, start.things, start.around, start.weigh):
-            module.requires_grad_(False)
-        batches, loss_of = pooled_batches(start, train, batch=4 * a.batch), judge_loss
-
-    def examine(net: ResidualHead) -> dict[str, float]:
-        return judged_figures(logits_of(net, choose, device=training.device), choose.classes)
-
-    state, steps = training.work / "residual.state", a.residual_steps
     before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
-    net = fit(start, batches, loss_of, examine, state, steps=steps, peak=rate, memory=0.995, device=training.device)
+    if a.convolutions == "shipped":
+        train, choose = (pooled_pairs(training, start, split) for split in PAIR_SHARES)
+        net, examine = fitted_layers(training, start, train, choose, state), pooled_examiner(choose)
+    else:
+        net, examine = fitted_head(training, start, state)
     if "shipped" in (a.convolutions, a.residual_start):
         net.load_state_dict(between(before, net.state_dict(), share=a.residual_share))
-        print("  ".join(f"{k} {v:.4f}" for k, v in examine(net.to(training.device)).items()), flush=True)
-    torch.save(net.cpu().state_dict(), kept)
+        print("  ".join(f"{k} {v:.4f}" for k, v in examine(net).items()), flush=True)
+    torch.save(net.state_dict(), kept)
+
+
+def fitted_head(
+    training: Training, start: ResidualHead, state: Path
+) -> tuple[ResidualHead, Callable[[ResidualHead], dict[str, float]]]:
+    """Return a residual head all of which is trained, and what gives the figures of one on pairs held apart."""
+    a = training.args
+    train, choose = (joined(list(stored_pairs(training, split))) for split in PAIR_SHARES)
+
+    def examine(net: ResidualHead) -> dict[str, float]:
+        return judged_figures(logits_of(net.to(training.device), choose, device=training.device), choose.classes)
+
+    batches = planes_batches(train, batch=a.batch)
+    options = {"steps": a.residual_steps, "peak": a.residual_rate, "memory": RESIDUAL_MEMORY, "device": training.device}
+    return fit(start, batches, whole_loss, examine, state, **options), examine
 
 
 def between(before: State, after: State, *, share: float) -> State:
@@ -577,15 +589,59 @@ def whole_loss(net: ResidualHead, batch: Batch) -> torch.Tensor:
     return F.cross_entropy(net(*inputs), classes)
 
 
-def pooled_batches(net: ResidualHead, train: AlignedPairs, *, batch: int) -> Callable[[range], Iterable[Batch]]:
-    """Return the same with what the convolutions see of each pair, computed once, in place of planes and covered."""
-    pooled = through(train, lambda planes, covered, *_: net.pooled(planes, covered))
+@dataclass(frozen=True)
+class PooledPairs:
+    """What the judging layers of the residual head take of P pairs.
+
+    pooled: (P, 4 * C), what the convolutions see.   evidence, logits, similarity, classes, kinds: as of AlignedPairs.
+    """
+
+    pooled: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    similarity: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    kinds: NDArray[np.str_]
+
+    def rows(self, rows: NDArray[np.int64]) -> "PooledPairs":
+        """Return the pairs of these rows."""
+        return PooledPairs(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def inputs(self) -> Batch:
+        """Return what ResidualHead.judge() takes."""
+        return tuple(torch.from_numpy(x) for x in (self.pooled, self.evidence, self.logits, self.similarity))
+
+
+def pooled_pairs(training: Training, net: ResidualHead, split: str) -> PooledPairs:
+    """Return the pairs of a split with what the convolutions of a head see of each, computed once."""
+    parts = []
+    for pairs in stored_pairs(training, split):
+        pooled = through(pairs, lambda planes, covered, *_: net.pooled(planes, covered))
+        columns = (getattr(pairs, field.name) for field in fields(PooledPairs)[1:])
+        parts.append(PooledPairs(pooled, *columns))
+    columns = (np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(PooledPairs))
+    return PooledPairs(*columns)
+
+
+def fitted_layers(
+    training: Training, start: ResidualHead, train: PooledPairs, choose: PooledPairs, state: Path
+) -> ResidualHead:
+    """Return a residual head whose judging layers are trained, and whose convolutions are those of `start`."""
+    a = training.args
+    for module in (start.edges, start.parts, start.things, start.around, start.weigh):
+        module.requires_grad_(False)
+    batches, examine = pooled_batches(train, batch=4 * a.batch), pooled_examiner(choose)
+    options = {"steps": a.residual_steps, "peak": a.residual_rate, "memory": RESIDUAL_MEMORY, "device": "cpu"}
+    return fit(start, batches, judge_loss, examine, state, **options)
+
+
+def pooled_batches(train: PooledPairs, *, batch: int) -> Callable[[range], Iterable[Batch]]:
+    """Return what gives the batches of some steps: the inputs of the judging layers and the classes."""
 
     def drawn(step: int) -> Batch:
-        rows = rows_of(step, pairs=len(train.classes), batch=batch)
-        logits = without_some(train.logits[rows], np.random.default_rng((SEED + 4, step)))
-        columns = (pooled[rows], train.evidence[rows], logits, train.similarity[rows], train.classes[rows])
-        return tuple(torch.from_numpy(column) for column in columns)
+        some = train.rows(rows_of(step, pairs=len(train.classes), batch=batch))
+        some = replace(some, logits=without_some(some.logits, np.random.default_rng((SEED + 4, step))))
+        return (*some.inputs(), torch.from_numpy(some.classes))
 
     return lambda steps: map(drawn, steps)
 
@@ -594,6 +650,16 @@ def judge_loss(net: ResidualHead, batch: Batch) -> torch.Tensor:
     """Return the loss of a batch of pooled_batches()."""
     *inputs, classes = batch
     return F.cross_entropy(net.judge(*inputs), classes)
+
+
+def pooled_examiner(choose: PooledPairs) -> Callable[[ResidualHead], dict[str, float]]:
+    """Return what gives the figures of a head on pairs held apart."""
+
+    def examine(net: ResidualHead) -> dict[str, float]:
+        with torch.inference_mode():
+            return judged_figures(net.judge(*choose.inputs()).numpy(), choose.classes)
+
+    return examine
 
 
 def residual_batch(pairs: AlignedPairs) -> Batch:
@@ -615,6 +681,55 @@ def through(pairs: AlignedPairs, network: Callable[..., torch.Tensor], *, device
     parts = (pairs.rows(slice(start, start + 64)) for start in range(0, len(pairs.classes), 64))
     batches = in_threads(residual_batch, parts, begin=one_thread, threads=CORES)
     return np.concatenate([network(*(x.to(device) for x in batch)).cpu().numpy() for batch in batches])
+
+
+# kinds
+
+
+def kinds_stage(training: Training) -> None:
+    """Write how well copies are told whose kinds of edits were never seen, beside where these were.
+
+    The judging layers of the residual head are trained anew on the pairs whose kinds of edits are known: once on all,
+    and once for each third of the kinds on those without any of them.
+    """
+    train, choose = (pooled_pairs(training, untrained_layers(training), split) for split in PAIR_SHARES)
+    train = train.rows(np.flatnonzero(train.kinds != ""))
+    held = [set(kinds.split()) for kinds in train.kinds.tolist()]
+    copies = [set(kinds.split()) for kinds in np.where(choose.classes == COPY, choose.kinds, "").tolist()]
+    kinds = sorted(set().union(*held))
+    seen = told_copies(training, train, choose, "all")
+    rows = []
+    for third in range(3):
+        without = set(kinds[third::3])
+        left = np.array([n for n, of_pair in enumerate(held) if not of_pair & without])
+        told = told_copies(training, train.rows(left), choose, str(third))
+        print(f"{len(left)} of {len(held)} pairs without {' '.join(sorted(without))}", flush=True)
+        for name, some in ((f"third {third + 1}", without), *((kind, {kind}) for kind in without)):
+            of_some = np.array([bool(of_pair & some) for of_pair in copies])
+            if of_some.any():
+                rows.append((name, int(of_some.sum()), seen[of_some].mean(), told[of_some].mean()))
+    with (training.work / "kinds.csv").open("w", newline="", encoding="utf-8") as f:
+        lines = csv.writer(f)
+        lines.writerow(("kind", "copies", "told", "told if never seen"))
+        lines.writerows((name, count, f"{a:.3f}", f"{b:.3f}") for name, count, a, b in sorted(rows))
+
+
+def untrained_layers(training: Training) -> ResidualHead:
+    """Return a residual head with the convolutions that ship, and judging layers that know nothing."""
+    torch.manual_seed(SEED)
+    net = ResidualHead()
+    shipped = training.tensors("second.", None)
+    convolutions = {name: tensor for name, tensor in shipped.items() if not name.startswith(("gather", "decide"))}
+    net.load_state_dict(convolutions, strict=False)
+    return net
+
+
+def told_copies(training: Training, train: PooledPairs, choose: PooledPairs, name: str) -> NDArray[np.bool_]:
+    """Return which pairs (P,) held apart have odds by layers trained on others that few non-copies have."""
+    net = fitted_layers(training, untrained_layers(training), train, choose, training.work / f"kinds-{name}.state")
+    with torch.inference_mode():
+        odds = copy_odds(net.judge(*choose.inputs()).numpy())
+    return np.asarray(odds > np.quantile(odds[choose.classes != COPY], 1 - LET_THROUGH))
 
 
 # collections
@@ -834,6 +949,7 @@ STAGES: dict[str, Callable[[Training], None]] = {
     "head": head_stage,
     "pairs": pairs_stage,
     "residual": residual_stage,
+    "kinds": kinds_stage,
     "collections": collections_stage,
     "gates": gates_stage,
     "card": card_stage,
@@ -873,7 +989,7 @@ def main() -> None:
     a.work.mkdir(parents=True, exist_ok=True)
     training = Training(a)
     for name, stage in STAGES.items():
-        if name in a.stages or not a.stages:
+        if name in a.stages or (not a.stages and name != "kinds"):
             started = time.monotonic()
             stage(training)
             print(f"{name}: {(time.monotonic() - started) / 60:.1f} minutes", flush=True)

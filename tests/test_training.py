@@ -1,7 +1,10 @@
+import argparse
 import csv
 import importlib.util
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +53,7 @@ from dedup.training.fitting import fit
 from dedup.training.gates import copy_odds, fitted_curve, fitted_gate, keeping
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
+from dedup.training.overlay_edits import OVERLAYS, logo
 from dedup.training.shape_edits import STRONG_SHAPES, WEAK_SHAPES, collage, hard_crop, mirror, quarter_turn
 from dedup.training.shots import another_shot
 from dedup.training.tone_edits import RARE_TONES, TONES, thumbnail
@@ -99,7 +103,7 @@ def test_collage_shows_the_photo_and_others_beside_it() -> None:
     assert sizes == {(2, 1), (1, 2), (2, 2), (3, 1)}
 
 
-EDITS = {*TONES, *RARE_TONES, *WEAK_SHAPES, *STRONG_SHAPES, *CONTENTS}
+EDITS = {*TONES, *RARE_TONES, *WEAK_SHAPES, *STRONG_SHAPES, *CONTENTS, *OVERLAYS}
 
 
 @pytest.mark.parametrize("edit", sorted(EDITS, key=lambda e: e.__name__), ids=lambda e: e.__name__)
@@ -116,7 +120,7 @@ def test_every_edit_changes_the_picture_and_repeats_with_its_seed(edit: object) 
     assert differs >= 3
 
 
-@pytest.mark.parametrize("edit", CONTENTS, ids=lambda e: e.__name__)
+@pytest.mark.parametrize("edit", [*CONTENTS, *OVERLAYS], ids=lambda e: e.__name__)
 def test_content_edits_keep_the_size(edit: object) -> None:
     assert callable(edit)
     for seed in range(4):
@@ -133,6 +137,27 @@ def test_chain_of_edits_stays_small_and_repeats_with_its_seed() -> None:
         assert first.changed.tobytes() == again.changed.tobytes()
         assert first.changed.size == first.image.size
         assert max(first.image.size) <= 512
+
+
+def test_overlay_leaves_part_of_the_picture_as_it_was() -> None:
+    image, changed = scene(1, (200, 150)), dict.fromkeys(OVERLAYS, 0.0)
+    for edit in changed:
+        for seed in range(6):
+            version = overdrawn(unedited(image), edit, np.random.default_rng(seed))
+            share = (np.asarray(version.changed) > 0).mean()
+            assert share < 0.99
+            changed[edit] = max(changed[edit], share)
+    assert all(share > 0.02 for share in changed.values())
+    assert changed[logo] > 0.3, "some logos are large"
+
+
+def test_version_names_its_edits_in_their_order() -> None:
+    names = {edit.__name__ for edit in EDITS} | {"collage"}
+    kinds = [edited(unedited(scene(1, (90, 70))), np.random.default_rng(n), strong=True, others=another, weak=2).kinds
+             for n in range(30)]  # fmt: skip
+    assert {len(of_one) for of_one in kinds} == {3}
+    assert set().union(*kinds) <= names
+    assert unedited(scene(1, (90, 70))).kinds == ()
 
 
 def test_mask_says_what_a_content_edit_changed_and_no_more() -> None:
@@ -338,6 +363,9 @@ def test_aligned_pairs_repeat_with_their_seed(corpus: Corpus, weights: Weights) 
     assert (first.changed == again.changed).all()
     assert first.change_known[first.classes == UNRELATED].sum() == 0
     assert first.changed[first.change_known].any()
+    assert (first.kinds == again.kinds).all()
+    assert (first.kinds != "").any()
+    assert set(" ".join(first.kinds).split()) <= {edit.__name__ for edit in EDITS} | {"collage"}
     # what a scan would verify, and a few besides
     copy, _ = weights.calibration.probabilities(first.logits)
     assert (copy >= DOUBTFUL).mean() > 0.8
@@ -351,6 +379,7 @@ def test_pairs_of_groups_follow_the_drawn_ones_as_they_are(corpus: Corpus, weigh
     pairs = drawer[1]
     assert (pairs.classes == COPY).sum() == 2
     assert not pairs.change_known.any()
+    assert not (pairs.kinds != "").any()
 
 
 def test_neighbours_are_other_photographs(corpus: Corpus, weights: Weights) -> None:
@@ -485,9 +514,10 @@ def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("train", Path(__file__).parents[1] / "scripts" / "train.py")
     assert spec is not None
     assert spec.loader is not None
-    monkeypatch.setattr("sys.platform", "any")  # where glibc's settings need a process of their own, it takes one
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.platform", "any")  # where glibc's settings need a process of their own, it takes one
+        spec.loader.exec_module(module)
     return module
 
 
@@ -512,3 +542,53 @@ def test_step_of_the_encoder_does_not_depend_on_how_the_run_came_to_it(train: Mo
         torch.manual_seed(before)
         losses.append(train.encoder_loss(weights.encoder, views, step=step)[0].item())
     assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.fixture
+def drawn(corpus: Corpus, weights: Weights, train: ModuleType, tmp_path: Path) -> object:
+    """A training whose pairs are drawn: two files to learn from, one to choose by."""
+    drawer = Drawer(corpus, "train", {}, weights, draws=5, seed=1)
+    for name, items in (("train-00000", (0, 1)), ("train-00001", (2, 3, 5)), ("choose-00000", (4,))):
+        train.write_arrays(tmp_path / "pairs" / f"{name}.npz", asdict(joined([drawer[n] for n in items])))
+    return train.Training(
+        argparse.Namespace(
+            work=tmp_path,
+            device="cpu",
+            convolutions="shipped",
+            residual_start="random",
+            residual_steps=40,
+            residual_rate=1e-2,
+            residual_share=0.5,
+            batch=4,
+        )
+    )
+
+
+def test_only_the_judging_layers_are_trained_where_the_convolutions_are_those_that_ship(
+    drawn: Any, train: ModuleType, tmp_path: Path
+) -> None:
+    train.residual_stage(drawn)
+    net, shipped = torch.load(tmp_path / "residual.pt", weights_only=True), drawn.tensors("second.", None)
+    changed = {name for name in shipped if not torch.equal(net[name], shipped[name])}
+    assert changed == {"gather.weight", "gather.bias", "decide.weight", "decide.bias"}
+
+
+def test_kinds_that_were_left_out_stand_beside_the_same_that_were_seen(
+    drawn: Any, train: ModuleType, tmp_path: Path
+) -> None:
+    train.kinds_stage(drawn)
+    with (tmp_path / "kinds.csv").open(newline="", encoding="utf-8") as f:
+        rows = {row["kind"]: row for row in csv.DictReader(f)}
+    thirds = {name for name in rows if name.startswith("third ")}
+    assert thirds <= {"third 1", "third 2", "third 3"}
+    assert set(rows) - thirds <= {edit.__name__ for edit in EDITS} | {"collage"}
+    assert len(rows) > len(thirds) > 0
+    assert all(int(row["copies"]) > 0 and 0 <= float(row["told if never seen"]) <= 1 for row in rows.values())
+    assert not (tmp_path / "residual.pt").exists()
+
+
+def test_kinds_of_pairs_of_groups_are_not_known(drawn: Any, train: ModuleType) -> None:
+    pooled = train.pooled_pairs(drawn, train.untrained_layers(drawn), "train")
+    assert len(pooled.classes) == len(pooled.kinds) == len(pooled.pooled)
+    some = pooled.rows(np.flatnonzero(pooled.kinds != ""))
+    assert 0 < len(some.classes) < len(pooled.classes)  # the pairs of groups are as they were found

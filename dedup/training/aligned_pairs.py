@@ -51,7 +51,8 @@ class AlignedPairs:
     first, second: (P, S, S, 3) uint8.   covered: (P, S, S) bool.   evidence: (P, EVIDENCE) float32, of the alignment.
     logits: (P, 3) float32 of the pair head.   similarity: (P,) float32.   classes: (P,) int64.
     changed: (P, CHANGE_SIDE, CHANGE_SIDE) uint8, how far the content of each cell was changed, 255 is all of it.
-    change_known: (P,) bool, whether `changed` is known.
+    change_known: (P,) bool, whether `changed` is known.   kinds: (P,) str, the names of the edits of both, with spaces
+    between them; "" if both are as they were found.
     """
 
     first: NDArray[np.uint8]
@@ -63,6 +64,7 @@ class AlignedPairs:
     classes: NDArray[np.int64]
     changed: NDArray[np.uint8]
     change_known: NDArray[np.bool_]
+    kinds: NDArray[np.str_]
 
     def rows(self, rows: NDArray[np.int64] | slice) -> AlignedPairs:
         """Return the pairs of these rows."""
@@ -197,6 +199,7 @@ def judged(pairs: list[DrawnPair], weights: Weights, *, keep: NDArray[np.bool_])
         stacked(found, logits[rows], similarity[rows], np.array([pair.related for pair in some], np.int64)),
         changed=np.array(masks, np.uint8).reshape(-1, CHANGE_SIDE, CHANGE_SIDE),
         change_known=np.array([pair.change_known for pair in some], bool),
+        kinds=np.array([" ".join((*pair.left.kinds, *pair.right.kinds)) for pair in some], str),
     )
 
 
@@ -329,6 +332,7 @@ def stacked(
         classes,
         np.zeros((P, CHANGE_SIDE, CHANGE_SIDE), np.uint8),
         np.zeros(P, bool),
+        np.zeros(P, str),
     )
 
 

@@ -8,13 +8,15 @@ strongly edited versions of one photo may have nothing in common, so a training 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageChops
 
 from dedup.training.content_edits import CONTENTS
+from dedup.training.overlay_edits import OVERLAYS
 from dedup.training.shape_edits import STRONG_SHAPES, WEAK_SHAPES, Others, collage
 from dedup.training.tone_edits import RARE_TONES, TONES, Edit
 
@@ -28,11 +30,12 @@ _FAMILIES = (0.6, 0.2, 0.2)
 class Version:
     """A version of a picture.   changed: L, of the same size, 255 where its content is not that of the source.
 
-    Masks are meaningless outside what the version shows of its source, in frames and bars.
+    Masks are meaningless outside what the version shows of its source, in frames and bars.   kinds: names of its edits.
     """
 
     image: Image.Image
     changed: Image.Image
+    kinds: tuple[str, ...] = ()
 
 
 Family = Callable[[Version, Edit, Generator], Version]
@@ -47,7 +50,7 @@ def toned(version: Version, edit: Edit, rng: Generator) -> Version:
     """Return the version after a tone edit."""
     image = edit(version.image, rng)
     same = image.size == version.image.size
-    return Version(image, version.changed if same else version.changed.resize(image.size))
+    return replace(version, image=image, changed=version.changed if same else version.changed.resize(image.size))
 
 
 def shaped(version: Version, edit: Edit, rng: Generator) -> Version:
@@ -56,14 +59,15 @@ def shaped(version: Version, edit: Edit, rng: Generator) -> Version:
     again.bit_generator.state = rng.bit_generator.state
     image = edit(version.image, rng)
     if version.changed.getbbox() is None:
-        return Version(image, Image.new("L", image.size))
-    return Version(image, edit(version.changed.convert("RGB"), again).convert("L"))
+        return replace(version, image=image, changed=Image.new("L", image.size))
+    return replace(version, image=image, changed=edit(version.changed.convert("RGB"), again).convert("L"))
 
 
 def overdrawn(version: Version, edit: Edit, rng: Generator) -> Version:
     """Return the version after a content edit, with the visible part of what it changed added to the mask."""
     image = edit(version.image, rng)
-    return Version(image, ImageChops.lighter(version.changed, difference_mask(version.image, image)))
+    changed = ImageChops.lighter(version.changed, difference_mask(version.image, image))
+    return replace(version, image=image, changed=changed)
 
 
 def difference_mask(image: Image.Image, other: Image.Image, *, visible: int = _VISIBLE) -> Image.Image:
@@ -81,12 +85,18 @@ def edited(start: Version, rng: Generator, *, strong: bool, others: Others, weak
     steps = [_weak_edit(rng) for _ in range(count)]
     if strong:
         n = int(rng.integers(len(STRONG_SHAPES) + 1))
-        edit: Edit = STRONG_SHAPES[n] if n < len(STRONG_SHAPES) else lambda image, rng: collage(image, rng, others)
+        edit: Edit = STRONG_SHAPES[n] if n < len(STRONG_SHAPES) else partial(collage, others=others)
         steps.insert(int(rng.integers(len(steps) + 1)), (shaped, edit))
     version = start
     for family, edit in steps:
         version = _bounded(family(version, edit, rng))
+        version = replace(version, kinds=(*version.kinds, kind_of(edit)))
     return version
+
+
+def kind_of(edit: Edit) -> str:
+    """Return the name of an edit."""
+    return edit.func.__name__ if isinstance(edit, partial) else edit.__name__
 
 
 def _weak_edit(rng: Generator) -> tuple[Family, Edit]:
@@ -97,7 +107,8 @@ def _weak_edit(rng: Generator) -> tuple[Family, Edit]:
         return toned, some[rng.integers(len(some))]
     if family == 1:
         return shaped, WEAK_SHAPES[rng.integers(len(WEAK_SHAPES))]
-    return overdrawn, CONTENTS[rng.integers(len(CONTENTS))]
+    some = OVERLAYS if rng.random() < 0.4 else CONTENTS
+    return overdrawn, some[rng.integers(len(some))]
 
 
 def _bounded(version: Version) -> Version:
@@ -106,4 +117,4 @@ def _bounded(version: Version) -> Version:
         return version
     image = version.image.copy()
     image.thumbnail((_LONGEST, _LONGEST))
-    return Version(image, version.changed.resize(image.size))
+    return replace(version, image=image, changed=version.changed.resize(image.size))

@@ -176,6 +176,28 @@ def _meshed(image: Image.Image, xs: NDArray[np.float64], ys: NDArray[np.float64]
     return image.transform(image.size, Image.Transform.MESH, mesh, _BILINEAR)
 
 
+def waves(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it as through water or ribbed glass: its rows or columns are shifted in waves."""
+    n, t = 16, np.linspace(0, 1, 17)
+    gx, gy = np.meshgrid(t, t)
+    edge = (gx > 0) & (gx < 1) & (gy > 0) & (gy < 1)
+    reach, cycles, start = float(rng.uniform(0.004, 0.02)), float(rng.uniform(1, n / 5)), float(rng.uniform(0, 6))
+    dx = reach * np.sin(gy * cycles * 2 * np.pi + start) * edge
+    dy = reach * np.sin(gx * cycles * 2 * np.pi + start) * edge * (rng.random() < 0.5)
+    return _meshed(image, np.clip(gx + dx, 0, 1) * image.width, np.clip(gy + dy, 0, 1) * image.height)
+
+
+def stretched(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it wider or narrower at two sides than in the middle, as content-aware scaling and wide screens do."""
+    f, middle = float(np.exp(rng.uniform(-0.35, 0.35))), float(rng.uniform(0.35, 0.65))
+    t = np.linspace(-1, 1, 9)
+    bent = (f * t + (1 - f) * t**3 + 1) / 2
+    bent = np.where(bent < 0.5, bent * 2 * middle, 1 - (1 - bent) * 2 * (1 - middle))
+    even = np.linspace(0, 1, 9)
+    gx, gy = np.meshgrid(bent, even) if rng.random() < 0.7 else np.meshgrid(even, bent)
+    return _meshed(image, gx * image.width, gy * image.height)
+
+
 # Surroundings
 
 
@@ -327,7 +349,9 @@ def collage(image: Image.Image, rng: Generator, others: Others) -> Image.Image:
     return sheet
 
 
-WEAK_SHAPES: tuple[Edit, ...] = (crop, crop, tilt, mirror, straightened, lens, frame, shadowed, letterbox, caption_bar)
+WEAK_SHAPES: tuple[Edit, ...] = (
+    *(crop, crop, tilt, mirror, straightened, lens, waves, stretched, frame, shadowed, letterbox, caption_bar),
+)
 STRONG_SHAPES: tuple[Edit, ...] = (
     *(hard_crop, hard_crop, hard_crop, rotate, quarter_turn, quarter_turn, mirror, perspective, perspective),
     *(screenshot, screenshot, screenshot, swirl, twirled, letterbox, tilt),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 Edit = Callable[[Image.Image, Generator], Image.Image]
 Pixels = NDArray[np.float32]  # (H, W, 3), 0 to 255
@@ -368,10 +368,79 @@ def screen(image: Image.Image, rng: Generator) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
+def portrait(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it blurred outside an oval, as phones and tilt-shift lenses show it; or outside a band."""
+    w, h = image.size
+    mask, x, y = Image.new("L", image.size), rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7)
+    rx, ry = rng.uniform(0.15, 0.45, 2) if rng.random() < 0.7 else (2.0, rng.uniform(0.1, 0.25))
+    ImageDraw.Draw(mask).ellipse(((x - rx) * w, (y - ry) * h, (x + rx) * w, (y + ry) * h), 255)
+    soft = mask.filter(ImageFilter.GaussianBlur(max(w, h) * float(rng.uniform(0.01, 0.08))))
+    blurred = image.filter(ImageFilter.GaussianBlur(max(w, h) * float(rng.uniform(0.006, 0.025))))
+    return Image.composite(image, blurred, soft)
+
+
+def recoloured(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it in other colours: any hue, channels exchanged, or grey but for some hues."""
+    kind = rng.integers(3)
+    if kind == 0:
+        h, s, v = image.convert("HSV").split()
+        shift = int(rng.integers(40, 216))
+        return Image.merge("HSV", (h.point([(i + shift) % 256 for i in range(256)]), s, v)).convert("RGB")
+    if kind == 1:
+        bands, order = image.split(), ((0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))[rng.integers(5)]
+        return Image.merge("RGB", [bands[n] for n in order])
+    centre, reach = int(rng.integers(256)), int(rng.integers(15, 60))
+    kept = [255 if min((i - centre) % 256, (centre - i) % 256) < reach else 0 for i in range(256)]
+    mask = image.convert("HSV").getchannel("H").point(kept).filter(ImageFilter.GaussianBlur(1))
+    return Image.composite(image, grey(image, rng), mask)
+
+
+def oil(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it in strokes: each pixel is the mean of the most even of four squares beside it (Kuwahara 1976)."""
+    small, k = _at_most(image, 2 * _SLOW_SIDE), int(rng.integers(3, 9))
+    pixels = np.pad(_pixels(small).astype(np.float64), ((k, k), (k, k), (0, 0)), mode="edge")
+    mean, square = _window_means(pixels, k), _window_means(pixels * pixels, k)
+    spread = (square - mean * mean).sum(2)
+    h, w = small.height, small.width
+    starts = ((0, 0), (0, k), (k, 0), (k, k))
+    choice = np.argmin([spread[y : y + h, x : x + w] for y, x in starts], axis=0)[None, ..., None]
+    means = np.stack([mean[y : y + h, x : x + w] for y, x in starts])
+    strokes = _image(np.take_along_axis(means, choice, axis=0)[0]).resize(image.size, _BICUBIC)
+    return ImageEnhance.Color(strokes).enhance(float(rng.uniform(0.9, 1.6)))
+
+
+def _window_means(values: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Return (H - k, W - k, C), the means of squares of k + 1 pixels of values (H, W, C)."""
+    sums = np.pad(values, ((1, 0), (1, 0), (0, 0))).cumsum(0).cumsum(1)
+    n = k + 1
+    return np.asarray((sums[n:, n:] - sums[:-n, n:] - sums[n:, :-n] + sums[:-n, :-n]) / n**2)
+
+
+def halftone(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it in dots of one size a cell, grey or in each colour at an angle of its own, as print has it."""
+    y, x = np.mgrid[: image.height, : image.width]
+    period, hard = float(rng.uniform(3, 7)), float(rng.uniform(1.5, 6))
+    pixels = _pixels(image if rng.random() < 0.6 else grey(image, rng))
+    angles = rng.uniform(0, np.pi) + np.array([0, 0.5, 1.0]) * (rng.random() < 0.7)
+    dots = [
+        np.cos((x * np.cos(t) + y * np.sin(t)) * (2 * np.pi / period))
+        + np.cos((y * np.cos(t) - x * np.sin(t)) * (2 * np.pi / period))
+        for t in angles
+    ]
+    return _image(128 + (pixels - 128 + 45 * np.stack(dots, axis=2).astype(np.float32)) * hard / 2)
+
+
+def unevenly_lit(image: Image.Image, rng: Generator) -> Image.Image:
+    """Return it as a print in a room: darker in places, with a gloss, warmer or colder."""
+    field = _pixels(_smooth_field(rng, image.size, cells=int(rng.integers(2, 4))))[..., None] / 255
+    lit = _pixels(image) * (float(rng.uniform(0.4, 0.8)) + float(rng.uniform(0.3, 0.8)) * field)
+    return white_balance(_image(lit + 90 * float(rng.uniform(0, 1)) * np.maximum(field - 0.6, 0)), rng)
+
+
 TONES: tuple[Edit, ...] = (
     *(jpeg, webp, double_jpeg, palette, thumbnail, squash, upscaled),
     *(brightness, contrast, saturation, gamma, white_balance, hue, grey, tint, photo_filter, blended_filter, vignette),
     *(tone, hdr_look, clarity, faded, colourised, flare, blur, sharpen, noise, grain, smooth, beauty, painted, drawn),
-    *(spread, restored, pixelate, printed, screen),
+    *(spread, restored, pixelate, printed, screen, portrait, recoloured, oil, halftone, unevenly_lit),
 )
 RARE_TONES: tuple[Edit, ...] = (inverted,)
