@@ -690,7 +690,7 @@ def kinds_stage(training: Training) -> None:
     """Write how well copies are told whose kinds of edits were never seen, beside where these were.
 
     The judging layers of the residual head are trained anew on the pairs whose kinds of edits are known: once on all,
-    and once for each third of the kinds on those without any of them.
+    and for each third of the kinds on those without any of them, and on as few of any kind.
     """
     train, choose = (pooled_pairs(training, untrained_layers(training), split) for split in PAIR_SHARES)
     train = train.rows(np.flatnonzero(train.kinds != ""))
@@ -702,16 +702,18 @@ def kinds_stage(training: Training) -> None:
     for third in range(3):
         without = set(kinds[third::3])
         left = np.array([n for n, of_pair in enumerate(held) if not of_pair & without])
-        told = told_copies(training, train.rows(left), choose, str(third))
+        told = told_copies(training, train.rows(left), choose, f"without-{third}")
+        some = np.sort(np.random.default_rng((SEED + 7, third)).choice(len(held), len(left), replace=False))
+        few = told_copies(training, train.rows(some), choose, f"few-{third}")
         print(f"{len(left)} of {len(held)} pairs without {' '.join(sorted(without))}", flush=True)
-        for name, some in ((f"third {third + 1}", without), *((kind, {kind}) for kind in without)):
-            of_some = np.array([bool(of_pair & some) for of_pair in copies])
-            if of_some.any():
-                rows.append((name, int(of_some.sum()), seen[of_some].mean(), told[of_some].mean()))
+        for name, these in ((f"third {third + 1}", without), *((kind, {kind}) for kind in without)):
+            copy = np.array([bool(of_pair & these) for of_pair in copies])
+            if copy.any():
+                rows.append((name, int(copy.sum()), *(x[copy].mean() for x in (seen, few, told))))
     with (training.work / "kinds.csv").open("w", newline="", encoding="utf-8") as f:
         lines = csv.writer(f)
-        lines.writerow(("kind", "copies", "told", "told if never seen"))
-        lines.writerows((name, count, f"{a:.3f}", f"{b:.3f}") for name, count, a, b in sorted(rows))
+        lines.writerow(("kind", "copies", "told", "told from as few pairs", "told if never seen"))
+        lines.writerows((name, count, *(f"{share:.3f}" for share in shares)) for name, count, *shares in sorted(rows))
 
 
 def untrained_layers(training: Training) -> ResidualHead:
