@@ -209,6 +209,50 @@ def test_a_blurred_picture_lacks_detail_and_a_sharpened_one_does_not_have_more()
         assert not mine & Loss.DERIVED
 
 
+def noisy(image: Image.Image, deviation: float) -> Image.Image:
+    pixels = np.asarray(image) + np.random.default_rng(3).normal(0, deviation, (image.height, image.width, 3))
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+def test_coloured_noise_gives_a_grey_picture_no_colour_and_makes_it_a_version() -> None:
+    grey = jpeg(ImageOps.grayscale(photo()).convert("RGB"), 92)
+    mine, its = lost(grey, noisy(grey, 25))
+    assert inside(its)
+    assert its & Loss.DERIVED
+    assert not mine & Loss.DERIVED
+
+
+def test_weak_noise_makes_a_version_too() -> None:
+    original = jpeg(photo(), 92)
+    mine, its = lost(original, noisy(original, 4))
+    assert its & Loss.DERIVED
+    assert not mine & Loss.DERIVED
+
+
+def test_a_grey_picture_with_a_tint_is_contained_in_it() -> None:
+    grey = jpeg(ImageOps.grayscale(photo()).convert("RGB"), 92)
+    red, green, blue = grey.split()
+    strong = Image.merge("RGB", (red.point(lambda v: min(255, round(1.35 * v))), green, blue.point(lambda v: v // 2)))
+    assert not lost(grey, strong)[1] & Loss.COLOUR
+
+
+def test_what_was_clipped_away_tells_the_version() -> None:
+    original = jpeg(ImageOps.grayscale(photo()).point([80 + v // 2 for v in range(256)]).convert("RGB"), 92)
+    bright = jpeg(original.point([min(255, v + 110) for v in range(256)] * 3), 92)
+    mine, its = lost(original, bright)
+    assert mine & Loss.TONE
+    assert its & Loss.DERIVED
+    assert not mine & Loss.DERIVED
+
+
+def test_of_a_tone_that_nothing_tells_neither_version_contains_the_other() -> None:
+    original = jpeg(photo(), 92)
+    darker = original.point([round(0.7 * v) + 60 for v in range(256)] * 3)
+    mine, its = lost(original, darker)
+    assert mine & its & Loss.TONE
+    assert not (mine | its) & Loss.DERIVED
+
+
 def test_an_enlargement_has_more_pixels_and_no_more_detail() -> None:
     original = jpeg(photo(), 92)
     small = original.resize((213, 160), Image.Resampling.LANCZOS)

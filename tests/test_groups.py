@@ -288,6 +288,25 @@ def test_original_is_kept_before_the_file_that_was_made_of_it() -> None:
     assert stars([heic, jpeg], verdicts((0, 1, COPY))) == [(0, [1])]
 
 
+def test_a_lossless_file_of_the_original_is_judged_by_the_traces_of_the_original() -> None:
+    photos = [photo("o", size=100), replace(photo("p", size=900), format="PNG"), photo("v", size=500)]
+    derived, tone = int(Loss.DERIVED), int(Loss.TONE)
+    found = contains(
+        verdicts((0, 1, Relation.IDENTICAL), (0, 2, COPY), (1, 2, COPY)), (0, 0), (tone, derived), (derived, tone)
+    )
+    assert stars(photos, found) == [(0, [1, 2])]
+
+
+def test_a_photo_that_was_likelier_made_from_another_one_is_not_kept() -> None:
+    photos = [photo("a", size=900), photo("b", size=100)]
+    found = contains(verdicts((0, 1, COPY)), (int(Loss.FOLLOWS), 0))
+    assert stars(photos, found) == [(1, [0])]
+    sure = contains(
+        verdicts((0, 1, COPY), (0, 2, COPY), (1, 2, COPY)), (0, int(Loss.DERIVED)), (int(Loss.FOLLOWS), 0), (0, 0)
+    )
+    assert stars([*photos, photo("c", size=50)], sure)[0][0] == 2
+
+
 def test_of_equal_pixels_the_smaller_file_is_kept_and_of_others_the_less_compressed_one() -> None:
     photos = [photo("a", size=100), photo("b", size=900)]
     assert stars(photos, verdicts((0, 1, Relation.IDENTICAL))) == [(0, [1])]

@@ -40,7 +40,7 @@ def derived(first: bytes, second: bytes, transform: np.ndarray) -> list[bool]:
         (lambda i: i, np.eye(3)),
         (ImageOps.mirror, MIRRORED),
         (lambda i: i.transpose(Image.Transpose.ROTATE_90), TURNED),
-        (lambda i: i.point([min(255, round(v * 1.15)) for v in range(256)] * 3), np.eye(3)),
+        (lambda i: i.point([min(255, round(v * 1.25)) for v in range(256)] * 3), np.eye(3)),
         (lambda i: i.point([round(v * 0.8) for v in range(256)] * 3), np.eye(3)),
         (lambda i: i.point([round(255 * (v / 255) ** 1.3) for v in range(256)] * 3), np.eye(3)),
     ],

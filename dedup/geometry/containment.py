@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.geometry.changes import Changes, find_changes, hardly_differ
-from dedup.geometry.detail import blur_between, compare_detail
+from dedup.geometry.detail import Detail, blur_between, compare_detail
 from dedup.geometry.fine import (
     Size,
     draw,
@@ -30,8 +30,8 @@ from dedup.geometry.fine import (
 )
 from dedup.geometry.homography import inverse, map_points
 from dedup.geometry.lattice import lattice_of
-from dedup.geometry.tone import Image, Mask, Plane, Tone, fit_tone, luma, unchanged
-from dedup.geometry.traces import Decoded, made_from
+from dedup.geometry.tone import Image, Mask, Plane, Tone, clipped_away, fit_tone, luma, unchanged
+from dedup.geometry.traces import UNKNOWN, Decoded, Origin, made_from
 from dedup.types.arrays import Homography
 from dedup.types.pairs import Loss
 
@@ -40,10 +40,21 @@ _SMALLEST = 16  # pixels, the shorter side of the shared part
 _SMALL = 256  # pixels, the longer side on which colours are compared
 _RIM = 0.006  # of the longer side, at the edge of the shared part, that is not compared
 _CLEARLY = 0.85  # of the error one way round, below which the other way is taken
-_DERIVED = 1.5  # the same, for a claim: a picture that follows from another one was made from it
+_DERIVED, _FOLLOWS = 2.7, 1.5  # of it, from which a picture that follows from another one was made from it; likely was
 _DERIVED_LEAST = 0.01  # of its contrast, likewise
+_CLIPS = 4.0  # times as much detail clipped away
+_CLIPPED_AWAY, _CLIPPED_A_LITTLE = (
+    0.01,
+    0.004,
+)  # share of the picture by which it is more: a strong sign, and a weak one
+_UNDONE = 0.12  # of its contrast, the error of a picture that is predicted from another one in its tone
+_PALER = 2.0  # times as colourful
+_MUCH_NARROWER, _NARROWER = 1.35, 1.15  # times the range of brightness: a strong sign, and a weak one
 _COLOURFUL, _GREY = 5.0, 0.25  # grey levels of a picture in colour; share of it below which its version is grey
+_TINT = 10.0  # the same of a picture that was made from the other one
 _COARSE = 25  # pixels of the small pictures
+_TINTS = 24  # levels of brightness, each of which has its tint
+_SMOOTH = 9, 9  # pixels of the small pictures, over which noise is averaged before colours are looked at
 _RECOLOURED = 6.0  # grey levels, the median difference from which a picture has another tone
 _CHANGED = 8.0  # see Changes
 _CONTENT = 0.004  # share of a picture outside of the other one that is more than the inaccuracy of the alignment
@@ -85,30 +96,73 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
     there = lattice.homography if lattice is not None else there
     overlap = _overlap(frame, other, there)
     compared = _compared(overlap, on_lattice=lattice is not None) if overlap is not None else None
-    if compared is None:
+    if overlap is None or compared is None:
         return None
+    detail = compare_detail(overlap.frame, compared.drawn, overlap.inside, other, overlap.map)
+    tones = compared.to_frame, compared.to_other
+    traced = made_from(first, second, lattice, *tones) if lattice is not None else UNKNOWN
+    origin = _of_origin(compared, detail, traced)
     found = [
         _of_surroundings(frame, other, there),
-        _of_tones(compared),
-        _of_detail(compared, other),
+        _of_colours(compared, origin),
+        _of_detail(detail),
         _of_changes(compared),
+        origin,
     ]
     mine, its = (Loss(0), Loss(0))
     for of_frame, of_other in found:
         mine, its = mine | of_frame, its | of_other
-    if lattice is not None:
-        mine, its = _with_origin(mine, its, made_from(first, second, lattice, compared.to_frame, compared.to_other))
     if compared.recoloured:  # what was made from the other one lost its tone; where that is not known, either may have
         mine |= Loss.TONE if its & Loss.DERIVED or not mine & Loss.DERIVED else Loss(0)
         its |= Loss.TONE if mine & Loss.DERIVED or not its & Loss.DERIVED else Loss(0)
     return (its, mine) if swapped else (mine, its)
 
 
-def _with_origin(mine: Loss, its: Loss, made: int) -> tuple[Loss, Loss]:
-    """Return the losses with DERIVED as the traces in the files say.   made: see made_from()."""
-    if made:
-        mine, its = mine & ~Loss.DERIVED, its & ~Loss.DERIVED
-    return (mine | Loss.DERIVED, its) if made < 0 else (mine, its | Loss.DERIVED) if made > 0 else (mine, its)
+def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Loss, Loss]:
+    """Return which picture was made from the other one: DERIVED, or FOLLOWS where that is only likelier.
+
+    The traces in the files and detail that was clipped away tell it, or else noise that was added, a filter that
+    sharpened, and a tone that cannot be undone, unless they contradict each other.
+    """
+    tones = compared.to_frame, compared.to_other
+    shaded, mixed = any(tone.shade is not None for tone in tones), any(tone.mixes for tone in tones)
+    undone = compared.errors[0 if traced.made < 0 else 1] < _UNDONE or not compared.recoloured
+    clips = compared.recoloured and not (shaded or mixed or detail.noisier)
+    clipped = -_much_less(compared.clipped, _CLIPS, least=_CLIPPED_AWAY) if clips else 0
+    follows = 0 if shaded or detail.noisier else _much_less(compared.errors, _DERIVED, least=_DERIVED_LEAST)
+    # another tone amplifies noise
+    others = {follows} if compared.recoloured else {follows, detail.noisier, detail.sharpened}
+    for signs in ({traced.made if traced.sure and undone else 0, clipped} - {0}, others - {0}):
+        if len(signs) == 1:
+            return _of_one(signs.pop(), Loss.DERIVED)
+        if signs:
+            break
+    weaker = (
+        _much_less(compared.ranges, _MUCH_NARROWER, least=0),
+        -_much_less(compared.clipped, _CLIPS, least=_CLIPPED_AWAY) if compared.recoloured else 0,
+        traced.made if undone else 0,
+        detail.noisier,
+        0 if detail.noisier else _much_less(compared.errors, _FOLLOWS, least=_DERIVED_LEAST),
+        _much_less(compared.colours, _PALER, least=_COLOURFUL),
+        _much_less(compared.ranges, _NARROWER, least=0),
+    )
+    return _of_one(next((sign for sign in weaker if sign), 0), Loss.FOLLOWS)
+
+
+def _of_one(sign: int, loss: Loss) -> tuple[Loss, Loss]:
+    """Return a loss of the frame (-1), of the other picture (1), or of neither (0)."""
+    return loss if sign < 0 else Loss(0), loss if sign > 0 else Loss(0)
+
+
+def _much_less(figures: tuple[float, float], times: float, *, least: float) -> int:
+    """Return -1 if the first of two figures is less by a factor, 1 if the second one is, otherwise 0.
+
+    least: that they must differ by.
+    """
+    less, more = sorted(figures)
+    if more <= times * less or more <= less + least:
+        return 0
+    return -1 if figures[0] < figures[1] else 1
 
 
 def _density(h: Homography, left: Size, right: Size) -> float:
@@ -144,7 +198,7 @@ class _Compared:
 
     drawn: the luminance of the other picture in the tone of the frame.   colours: how colourful both are, 0 to 255.
     recoloured: their tones differ visibly.   errors: of the frame and of the other after these tones, beside the
-    contrast of each.
+    contrast of each.   clipped: see clipped_away(), of both.   ranges: between dark and bright, of both.
     changes: what a part of one shows and the other does not.
     """
 
@@ -155,6 +209,8 @@ class _Compared:
     colours: tuple[float, float]
     recoloured: bool
     errors: tuple[float, float]
+    clipped: tuple[float, float]
+    ranges: tuple[float, float]
     changes: Changes
 
 
@@ -165,7 +221,8 @@ def _compared(overlap: Overlap, *, on_lattice: bool) -> _Compared | None:
     """
     if hardly_differ(overlap.frame, overlap.other, overlap.inside):
         drawn = cv2.cvtColor(overlap.other, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        return _Compared(overlap, unchanged(), unchanged(), drawn, (0.0, 0.0), False, (0.0, 0.0), Changes(0.0, 0.0))
+        same, nothing = unchanged(), (0.0, 0.0)
+        return _Compared(overlap, same, same, drawn, nothing, False, nothing, nothing, nothing, Changes(0.0, 0.0))
     size = within(size_of(overlap.frame), _SMALL)
     inside = shrink(overlap.inside.astype(np.float32), size) > 0.99
     if inside.sum() < 64:
@@ -184,45 +241,56 @@ def _compared(overlap: Overlap, *, on_lattice: bool) -> _Compared | None:
     )
     drawn = luma(tones[0].apply(overlap.other))
     colours = _colour(frame, inside), _colour(other, inside)
-    compared = _Compared(overlap, *tones, drawn, colours, recoloured, errors, Changes(0.0, 0.0))
+    clipped = clipped_away(frame, other, inside), clipped_away(other, frame, inside)
+    ranges = _range(frame, inside), _range(other, inside)
+    compared = _Compared(
+        overlap, *tones, drawn, colours, recoloured, errors, clipped, ranges, changes=Changes(0.0, 0.0)
+    )
     return replace(compared, changes=_changes(compared))
 
 
+def _range(image: Image, inside: Mask) -> float:
+    """Return how far bright is from dark in a picture, in grey levels."""
+    dark, bright = np.quantile(luma(image)[inside], (0.01, 0.99))
+    return float(bright - dark)
+
+
 def _colour(image: Image, inside: Mask) -> float:
-    """Return how far colours are from one tint, in grey levels: 0 for grey and sepia."""
+    """Return how far colours are from a tint that depends on the brightness alone, in grey levels: 0 for grey, sepia.
+
+    A grey picture with coloured noise has no colour, either: the noise is averaged.
+    """
+    return min(
+        _off_tint(image.astype(np.float32), inside), _off_tint(cv2.blur(image.astype(np.float32), _SMOOTH), inside)
+    )
+
+
+def _off_tint(image: NDArray[np.float32], inside: Mask) -> float:
     bright = luma(image)[inside]
-    chroma = (image[inside].astype(np.float32) - bright[:, None])[:, [0, 2]]
-    x = bright / np.float32(255)
-    terms = np.stack([np.ones_like(x), x, x * x], axis=1)
-    tint = terms @ np.linalg.solve(terms.T @ terms + 1e-3 * np.eye(3, dtype=np.float32), terms.T @ chroma)
+    chroma = (image[inside] - bright[:, None])[:, [0, 2]]
+    bins = np.minimum(bright / np.float32(255) * _TINTS, _TINTS - 1).astype(np.int64)
+    counts = np.maximum(np.bincount(bins, minlength=_TINTS), 1)
+    means = [np.bincount(bins, weights=part, minlength=_TINTS) / counts for part in chroma.T]
+    tint = np.stack([mean[bins] for mean in means], axis=1)
     return float(np.sqrt(np.square(chroma - tint).sum(1).mean()))
 
 
-def _of_tones(compared: _Compared) -> tuple[Loss, Loss]:
-    """Return whether one of the pictures has lost its colour, or was made from the other."""
-    of_frame, of_other = compared.errors  # of what follows from the other
-    colours, found = compared.colours, [Loss(0), Loss(0)]
-    for n, (mine, its) in enumerate((colours, colours[::-1])):
-        if mine > _COLOURFUL and its < _GREY * mine:
-            found[n] |= Loss.COLOUR
-    for n, (mine, its) in enumerate(((of_frame, of_other), (of_other, of_frame))):
-        if its > _DERIVED * mine and its > mine + _DERIVED_LEAST:
-            found[n] |= Loss.DERIVED
-    return found[0], found[1]
+def _of_colours(compared: _Compared, origin: tuple[Loss, Loss]) -> tuple[Loss, Loss]:
+    """Return whether one of the pictures has lost its colour. A tint that a grey picture was given is no colour."""
+    one, other = compared.colours
+    first, second = (
+        Loss.COLOUR if mine > (_TINT if made & Loss.DERIVED else _COLOURFUL) and its < _GREY * mine else Loss(0)
+        for mine, its, made in ((one, other, origin[0]), (other, one, origin[1]))
+    )
+    return first, second
 
 
-def _of_detail(compared: _Compared, other: Image) -> tuple[Loss, Loss]:
-    overlap = compared.overlap
-    detail = compare_detail(overlap.frame, compared.drawn, overlap.inside, other, overlap.map)
-    mine, its = Loss(0), Loss(0)
-    mine |= Loss.DETAIL if detail.sharper else Loss(0)
-    its |= Loss.DETAIL if detail.blurred else Loss(0)
+def _of_detail(detail: Detail) -> tuple[Loss, Loss]:
+    mine = Loss.DETAIL if detail.sharper else Loss(0)
+    its = Loss.DETAIL if detail.blurred else Loss(0)
     its |= Loss.ENLARGED if detail.enlarged else Loss(0)
     if detail.equal:
         mine, its = mine | Loss.ENLARGED, its | Loss.ENLARGED
-    if not compared.recoloured:  # another tone amplifies noise
-        mine |= Loss.DERIVED if min(detail.sharpened, detail.noisier) < 0 else Loss(0)
-        its |= Loss.DERIVED if max(detail.sharpened, detail.noisier) > 0 else Loss(0)
     return mine, its
 
 

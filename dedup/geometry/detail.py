@@ -27,10 +27,12 @@ _NOTHING = 0.5  # squared grey levels, added to all energies
 _BLURRED = 1.5  # change of the ratio of two pictures from one band to the next
 _ENLARGED = 1.25  # the same, where the other picture has more pixels and nothing in them
 _SHARPENED = 1.33  # ratio in the middle band
-_AMPLIFIED = 1.12  # the same, from which it is tried whether a filter did it
 _FILTER = (0.5, 0.7, 1.0, 1.5, 2.2, 3.2)  # pixels, sigmas of the Gaussians of which a sharpening filter is made
 _SAMPLES, _LARGEST = 20000, 30.0  # pixels that it is fitted to; grey levels, as which larger errors count
-_MISSING = 0.12  # share of the energy of fine detail that it does not explain, at most
+# Shares of the difference of two pictures that no filter explains, of the sharper one: at most, where it was sharpened,
+# and how many times that of the softer one; at least, where noise was added to it.
+_FILTERED, _TIMES, _ADDED = 0.65, 4.5, 0.97
+_FAINT = 5.0  # squared grey levels, a difference that saving may make
 _ALIKE = 1.15  # change of the ratio from one band to the next when both are amplified
 _DENSER = 1.1  # linear pixels of one picture per pixel of the other, from which it may resolve more
 _EQUAL = 1.03  # the same, up to which the alignment does not tell
@@ -41,6 +43,7 @@ _SOFT_CELL = 16  # pixels, in which sharpness is compared
 _SOFTER = 0.6  # sharpness of a picture, as a share of another's, below which it is a blurred version
 _SIGMAS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)  # pixels
 _EVERYWHERE = 0.3  # share of the energy of noise that the plainest places have too
+_LESS_NOISE, _LESS_WHITE, _SOMEWHERE = 1.5, 3.0, 0.1  # the same where nothing else explains the noise
 _WHITE = 5.0  # times the energy that white noise has at least in the finest band beside the next one; exactly 9.8
 
 
@@ -84,10 +87,11 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
     sharper = thin and bool(steps.max() > (_ENLARGED if empty else _BLURRED)) and noisier >= 0
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
     same_size, sharpened = 1 / _EQUAL < density < _EQUAL, _sharpened(ratios)
-    if same_size and (sharper or ratios[1] > _AMPLIFIED) and _is_sharpened(bright, drawn):
-        sharper, sharpened = False, -1
-    elif same_size and (blurred or ratios[1] < 1 / _AMPLIFIED) and _is_sharpened(drawn, bright):
-        blurred, sharpened = False, 1
+    if same_size:
+        found = _by_filters(bright, drawn, mine, its)
+        noisier, sharpened = noisier or found.noisier, found.sharpened or sharpened
+        if noisier or found.sharpened:
+            sharper = blurred = False
     return Detail(
         sharper or enlarged,
         blurred and not enlarged,
@@ -151,29 +155,56 @@ def _sharpened(ratios: NDArray[np.float64]) -> int:
     return int(middle < 1 / _SHARPENED and middle < _ALIKE * fine)
 
 
-def _is_sharpened(sharp: Plane, soft: Plane) -> bool:
-    """Return whether a picture is another one after a filter that sharpens, by robust least squares.
+@dataclass(frozen=True)
+class _Found:
+    """What filters tell of two pictures; see Detail."""
 
-    Of what a blur took away no filter gives much back.
+    sharpened: int = 0
+    noisier: int = 0
+
+
+def _by_filters(bright: Plane, drawn: Plane, mine: NDArray[np.float32], its: NDArray[np.float32]) -> _Found:
+    """Return what was done to one of two pictures of a size, by how well a filter of each explains the other.
+
+    A filter that sharpens is undone by another one, a blur is not, and noise that was added follows from nothing.
+    mine, its: their energies.
     """
-    softer = [soft, *(cv2.GaussianBlur(soft, (0, 0), sigma) for sigma in _FILTER)]
-    rows = slice(None, None, max(1, soft.size // _SAMPLES))
+    difference = float(np.square(bright - drawn).mean())
+    if difference < _FAINT:
+        return _Found()
+    sign = -1 if mine[0].mean() > its[0].mean() else 1  # of the sharper one
+    sharp, soft = (bright, drawn) if sign < 0 else (drawn, bright)
+    of_soft, of_sharp = _unexplained(sharp, soft), _unexplained(soft, sharp)
+    if of_sharp < _FILTERED and of_sharp < _TIMES * of_soft:
+        return _Found(sharpened=sign)
+    if of_sharp >= _ADDED and _noisier(mine, its, strict=False) == sign:
+        return _Found(noisier=sign)
+    return _Found()
+
+
+def _unexplained(source: Plane, target: Plane) -> float:
+    """Return the share of the difference of two pictures that no sum of blurs of the source explains, by least squares.
+
+    Differences count as at most _LARGEST.
+    """
+    softer = [source, *(cv2.GaussianBlur(source, (0, 0), sigma) for sigma in _FILTER)]
+    rows = slice(None, None, max(1, source.size // _SAMPLES))
     terms = np.stack([(plane - softer[-1]).ravel()[rows] for plane in softer[:-1]], axis=1)
-    wanted = (sharp - softer[-1]).ravel()[rows]
-    weight, ridge = np.ones(len(wanted), np.float32), np.eye(terms.shape[1]) * len(wanted) * 1e-3
-    for _ in range(3):
-        weighted = terms * weight[:, None]
-        missing = wanted - terms @ np.linalg.solve(weighted.T @ terms + ridge, weighted.T @ wanted)
-        weight = (1 / (1 + np.square(missing / (2 * np.median(np.abs(missing)) + 0.5)))).astype(np.float32)
-    fine = (sharp - cv2.blur(sharp, (3, 3))).ravel()[rows]
-    return bool(np.square(np.clip(missing, -_LARGEST, _LARGEST)).mean() < _MISSING * np.square(fine).mean())
+    wanted, difference = (target - softer[-1]).ravel()[rows], (target - source).ravel()[rows]
+    ridge = np.eye(terms.shape[1]) * len(wanted) * 1e-3
+    missing = wanted - terms @ np.linalg.solve(terms.T @ terms + ridge, terms.T @ wanted)
+    rest, whole = (
+        float(np.square(np.clip(x, -_LARGEST, _LARGEST)).mean()) for x in (missing, difference - difference.mean())
+    )
+    return rest / max(whole, _NOTHING)
 
 
-def _noisier(mine: NDArray[np.float32], its: NDArray[np.float32]) -> int:
+def _noisier(mine: NDArray[np.float32], its: NDArray[np.float32], *, strict: bool = True) -> int:
     """Return -1 if noise was added to the first, 1 if to the second picture, otherwise 0."""
+    least, white, everywhere = (_NOISE, _WHITE, _EVERYWHERE) if strict else (_LESS_NOISE, _LESS_WHITE, _SOMEWHERE)
     fine, middle, _ = its.mean(1) - mine.mean(1)
     plain = float(np.quantile(its[0], _PLAIN) - np.quantile(mine[0], _PLAIN))
-    if abs(fine) < _NOISE**2 or abs(fine) < _WHITE * abs(middle) or plain / fine < _EVERYWHERE:
+    if abs(fine) < least**2 or abs(fine) < white * abs(middle) or plain / fine < everywhere:
         return 0
     return 1 if fine > 0 else -1
 

@@ -29,6 +29,7 @@ _PREFERENCE = 0.5  # grey levels by which a mix of channels must beat leaving th
 _SHADE_DEGREE = 4  # of the polynomial in x and y
 _SHADE_GAIN, _SHADE_ERROR = 0.75, 1.5  # a shade must lower the error to this share of it, and the error be this large
 _SHADE_RANGE = (0.1, 4.0)
+_CLIPPED, _DETAIL = 3, 12  # grey levels from black and white that are clipped; that differ there
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,14 @@ class Tone:
     shade: Plane | None
     error: float
 
+    @property
+    def mixes(self) -> bool:
+        """Whether a channel depends on others: grey, sepia, saturation."""
+        return not np.array_equal(self.mix, np.eye(3))
+
     def apply(self, image: Image) -> NDArray[np.float32]:
         """Return the picture in the target's colours, (H, W, 3) float32, 0 to 255."""
-        mixed = image if np.array_equal(self.mix, np.eye(3)) else cv2.transform(image, self.mix)
+        mixed = cv2.transform(image, self.mix) if self.mixes else image
         changed = np.asarray(cv2.LUT(mixed, self.curves), np.float32)
         if self.shade is not None:
             changed *= cv2.resize(self.shade, changed.shape[1::-1])[..., None]
@@ -91,6 +97,20 @@ def fit_tone(source: Image, target: Image, where: Mask) -> Tone:
     x, y = (_samples(cv2.blur(image, (3, 3)), where) for image in (source, target))
     tone = _fit(x, y)
     return _with_shade(tone, source, target, where) if tone.error > _SHADE_ERROR else tone
+
+
+def clipped_away(image: Image, other: Image, where: Mask) -> float:
+    """Return the share of the pixels of a picture that are black or white in a channel where the other one has detail.
+
+    What is black or white in both, in whatever tone, has none.
+    """
+    lost = np.zeros(where.shape, bool)
+    for mine, its in zip(cv2.split(image), cv2.split(other), strict=True):
+        for clipped in (where & (mine <= _CLIPPED), where & (mine >= 255 - _CLIPPED)):
+            if np.count_nonzero(clipped) >= _FEWEST:
+                values = its[clipped].astype(np.float32)
+                lost[clipped] |= np.abs(values - np.median(values)) > _DETAIL
+    return float(lost[where].mean())
 
 
 def _samples(image: NDArray[np.generic], where: Mask) -> NDArray[np.float32]:

@@ -32,15 +32,19 @@ _FEWEST, _FEWEST_BLOCKS = 300, 50  # coefficients, blocks
 _FINEST = 3.0  # grey levels, a step that rounding does not hide
 _ELSE, _TONED = 0.03, 0.12  # shares outside of the cells of a child at most; the same after a tone was undone
 _BLOCKS = 1000  # that the levels are compared in
-_ERRORS = 0.3, 0.6  # grey levels, the noise of a prediction: of rounding alone; of an edit's rounding too
-_SLOPE = 0.01  # share of a coefficient by which its prediction may be wrong
+# The noise of a prediction in grey levels, and the share of a coefficient by which it may be wrong: of rounding alone,
+# of an edit's rounding too, and of tones that are fitted less well.
+_ERRORS = (0.3, 0.01), (0.6, 0.01), (0.6, 0.04), (1.2, 0.04)
 _STRAY = 0.01  # share of levels that follow no prediction
 _LOGISTIC = 1.702  # slope of the logistic function that is nearest to the normal distribution's
 _HIGHEST = 31  # level that is told from higher ones
-_EXPLAINED = 0.4  # share of the child's levels, in nats, at least
-_SURE, _SURE_SHARE = 20.0, 0.005  # nats by which one direction is better; the same as a share of all
-_SAME = 0.5  # grey levels, Seen.difference up to which nothing was done to most of the picture but saving
+_SURE, _LIKELY_SHARE = 20.0, 0.005  # nats by which one direction is better; the same as a share of all
+# The same to be sure, where a tone or a gain over the picture had to be undone; where both have the same steps, too.
+_TONED, _TONED_SHARE, _TONED_SAME_STEPS, _SHADED_SHARE = 60.0, 0.03, 0.012, 0.12
+_EXPLAINED, _LIKELY_EXPLAINED = 0.6, 0.4  # share of the child's levels, in nats, to be sure; to be likely
+_SAME = np.array([0.5, 2.0])  # grey levels, the difference of half of the blocks and of nine in ten after saving again
 _ROUNDING, _EXTREME = 0.35, 3  # grey levels: deviation of a coefficient from it; of black and white
+_FITTED, _DEGREE = 4, 5  # pixels, the cells by which a tone is corrected; of the curve
 _MIDDLE = 0.65  # Spread.middle, below which a picture was made from the file whose cells these are
 _ZIGZAG = [(v, u) for v in range(6) for u in range(6) if 0 < u + v < 6]  # frequencies
 _DCT = np.array(
@@ -80,16 +84,32 @@ class Seen:
     """The DCT coefficients of a picture from a JPEG, and of the other picture on the same grid and in its tone.
 
     mine, its: (N, 8, 8), of blocks without black and white.   toned: a tone had to be undone, which is never exact.
-    difference: of most blocks, in grey levels.   unrest: how far the coefficients of blocks that differ little are from
-    their own levels on average, in steps; rounding and clipping do that.
+    shaded: with a gain that varies over the picture.
+    same: nothing was done to most of the picture but saving.   unrest: how far the coefficients of blocks that differ
+    little are from their own levels on average, in steps; rounding and clipping do that.
     """
 
     mine: NDArray[np.float32]
     its: NDArray[np.float32]
     steps: Steps
     toned: bool
-    difference: float
+    shaded: bool
+    same: bool
     unrest: float
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which of two pictures was made from the other: the first (-1), the second (1), or it cannot be told (0).
+
+    sure: it is hardly ever the other way round; otherwise it is only likelier.
+    """
+
+    made: int
+    sure: bool = True
+
+
+UNKNOWN = Origin(0)
 
 
 @dataclass(frozen=True)
@@ -103,9 +123,9 @@ class Explained:
     of: float
 
 
-def made_from(first: Decoded, second: Decoded, lattice: Lattice, to_first: Tone, to_second: Tone) -> int:
-    """Return -1 if the first picture was made from the second one, 1 if the second from the first; 0 if it cannot be
-    told: too much else was done to one, or neither comes from a JPEG.
+def made_from(first: Decoded, second: Decoded, lattice: Lattice, to_first: Tone, to_second: Tone) -> Origin:
+    """Return which of two pictures was made from the other; UNKNOWN if too much else was done to one, or if neither
+    comes from a JPEG.
 
     lattice: pixels of the first -> pixels of the second.   to_first, to_second: the tone of the other in that of each.
     """
@@ -113,31 +133,36 @@ def made_from(first: Decoded, second: Decoded, lattice: Lattice, to_first: Tone,
     of_second = _seen(second, first.image, lattice.inverse, to_second)
     if of_first is not None and of_second is not None:
         return _by_levels(of_first, of_second)
-    return _alone(of_first) if of_first is not None else -_alone(of_second)
+    return Origin(_alone(of_first) if of_first is not None else -_alone(of_second))
 
 
-def _by_levels(of_first: Seen, of_second: Seen) -> int:
+def _by_levels(of_first: Seen, of_second: Seen) -> Origin:
     """Return what made_from() does, for two JPEGs."""
-    if of_first.difference < _SAME and np.array_equal(of_first.steps, of_second.steps):
-        return int(np.sign(of_first.unrest - of_second.unrest))
+    same_steps = np.array_equal(of_first.steps, of_second.steps)
+    if of_first.same and same_steps:
+        return Origin(int(np.sign(of_first.unrest - of_second.unrest)))
     first, second = _explained(of_first), _explained(of_second)
-    if min(first.of, second.of) < _FEWEST:
-        return 0
+    least = min(first.of, second.of)
     gain, child = second.nats - first.nats, second if second.nats > first.nats else first
-    sure = abs(gain) > max(_SURE, _SURE_SHARE * min(first.of, second.of))
-    return int(np.sign(gain)) if sure and child.share > _EXPLAINED else 0
+    toned, shaded = of_first.toned or of_second.toned, of_first.shaded or of_second.shaded
+    if least < _FEWEST or abs(gain) <= max(_SURE, _LIKELY_SHARE * least) or child.share <= _LIKELY_EXPLAINED:
+        return UNKNOWN
+    share = _SHADED_SHARE if shaded else _TONED_SAME_STEPS if same_steps else _TONED_SHARE
+    enough = max(_TONED, share * least) if toned else 0
+    return Origin(int(np.sign(gain)), sure=abs(gain) > enough and child.share > _EXPLAINED)
 
 
 def _explained(seen: Seen) -> Explained:
     """Return how much of the levels the other picture explains, at the noise at which that is most."""
-    usual, found = np.zeros(len(seen.mine)), np.zeros((len(_ERRORS), len(seen.mine)))
+    errors = _ERRORS if seen.toned else _ERRORS[:2]
+    usual, found = np.zeros(len(seen.mine)), np.zeros((len(errors), len(seen.mine)))
     for v, u in _ZIGZAG:
         step, its = float(seen.steps[v, u]), seen.its[:, v, u]
         level = np.rint(seen.mine[:, v, u] / step)
         own = _usual(np.minimum(np.abs(level), _HIGHEST).astype(np.int64))
         usual -= own
-        for n, error in enumerate(_ERRORS):
-            rate = _LOGISTIC / np.sqrt(error**2 + (_SLOPE * its) ** 2)
+        for n, (error, slope) in enumerate(errors):
+            rate = _LOGISTIC / np.sqrt(error**2 + (slope * its) ** 2)
             ends = [1 / (1 + np.exp(-np.clip(((level + half) * step - its) * rate, -50, 50))) for half in (-0.5, 0.5)]
             found[n] += np.log((1 - _STRAY) * (ends[1] - ends[0]) + _STRAY * np.exp(own)) - own
     best = found[found.sum(1).argmax()]
@@ -188,34 +213,57 @@ def _seen(child: Decoded, parent: Image, lattice: Lattice, tone: Tone) -> Seen |
     left, top, right, bottom = box
     its = lattice.taken(parent, box)
     image = child.image[top:bottom, left:right]
-    mine, plain, toned = luma(image), luma(its), luma(tone.apply(its))
+    mine, plain, colours = luma(image), luma(its), tone.apply(its)
+    toned = luma(colours)
     has_tone = _difference(mine, toned) < 0.9 * _difference(mine, plain)  # a tone is never fitted exactly
+    shaded = has_tone and tone.shade is not None
     blocks = np.flatnonzero(~(_clipped(image) | _clipped(its)))
     blocks = blocks[:: -(-len(blocks) // _BLOCKS)] if len(blocks) else blocks
-    its_own, theirs = _coefficients(mine), _coefficients(_corrected(toned, mine, blocks) if has_tone else plain)
+    its_own, theirs = _coefficients(mine), _coefficients(_corrected(colours, mine, blocks) if has_tone else plain)
     difference = cv2.absdiff(image, its).reshape(-1, 8, image.shape[1] // 8, 24).mean((1, 3)).ravel()
-    levels = (its_own / child.steps).reshape(-1, 64)[difference < 2 * _SAME, 1:]
-    unrest = np.abs(levels - np.rint(levels)).mean() if len(levels) else 0.0
-    return Seen(its_own[blocks], theirs[blocks], child.steps, has_tone, float(np.median(difference)), float(unrest))
+    same = bool((np.quantile(difference, (0.5, 0.9)) < _SAME).all())
+    levels = (its_own / child.steps).reshape(-1, 64)[difference < 1, 1:]
+    unrest = float(np.abs(levels - np.rint(levels)).mean()) if len(levels) else 0.0
+    return Seen(its_own[blocks], theirs[blocks], child.steps, has_tone, shaded, same, unrest)
 
 
-def _corrected(plane: Plane, target: Plane, blocks: NDArray[np.int64]) -> Plane:
-    """Return a plane with the means of these blocks brought to those of the target, by a cubic curve."""
-    if len(blocks) < _FEWEST_BLOCKS:
+def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int64]) -> Plane:
+    """Return the luminance of a picture (H, W, 3), brought to that of the target in the means of small cells.
+
+    What a fitted tone leaves is a curve of the brightness, a little of the colour, and a gain over the picture.
+    blocks: those that are fitted.
+    """
+    plane = luma(toned)
+    size = target.shape[1] // _FITTED, target.shape[0] // _FITTED
+    per = 8 // _FITTED
+    there = np.zeros((target.shape[0] // 8) * (target.shape[1] // 8), bool)
+    there[blocks] = True
+    rows = np.flatnonzero(there.reshape(target.shape[0] // 8, -1).repeat(per, 0).repeat(per, 1))
+    if len(rows) < per * per * _FEWEST_BLOCKS:
         return plane
-    x, y = (shrink(p, (p.shape[1] // 8, p.shape[0] // 8)).ravel()[blocks] for p in (plane, target))
-    terms, weight = _cubic(x), np.ones(len(x), np.float32)
-    for _ in range(3):
-        weighted = terms * weight[:, None]
-        factors = np.linalg.solve(weighted.T @ terms + 1e-3 * np.eye(4), weighted.T @ (y - x))
-        error = np.abs(terms @ factors - (y - x))
+    colours, x = shrink(toned, size), (shrink(plane, size) / np.float32(128) - 1)
+    y = (shrink(target, size) - shrink(plane, size)).ravel()[rows]
+    across, down = np.meshgrid(np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1]))
+    chroma = [colours[..., n] / 128 - 1 - x for n in (0, 2)]
+    smooth = [*chroma, *(x * c for c in chroma)]
+    smooth += [(1 + x) * term for term in (across, down, across * across, across * down, down * down)]
+    curve = [x**n for n in range(_DEGREE + 1)]
+    terms = np.stack([*curve, *smooth], axis=-1).reshape(-1, len(curve) + len(smooth))
+    some = terms[rows].astype(np.float64)
+    weight = np.ones(len(rows))
+    for _ in range(4):
+        weighted = some * weight[:, None]
+        factors = np.linalg.solve(weighted.T @ some + 1e-5 * len(rows) * np.eye(some.shape[1]), weighted.T @ y)
+        error = np.abs(some @ factors - y)
         weight = 1 / (1 + np.square(error / (2 * np.median(error) + 0.2)))
-    return np.asarray(plane + (_cubic(plane) @ factors.astype(np.float32)), np.float32)
-
-
-def _cubic(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    x = plane / np.float32(128) - 1
-    return np.stack([np.ones_like(x), x, x * x, x * x * x], axis=-1)
+    rest = (terms[:, len(curve) :] @ factors[len(curve) :]).reshape(size[::-1]).astype(np.float32)
+    correction = cv2.resize(rest, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
+    level = plane / np.float32(128) - 1
+    power = np.float32(factors[_DEGREE])
+    polynomial = np.full_like(level, power)
+    for n in range(_DEGREE - 1, -1, -1):
+        polynomial = polynomial * level + np.float32(factors[n])
+    return np.asarray(plane + correction + polynomial, np.float32)
 
 
 def _difference(plane: Plane, other: Plane) -> float:

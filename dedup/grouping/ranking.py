@@ -34,14 +34,17 @@ class Standing:
 
     exceeded: another one, without borders, contains it and is not contained in it.   contains: share of the others that
     it contains, of those that it was verified against: how many these are depends on the search.   bordered: it has
-    borders that another one, with the same content, has not.   derived: share of the others that it was made from, less
-    that of those that were made from it.   resaved: a lossless file of the very pixels of a lossy one, so made from it.
-    largest: no other has more pixels.   bytes: of the smallest file with its pixels.
+    borders that another one, with the same content, has not.   made_from: how sure it is at most that it was made from
+    another one.   derived: share of the others that it was made from, less that of those that were made from it; what
+    is only likely counts as a quarter in both.   resaved: a lossless file of the
+    very pixels of a lossy one, so made from it.   largest: no other has more pixels.   bytes: of the smallest file with
+    its pixels.
     """
 
     exceeded: bool = False
     contains: float = 1.0
     bordered: bool = False
+    made_from: float = 0.0
     derived: float = 0.0
     resaved: bool = False
     largest: bool = True
@@ -49,25 +52,26 @@ class Standing:
 
 
 ALONE = Standing()
+_Rows = Mapping[int, Mapping[int, int]]  # photo -> {photo it matches: row of their verdict}
 
 
-def standings(
-    photos: Sequence[Photo], members: Set[int], matched: Mapping[int, Mapping[int, int]], verdicts: Verdicts
-) -> dict[int, Standing]:
-    """Return how each member of a set of photos stands. matched: photo -> {photo it matches: row of their verdict}."""
+def standings(photos: Sequence[Photo], members: Set[int], matched: _Rows, verdicts: Verdicts) -> dict[int, Standing]:
+    """Return how each member of a set of photos stands. matched: of all photos."""
     pairs = {i: {j: row for j, row in matched.get(i, {}).items() if j in members} for i in members}
     largest = max(photos[i].width * photos[i].height for i in members)
-    found = {}
+    found, twin_of = {}, _lossy_twins(photos, pairs, verdicts)
     for i in members:
-        both = [(loss_of(verdicts, row, j), loss_of(verdicts, row, i)) for j, row in pairs[i].items()]
+        both = [_losses(i, j, pairs, twin_of, verdicts) for j in pairs[i]]
         mine = [(their, our) for their, our in both if their >= 0 and not (their | our) & _UNKNOWN]
+        made = [_derived(our) - _derived(their) for their, our in mine]
         twins = [photos[j] for j, row in pairs[i].items() if verdicts.relation[row] == Relation.IDENTICAL]
         sizes = [p.size for p in (*twins, photos[i])]
         found[i] = Standing(
             exceeded=any(contained(our) and not contained(their) and not their & Loss.BORDERS for their, our in mine),
             contains=sum(contained(their) for their, _ in mine) / len(mine) if mine else 1.0,
             bordered=any(contained(our) and our & Loss.BORDERS for _, our in mine),
-            derived=sum(_derived(our) - _derived(their) for their, our in mine) / max(len(mine), 1),
+            made_from=max((0.0, *made)),
+            derived=sum(made) / max(len(made), 1),
             resaved=photos[i].format not in _LOSSY and any(p.format in _LOSSY for p in twins),
             largest=photos[i].width * photos[i].height >= 0.98 * largest,
             bytes=min(sizes),
@@ -75,9 +79,32 @@ def standings(
     return found
 
 
-def _derived(lost: int) -> bool:
-    """Return whether a photo was made from another one beside which this much of it is lost."""
-    return bool(lost & (Loss.DERIVED | Loss.ADDED | Loss.BORDERS))
+def _lossy_twins(photos: Sequence[Photo], pairs: _Rows, verdicts: Verdicts) -> dict[int, int]:
+    """Return for each lossless file of the very pixels of a lossy one that lossy one: it has the traces of both."""
+    return {
+        i: j
+        for i, others in pairs.items()
+        for j, row in others.items()
+        if verdicts.relation[row] == Relation.IDENTICAL
+        and photos[j].format in _LOSSY
+        and photos[i].format not in _LOSSY
+    }
+
+
+def _losses(i: int, j: int, pairs: _Rows, twin_of: Mapping[int, int], verdicts: Verdicts) -> tuple[int, int]:
+    """Return what would be lost of photo j beside i, and of i beside j, as their lossy twins tell it."""
+    one, other = twin_of.get(i, i), twin_of.get(j, j)
+    if other not in pairs[one]:
+        one, other = i, j
+    row = pairs[one][other]
+    return loss_of(verdicts, row, other), loss_of(verdicts, row, one)
+
+
+def _derived(lost: int) -> float:
+    """Return how sure it is that a photo was made from another one beside which this much of it is lost."""
+    if lost & (Loss.DERIVED | Loss.ADDED | Loss.BORDERS):
+        return 1.0
+    return 0.25 if lost & Loss.FOLLOWS else 0.0
 
 
 def loss_of(verdicts: Verdicts, row: int, photo: int) -> int:
@@ -213,7 +240,7 @@ def _of_standing(kept: Standing, other: Standing) -> Message:
     """Return why a photo that stands better is kept."""
     if other.bordered and not kept.bordered:
         return Message("has no borders")
-    if kept.exceeded == other.exceeded and other.derived > kept.derived:
+    if kept.exceeded == other.exceeded and (other.made_from, other.derived) > (kept.made_from, kept.derived):
         return Message("the other one was made from it or from a common source")
     return CONTAINS_MORE
 
@@ -256,6 +283,7 @@ _RULES: dict[str, tuple[_Key, _Why]] = {
     "contains": (
         lambda r: (
             r.standing.exceeded,
+            r.standing.made_from,
             round(r.standing.derived, 3),
             -r.standing.contains,
             r.standing.bordered,

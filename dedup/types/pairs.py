@@ -61,10 +61,11 @@ class Loss(IntFlag):
     DERIVED = auto()  # its colours or its sharpness follow from the other one, and not the other way round
     TONE = auto()  # the other one has another tone (brighter, warmer, grey), and was not known to be its source
     UNCOMPARED = auto()  # the pair was verified, but not compared at full resolution yet
+    FOLLOWS = auto()  # it was likelier made from the other one than the other way round, but that is not sure
 
 
 # A picture of which only these are lost is contained in the other one.
-HARMLESS = int(Loss.BORDERS | Loss.ENLARGED | Loss.DERIVED)
+HARMLESS = int(Loss.BORDERS | Loss.ENLARGED | Loss.DERIVED | Loss.FOLLOWS)
 
 
 @dataclass(frozen=True)
