@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from test_containment import photo
 from test_decode import profile, wide_profile
 
@@ -64,6 +64,34 @@ def test_the_original_of_a_brighter_version_is_not_contained_in_it() -> None:
     found = compare(decoded(original), decoded(saved(brighter, 95)), np.eye(3))
     assert found is not None
     assert [bool(loss & Loss.TONE) for loss in found] == [True, False]
+
+
+@pytest.mark.parametrize("qualities", [(85, 95), (95, 85), (85, 85)])
+def test_neither_of_two_versions_of_an_unknown_original_contains_the_other(qualities: tuple[int, int]) -> None:
+    picture = photo(5, (644, 484))
+    darker = picture.point([round(v * 0.75) for v in range(256)] * 3)
+    found = compare(decoded(saved(picture, qualities[0])), decoded(saved(darker, qualities[1])), np.eye(3))
+    assert found is not None
+    assert [bool(loss & Loss.TONE) for loss in found] == [True, True]
+
+
+@pytest.mark.parametrize("way", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
+def test_an_enlargement_to_twice_the_size_is_known_by_the_steps_of_its_original(way: Image.Resampling) -> None:
+    original = saved(photo(5, (644, 484)), 85)
+    larger = Image.open(io.BytesIO(original)).resize((1288, 968), way)
+    found = compare(decoded(original), decoded(saved(larger, 92)), np.eye(3))
+    assert found is not None
+    assert [bool(loss & Loss.DETAIL) for loss in found] == [True, False]
+    assert found[1] & Loss.ENLARGED
+
+
+@pytest.mark.parametrize("qualities", [(92, 92), (92, 75), (75, 92)])
+def test_a_soft_picture_is_no_enlargement_of_its_small_copy(qualities: tuple[int, int]) -> None:
+    soft = saved(photo(5, (1288, 968)).filter(ImageFilter.GaussianBlur(2)), qualities[0])
+    small = saved(Image.open(io.BytesIO(soft)).resize((644, 484), Image.Resampling.LANCZOS), qualities[1])
+    found = compare(decoded(small), decoded(soft), np.eye(3))
+    assert found is not None
+    assert not found[0] & Loss.DETAIL
 
 
 def test_steps_are_those_of_pixels_that_are_as_in_the_file() -> None:

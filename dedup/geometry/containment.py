@@ -31,7 +31,7 @@ from dedup.geometry.fine import (
 from dedup.geometry.homography import inverse, map_points
 from dedup.geometry.lattice import lattice_of
 from dedup.geometry.tone import Image, Mask, Plane, Tone, clipped_away, fit_tone, luma, unchanged
-from dedup.geometry.traces import UNKNOWN, Decoded, Origin, made_from
+from dedup.geometry.traces import UNKNOWN, Decoded, Origin, is_enlarged, made_from
 from dedup.types.arrays import Homography
 from dedup.types.pairs import Loss
 
@@ -99,6 +99,8 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
     if overlap is None or compared is None:
         return None
     detail = compare_detail(overlap.frame, compared.drawn, overlap.inside, other, overlap.map)
+    if detail.enlarged and not detail.sharper and not compared.recoloured and is_enlarged(first, other, there):
+        detail = replace(detail, sharper=True, blurred=False)
     tones = compared.to_frame, compared.to_other
     traced = made_from(first, second, lattice, *tones) if lattice is not None else UNKNOWN
     origin = _of_origin(compared, detail, traced)

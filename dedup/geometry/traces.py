@@ -21,9 +21,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.geometry.fine import shrink
+from dedup.geometry.fine import draw, shrink
 from dedup.geometry.lattice import Box, Lattice
 from dedup.geometry.tone import Image, Plane, Tone, luma
+from dedup.types.arrays import Homography
 
 Steps = NDArray[np.float32]  # (8, 8), the quantisation of luminance, rows by vertical frequency
 
@@ -43,8 +44,13 @@ _SURE, _LIKELY_SHARE = 20.0, 0.005  # nats by which one direction is better; the
 _TONED, _TONED_SHARE, _TONED_SAME_STEPS, _SHADED_SHARE = 60.0, 0.03, 0.012, 0.12
 _EXPLAINED, _LIKELY_EXPLAINED = 0.6, 0.4  # share of the child's levels, in nats, to be sure; to be likely
 _SAME = np.array([0.5, 2.0])  # grey levels, the difference of half of the blocks and of nine in ten after saving again
+# What is left of a tone that was undone, in grey levels and as a share; and how much of the other file's rounding there
+# is in a picture that was made from it, and in one that was made from what that file was made from.
+_NOISES, _SLOPES, _REPEATED, _ROUNDED = (0.3, 0.45), (0.005, 0.015), (0.0, 0.4), (0.7, 1.0, 1.4)
+_TOLD = 0.3  # of a step, the coefficients below which say nothing of rounding
 _ROUNDING, _EXTREME = 0.35, 3  # grey levels: deviation of a coefficient from it; of black and white
 _FITTED, _DEGREE = 4, 5  # pixels, the cells by which a tone is corrected; of the curve
+_PART, _REACH, _MADE_LARGER = 256, 3, 0.8  # pixels, of the part and of the filter; Spread.middle of an enlargement
 _MIDDLE = 0.65  # Spread.middle, below which a picture was made from the file whose cells these are
 _ZIGZAG = [(v, u) for v in range(6) for u in range(6) if 0 < u + v < 6]  # frequencies
 _DCT = np.array(
@@ -136,6 +142,41 @@ def made_from(first: Decoded, second: Decoded, lattice: Lattice, to_first: Tone,
     return Origin(_alone(of_first) if of_first is not None else -_alone(of_second))
 
 
+def is_enlarged(small: Decoded, large: Image, there: Homography) -> bool:
+    """Return whether a picture with more pixels was made from a JPEG with fewer.
+
+    It is made as small again, and as sharp by a filter that is fitted. If its coefficients then lie near the middles of
+    the cells of the file, it was made from what the file holds; what the file was made from fills the cells evenly.
+    there: pixels of the small picture -> pixels of the large one.
+    """
+    rows, columns = (side // 16 * 8 for side in small.image.shape[:2])  # the middle, in whole blocks
+    side = min(rows, columns, _PART // 2)
+    if small.steps is None or side < 32:
+        return False
+    left, top = columns - side, rows - side
+    image = np.ascontiguousarray(small.image[top : top + 2 * side, left : left + 2 * side])
+    shifted = there @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], np.float64)
+    again, covered = draw(large, shifted, (2 * side, 2 * side))
+    if not covered.all():
+        return False
+    target = luma(image)
+    mine, its = _coefficients(target), _coefficients(_sharpened_to(luma(again), target))
+    usable = ~_clipped(image)
+    spread = _spread(Seen(mine[usable], its[usable], small.steps, False, False, False, 0.0))
+    return spread is not None and spread.middle < _MADE_LARGER
+
+
+def _sharpened_to(plane: Plane, target: Plane) -> Plane:
+    """Return a plane after the filter that brings it nearest to the target, by least squares."""
+    height, width = plane.shape
+    padded = np.pad(plane - 128, _REACH, mode="edge")
+    shifts = range(2 * _REACH + 1)
+    terms = np.stack([padded[y : y + height, x : x + width].ravel() for y in shifts for x in shifts], axis=1)
+    ridge = 1e-2 * len(terms) * np.eye(terms.shape[1], dtype=np.float32)
+    factors = np.linalg.solve(terms.T @ terms + ridge, terms.T @ (target.ravel() - 128))
+    return np.asarray((terms @ factors).reshape(height, width) + 128, np.float32)
+
+
 def _by_levels(of_first: Seen, of_second: Seen) -> Origin:
     """Return what made_from() does, for two JPEGs."""
     same_steps = np.array_equal(of_first.steps, of_second.steps)
@@ -149,7 +190,44 @@ def _by_levels(of_first: Seen, of_second: Seen) -> Origin:
         return UNKNOWN
     share = _SHADED_SHARE if shaded else _TONED_SAME_STEPS if same_steps else _TONED_SHARE
     enough = max(_TONED, share * least) if toned else 0
-    return Origin(int(np.sign(gain)), sure=abs(gain) > enough and child.share > _EXPLAINED)
+    sure = abs(gain) > enough and child.share > _EXPLAINED
+    one, other = (of_second, of_first) if gain > 0 else (of_first, of_second)
+    return Origin(int(np.sign(gain)), sure=sure and (not toned or _repeats_rounding(one, other.steps)))
+
+
+def _repeats_rounding(child: Seen, steps: Steps) -> bool:
+    """Return whether a picture in another tone was made from these very pixels, not from what they were saved from too.
+
+    Its levels then follow from the pixels as they are. Otherwise they differ by the rounding of the coefficients, the
+    variance of which is a twelfth of the squared steps.   steps: of the other picture.
+    """
+    alike, apart = (
+        max(
+            _likelihood(child, noise, slope, times * steps)
+            for noise in _NOISES
+            for slope in _SLOPES
+            for times in factors
+        )
+        for factors in (_REPEATED, _ROUNDED)
+    )
+    return alike > apart
+
+
+def _likelihood(seen: Seen, noise: float, slope: float, steps: Steps) -> float:
+    """Return the log-likelihood of a picture's levels, given the other one.
+
+    noise, slope: of a prediction, in grey levels, and as a share of it.   steps: to which the other one was rounded
+    besides.
+    """
+    total = 0.0
+    for v, u in _ZIGZAG:
+        step = float(seen.steps[v, u])
+        there = np.abs(seen.its[:, v, u]) > _TOLD * step
+        its, level = seen.its[there, v, u], np.rint(seen.mine[there, v, u] / step)
+        rate = _LOGISTIC / np.sqrt(noise**2 + (slope * its) ** 2 + float(steps[v, u]) ** 2 / 12)
+        ends = [1 / (1 + np.exp(-np.clip(((level + half) * step - its) * rate, -50, 50))) for half in (-0.5, 0.5)]
+        total += float(np.log((1 - _STRAY) * (ends[1] - ends[0]) + _STRAY / _HIGHEST).sum())
+    return total
 
 
 def _explained(seen: Seen) -> Explained:
