@@ -574,9 +574,19 @@ def test_only_the_judging_layers_are_trained_where_the_convolutions_are_those_th
 
 
 def test_kinds_that_were_left_out_stand_beside_the_same_that_were_seen(
-    drawn: Any, train: ModuleType, tmp_path: Path
+    drawn: Any, train: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train.kinds_stage(drawn)
+    known = [kinds.split() for kinds in joined(list(train.stored_pairs(drawn, "train"))).kinds.tolist() if kinds]
+    lines = [
+        line.split(" pairs without ") for line in capsys.readouterr().out.splitlines() if " pairs without " in line
+    ]
+    assert len(lines) == 3
+    for counts, names in lines:
+        left = sum(not set(of_pair) & set(names.split()) for of_pair in known)
+        assert counts == f"{left} of {len(known)}"
+        assert left < len(known)
+    assert sorted(" ".join(names for _, names in lines).split()) == sorted(set().union(*known))
     with (tmp_path / "kinds.csv").open(newline="", encoding="utf-8") as f:
         rows = {row["kind"]: row for row in csv.DictReader(f)}
     thirds = {name for name in rows if name.startswith("third ")}
