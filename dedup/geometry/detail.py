@@ -27,7 +27,9 @@ _NOTHING = 0.5  # squared grey levels, added to all energies
 _BLURRED = 1.5  # change of the ratio of two pictures from one band to the next
 _ENLARGED = 1.25  # the same, where the other picture has more pixels and nothing in them
 _SHARPENED = 1.33  # ratio in the middle band
+_AMPLIFIED = 1.12  # ratio in the finer bands, from which it is tried what filters explain
 _FILTER = (0.5, 0.7, 1.0, 1.5, 2.2, 3.2)  # pixels, sigmas of the Gaussians of which a sharpening filter is made
+_PART = 512  # pixels, the side of the part that it is fitted to
 _SAMPLES, _LARGEST = 20000, 30.0  # pixels that it is fitted to; grey levels, as which larger errors count
 # Shares of the difference of two pictures that no filter explains, of the sharper one: at most, where it was sharpened,
 # and how many times that of the softer one; at least, where noise was added to it.
@@ -87,7 +89,8 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
     sharper = thin and bool(steps.max() > (_ENLARGED if empty else _BLURRED)) and noisier >= 0
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
     same_size, sharpened = 1 / _EQUAL < density < _EQUAL, _sharpened(ratios)
-    if same_size:
+    amplified = max(ratios[:2].max(), 1 / ratios[:2].min()) > _AMPLIFIED
+    if same_size and (amplified or abs(mine[0].mean() - its[0].mean()) > _LESS_NOISE**2):
         found = _by_filters(bright, drawn, mine, its)
         noisier, sharpened = noisier or found.noisier, found.sharpened or sharpened
         if noisier or found.sharpened:
@@ -173,6 +176,7 @@ def _by_filters(bright: Plane, drawn: Plane, mine: NDArray[np.float32], its: NDA
     if difference < _FAINT:
         return _Found()
     sign = -1 if mine[0].mean() > its[0].mean() else 1  # of the sharper one
+    bright, drawn = _middle(bright), _middle(drawn)
     sharp, soft = (bright, drawn) if sign < 0 else (drawn, bright)
     of_soft, of_sharp = _unexplained(sharp, soft), _unexplained(soft, sharp)
     if of_sharp < _FILTERED and of_sharp < _TIMES * of_soft:
@@ -180,6 +184,12 @@ def _by_filters(bright: Plane, drawn: Plane, mine: NDArray[np.float32], its: NDA
     if of_sharp >= _ADDED and _noisier(mine, its, strict=False) == sign:
         return _Found(noisier=sign)
     return _Found()
+
+
+def _middle(plane: Plane) -> Plane:
+    """Return the part of a picture that filters are fitted to."""
+    top, left = (max(0, (n - _PART) // 2) for n in plane.shape)
+    return plane[top : top + _PART, left : left + _PART]
 
 
 def _unexplained(source: Plane, target: Plane) -> float:

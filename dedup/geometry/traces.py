@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dedup.geometry.fine import draw, shrink
 from dedup.geometry.lattice import Box, Lattice
-from dedup.geometry.tone import Image, Plane, Tone, luma
+from dedup.geometry.tone import Image, Mask, Plane, Tone, luma
 from dedup.types.arrays import Homography
 
 Steps = NDArray[np.float32]  # (8, 8), the quantisation of luminance, rows by vertical frequency
@@ -160,7 +160,7 @@ def is_enlarged(small: Decoded, large: Image, there: Homography) -> bool:
     if not covered.all():
         return False
     target = luma(image)
-    mine, its = _coefficients(target), _coefficients(_sharpened_to(luma(again), target))
+    mine, its = (_coefficients(_blocks(plane)) for plane in (target, _sharpened_to(luma(again), target)))
     usable = ~_clipped(image)
     spread = _spread(Seen(mine[usable], its[usable], small.steps, False, False, False, 0.0))
     return spread is not None and spread.middle < _MADE_LARGER
@@ -297,19 +297,25 @@ def _seen(child: Decoded, parent: Image, lattice: Lattice, tone: Tone) -> Seen |
     shaded = has_tone and tone.shade is not None
     blocks = np.flatnonzero(~(_clipped(image) | _clipped(its)))
     blocks = blocks[:: -(-len(blocks) // _BLOCKS)] if len(blocks) else blocks
-    its_own, theirs = _coefficients(mine), _coefficients(_corrected(colours, mine, blocks) if has_tone else plain)
+    theirs = _corrected(colours, mine, blocks) if has_tone else _blocks(plain)[blocks]
     difference = cv2.absdiff(image, its).reshape(-1, 8, image.shape[1] // 8, 24).mean((1, 3)).ravel()
     same = bool((np.quantile(difference, (0.5, 0.9)) < _SAME).all())
-    levels = (its_own / child.steps).reshape(-1, 64)[difference < 1, 1:]
-    unrest = float(np.abs(levels - np.rint(levels)).mean()) if len(levels) else 0.0
-    return Seen(its_own[blocks], theirs[blocks], child.steps, has_tone, shaded, same, unrest)
+    unrest = _unrest(mine, difference < 1, child.steps) if same else 0.0
+    its_own = _coefficients(_blocks(mine)[blocks])
+    return Seen(its_own, _coefficients(theirs), child.steps, has_tone, shaded, same, unrest)
 
 
-def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int64]) -> Plane:
-    """Return the luminance of a picture (H, W, 3), brought to that of the target in the means of small cells.
+def _unrest(plane: Plane, where: Mask, steps: Steps) -> float:
+    """Return how far the coefficients of some blocks are from their levels on average, in steps."""
+    levels = (_coefficients(_blocks(plane)[where]) / steps).reshape(-1, 64)[:, 1:]
+    return float(np.abs(levels - np.rint(levels)).mean()) if len(levels) else 0.0
+
+
+def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return blocks of the luminance of a picture (H, W, 3), brought to that of the target in the means of small cells.
 
     What a fitted tone leaves is a curve of the brightness, a little of the colour, and a gain over the picture.
-    blocks: those that are fitted.
+    blocks: those that are fitted, and returned.
     """
     plane = luma(toned)
     size = target.shape[1] // _FITTED, target.shape[0] // _FITTED
@@ -318,7 +324,7 @@ def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int
     there[blocks] = True
     rows = np.flatnonzero(there.reshape(target.shape[0] // 8, -1).repeat(per, 0).repeat(per, 1))
     if len(rows) < per * per * _FEWEST_BLOCKS:
-        return plane
+        return _blocks(plane)[blocks]
     colours, x = shrink(toned, size), (shrink(plane, size) / np.float32(128) - 1)
     y = (shrink(target, size) - shrink(plane, size)).ravel()[rows]
     across, down = np.meshgrid(np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1]))
@@ -335,13 +341,13 @@ def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int
         error = np.abs(some @ factors - y)
         weight = 1 / (1 + np.square(error / (2 * np.median(error) + 0.2)))
     rest = (terms[:, len(curve) :] @ factors[len(curve) :]).reshape(size[::-1]).astype(np.float32)
-    correction = cv2.resize(rest, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
-    level = plane / np.float32(128) - 1
-    power = np.float32(factors[_DEGREE])
-    polynomial = np.full_like(level, power)
+    smooth_part = cv2.resize(rest, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
+    mine = _blocks(plane)[blocks]
+    level = mine / np.float32(128) - 1
+    change = np.full_like(level, factors[_DEGREE])
     for n in range(_DEGREE - 1, -1, -1):
-        polynomial = polynomial * level + np.float32(factors[n])
-    return np.asarray(plane + correction + polynomial, np.float32)
+        change = change * level + np.float32(factors[n])
+    return np.asarray(mine + change + _blocks(smooth_part)[blocks], np.float32)
 
 
 def _difference(plane: Plane, other: Plane) -> float:
@@ -379,8 +385,12 @@ def _spread(seen: Seen) -> Spread | None:
     return Spread(float(np.median(np.concatenate(distances))), float(np.concatenate(outside).mean()), seen.toned)
 
 
-def _coefficients(plane: Plane) -> NDArray[np.float32]:
-    """Return the DCT of all blocks, (N, 8, 8)."""
+def _blocks(plane: Plane) -> NDArray[np.float32]:
+    """Return the blocks of a plane, (N, 8, 8), in rows."""
     rows, columns = plane.shape
-    blocks = plane.reshape(rows // 8, 8, columns // 8, 8).transpose(0, 2, 1, 3).reshape(-1, 8, 8)
+    return plane.reshape(rows // 8, 8, columns // 8, 8).transpose(0, 2, 1, 3).reshape(-1, 8, 8)
+
+
+def _coefficients(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the DCT of blocks, (N, 8, 8)."""
     return np.asarray(_DCT @ (blocks - 128) @ _DCT.T)
