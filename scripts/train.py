@@ -469,7 +469,8 @@ def pair_shards(training: Training, split: str, *, items: int) -> dict[Path, ran
 
 def draw_pairs(training: Training, split: str, *, draws: int) -> None:
     """Draw the pairs of a split that are not in --work yet."""
-    corpus, weights, seed = training.corpus, training.weights(), SEED + 1 + list(PAIR_SHARES).index(split)
+    a, weights = training.args, training.weights()
+    corpus, seed = replace(training.corpus, added=a.added), a.pairs_seed + 1 + list(PAIR_SHARES).index(split)
     near = near_photos(training, split, weights)
     drawer = Drawer(corpus, split, near, weights, draws=draws, seed=seed)
     shards = pair_shards(training, split, items=len(drawer))
@@ -499,9 +500,12 @@ def near_photos(training: Training, split: str, weights: Weights) -> dict[int, l
 
 
 def stored_pairs(training: Training, split: str) -> Iterator[AlignedPairs]:
-    """Yield the pairs of a split, a file at a time. Exits if none needs verification."""
-    found = 0
-    for kept in sorted((training.work / "pairs").glob(f"{split}-*.npz")):
+    """Yield the pairs of a split, a file at a time; those of --more to learn from, --times. Exits if none needs
+    verification.
+    """
+    found, more = 0, training.args.more
+    folders = [training.work, *([more] if more else []) * (training.args.times if split == "train" else 1)]
+    for kept in (file for folder in folders for file in sorted((folder / "pairs").glob(f"{split}-*.npz"))):
         with np.load(kept) as arrays:
             pairs = AlignedPairs(**arrays)
         found += len(pairs.classes)
@@ -974,6 +978,10 @@ def main() -> None:
     ap.add_argument("--head-steps", type=int, default=5000)
     ap.add_argument("--head-rate", type=float, default=3e-3, help="highest learning rate of the head")
     ap.add_argument("--draws", type=int, default=660, help="times 16 pairs drawn for the residual head")
+    ap.add_argument("--pairs-seed", type=int, default=SEED, help="another one draws other pairs")
+    ap.add_argument("--added", type=float, default=0.0, help="share of their edits of the kinds that came later")
+    ap.add_argument("--more", type=Path, metavar="WORK", help="another --work, whose pairs the residual head sees too")
+    ap.add_argument("--times", type=int, default=1, help="how often those count")
     ap.add_argument(
         "--residual-start", choices=("random", "shipped"), default="random", help="from what the residual head starts"
     )

@@ -48,7 +48,7 @@ from dedup.training.data import (
     load,
     lookalikes,
 )
-from dedup.training.edits import Version, difference_mask, edited, overdrawn, shaped, toned, unedited
+from dedup.training.edits import ADDED, Version, difference_mask, edited, overdrawn, shaped, toned, unedited
 from dedup.training.fitting import fit
 from dedup.training.gates import copy_odds, fitted_curve, fitted_gate, keeping
 from dedup.training.losses import entropy, info_nce, place_similarity
@@ -158,6 +158,15 @@ def test_version_names_its_edits_in_their_order() -> None:
     assert {len(of_one) for of_one in kinds} == {3}
     assert set().union(*kinds) <= names
     assert unedited(scene(1, (90, 70))).kinds == ()
+
+
+def test_kinds_that_came_later_are_drawn_as_often_as_asked() -> None:
+    start, later = unedited(scene(1, (90, 70))), {edit.__name__ for _, edit in ADDED}
+    kinds = [edited(start, np.random.default_rng(n), strong=False, others=another, weak=3, added=0.7).kinds
+             for n in range(40)]  # fmt: skip
+    of_later = [kind in later for of_one in kinds for kind in of_one]
+    assert 0.65 < np.mean(of_later) < 0.95, "some of the others are of these kinds, too"
+    assert edited(start, np.random.default_rng(1), strong=False, others=another, weak=3, added=1).kinds[0] in later
 
 
 def test_mask_says_what_a_content_edit_changed_and_no_more() -> None:
@@ -560,6 +569,8 @@ def drawn(corpus: Corpus, weights: Weights, train: ModuleType, tmp_path: Path) -
             residual_rate=1e-2,
             residual_share=0.5,
             batch=4,
+            more=None,
+            times=1,
         )
     )
 
@@ -595,6 +606,13 @@ def test_kinds_that_were_left_out_stand_beside_the_same_that_were_seen(
     assert len(rows) > len(thirds) > 0
     assert all(int(row["copies"]) > 0 and 0 <= float(row["told if never seen"]) <= 1 for row in rows.values())
     assert not (tmp_path / "residual.pt").exists()
+
+
+def test_pairs_of_another_folder_count_as_often_as_asked(drawn: Any, train: ModuleType, tmp_path: Path) -> None:
+    own = {split: sum(len(some.classes) for some in train.stored_pairs(drawn, split)) for split in ("train", "choose")}
+    drawn.args.more, drawn.args.times = tmp_path, 3
+    for split, times in (("train", 4), ("choose", 2)):
+        assert sum(len(some.classes) for some in train.stored_pairs(drawn, split)) == times * own[split]
 
 
 def test_kinds_of_pairs_of_groups_are_not_known(drawn: Any, train: ModuleType) -> None:

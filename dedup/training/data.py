@@ -47,7 +47,7 @@ class Corpus:
     """N photos to train from, as columns of length N.
 
     scenes: equal names are shots of one thing, "" is a scene of its own.   copies: equal names are versions of one
-    photograph that others made, "" for a photo without any.
+    photograph that others made, "" for a photo without any.   added: see edits.edited().
     """
 
     encoded: list[bytes]  # files; decoded when they are drawn
@@ -55,6 +55,7 @@ class Corpus:
     scenes: list[str]
     copies: list[str]
     splits: NDArray[np.str_]
+    added: float = 0.0
 
     def image(self, i: int) -> Image.Image:
         """Return photo i, RGB."""
@@ -102,7 +103,8 @@ class Corpus:
 
     def edited(self, i: int, rng: Generator, *, strong: bool, weak: int | None = None) -> Version:
         """Return an edit of photo i.   weak: the number of weak edits, instead of a random one."""
-        return edited(unedited(self.image(i)), rng, strong=strong, others=self.filler, weak=weak)
+        start = unedited(self.image(i))
+        return edited(start, rng, strong=strong, others=self.filler, weak=weak, added=self.added)
 
 
 def _numbered(names: list[str]) -> NDArray[np.int64]:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageChops
 
-from dedup.training.content_edits import CONTENTS
+from dedup.training import overlay_edits, shape_edits, tone_edits
+from dedup.training.content_edits import CONTENTS, watermark
 from dedup.training.overlay_edits import OVERLAYS
 from dedup.training.shape_edits import STRONG_SHAPES, WEAK_SHAPES, Others, collage
 from dedup.training.tone_edits import RARE_TONES, TONES, Edit
@@ -76,13 +77,16 @@ def difference_mask(image: Image.Image, other: Image.Image, *, visible: int = _V
     return Image.fromarray((largest > visible).astype(np.uint8) * 255)
 
 
-def edited(start: Version, rng: Generator, *, strong: bool, others: Others, weak: int | None = None) -> Version:
+def edited(
+    start: Version, rng: Generator, *, strong: bool, others: Others, weak: int | None = None, added: float = 0.0
+) -> Version:
     """Return a version after 0 to 3 weak edits, and one strong edit among them if `strong`.
 
     others: draws photos to stand beside it in collages.   weak: the number of weak edits, instead of a random one.
+    added: share of the weak edits that are of the kinds in ADDED, besides those that are anyway.
     """
     count = int(rng.choice(4, p=[0.15, 0.4, 0.3, 0.15])) if weak is None else weak
-    steps = [_weak_edit(rng) for _ in range(count)]
+    steps = [_added_edit(rng) if added and rng.random() < added else _weak_edit(rng) for _ in range(count)]
     if strong:
         n = int(rng.integers(len(STRONG_SHAPES) + 1))
         edit: Edit = STRONG_SHAPES[n] if n < len(STRONG_SHAPES) else partial(collage, others=others)
@@ -97,6 +101,10 @@ def edited(start: Version, rng: Generator, *, strong: bool, others: Others, weak
 def kind_of(edit: Edit) -> str:
     """Return the name of an edit."""
     return edit.func.__name__ if isinstance(edit, partial) else edit.__name__
+
+
+def _added_edit(rng: Generator) -> tuple[Family, Edit]:
+    return ADDED[rng.integers(len(ADDED))]
 
 
 def _weak_edit(rng: Generator) -> tuple[Family, Edit]:
@@ -118,3 +126,16 @@ def _bounded(version: Version) -> Version:
     image = version.image.copy()
     image.thumbnail((_LONGEST, _LONGEST))
     return replace(version, image=image, changed=version.changed.resize(image.size))
+
+
+# Kinds that were added after a first training, and a few that were rare in it, for pairs to learn from besides. Logos
+# and words are drawn more often.
+ADDED: list[tuple[Family, Edit]] = [
+    *((overdrawn, edit) for edit in (overlay_edits.logo,) * 3),
+    *((overdrawn, edit) for edit in (overlay_edits.headline,) * 2),
+    *((overdrawn, edit) for edit in (overlay_edits.stock_marks, overlay_edits.detections, overlay_edits.redacted)),
+    *((overdrawn, edit) for edit in (overlay_edits.particles, overlay_edits.cut_out, watermark)),
+    *((toned, edit) for edit in (tone_edits.portrait, tone_edits.recoloured, tone_edits.oil, tone_edits.halftone)),
+    (toned, tone_edits.unevenly_lit),
+    *((shaped, edit) for edit in (shape_edits.waves, shape_edits.stretched, shape_edits.lens)),
+]
