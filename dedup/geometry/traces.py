@@ -48,6 +48,7 @@ _SAME = np.array([0.5, 2.0])  # grey levels, the difference of half of the block
 # is in a picture that was made from it, and in one that was made from what that file was made from.
 _NOISES, _SLOPES, _REPEATED, _ROUNDED = (0.3, 0.45), (0.005, 0.015), (0.0, 0.4), (0.7, 1.0, 1.4)
 _TOLD = 0.3  # of a step, the coefficients below which say nothing of rounding
+_TOLERATED = 0.005  # nats a coefficient: a tone that is not undone exactly looks a little like rounding
 _ROUNDING, _EXTREME = 0.35, 3  # grey levels: deviation of a coefficient from it; of black and white
 _FITTED, _DEGREE = 4, 5  # pixels, the cells by which a tone is corrected; of the curve
 _PART, _REACH, _MADE_LARGER = 256, 3, 0.8  # pixels, of the part and of the filter; Spread.middle of an enlargement
@@ -210,7 +211,8 @@ def _repeats_rounding(child: Seen, steps: Steps) -> bool:
         )
         for factors in (_REPEATED, _ROUNDED)
     )
-    return alike > apart
+    told = sum(np.count_nonzero(_told(child, v, u)) for v, u in _ZIGZAG)
+    return alike > apart - _TOLERATED * told
 
 
 def _likelihood(seen: Seen, noise: float, slope: float, steps: Steps) -> float:
@@ -222,12 +224,17 @@ def _likelihood(seen: Seen, noise: float, slope: float, steps: Steps) -> float:
     total = 0.0
     for v, u in _ZIGZAG:
         step = float(seen.steps[v, u])
-        there = np.abs(seen.its[:, v, u]) > _TOLD * step
+        there = _told(seen, v, u)
         its, level = seen.its[there, v, u], np.rint(seen.mine[there, v, u] / step)
         rate = _LOGISTIC / np.sqrt(noise**2 + (slope * its) ** 2 + float(steps[v, u]) ** 2 / 12)
         ends = [1 / (1 + np.exp(-np.clip(((level + half) * step - its) * rate, -50, 50))) for half in (-0.5, 0.5)]
         total += float(np.log((1 - _STRAY) * (ends[1] - ends[0]) + _STRAY / _HIGHEST).sum())
     return total
+
+
+def _told(seen: Seen, v: int, u: int) -> NDArray[np.bool_]:
+    """Return which coefficients (N,) of a frequency say something of how the other picture was rounded."""
+    return np.asarray(np.abs(seen.its[:, v, u]) > _TOLD * seen.steps[v, u])
 
 
 def _explained(seen: Seen) -> Explained:
