@@ -104,6 +104,7 @@ from dedup.training.fitting import Log, descend, fit, save_state, schedule
 from dedup.training.gates import copy_odds, fitted_curve, fitted_gate, keeping
 from dedup.training.losses import entropy, info_nce, place_similarity
 from dedup.training.metrics import average_precision, recall_at
+from dedup.types.arrays import Columns
 from dedup.types.pairs import Gate, Scores
 from dedup.workers import in_threads
 
@@ -324,9 +325,7 @@ def describe_stage(training: Training) -> None:
 
 def described(training: Training, split: str) -> Described:
     """Return the descriptors of the versions of the photos of a split."""
-    shards = list(described_shards(training, split))
-    columns = ((getattr(shard, field.name) for shard in shards) for field in fields(Described))
-    return Described(*(np.concatenate(list(column)) for column in columns))
+    return joined(list(described_shards(training, split)))
 
 
 def described_shards(training: Training, split: str) -> Iterator[Described]:
@@ -594,7 +593,7 @@ def whole_loss(net: ResidualHead, batch: Batch) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class PooledPairs:
+class PooledPairs(Columns):
     """What the judging layers of the residual head take of P pairs.
 
     pooled: (P, 4 * C), what the convolutions see.   evidence, logits, similarity, classes, kinds: as of AlignedPairs.
@@ -606,10 +605,6 @@ class PooledPairs:
     similarity: NDArray[np.float32]
     classes: NDArray[np.int64]
     kinds: NDArray[np.str_]
-
-    def rows(self, rows: NDArray[np.int64]) -> "PooledPairs":
-        """Return the pairs of these rows."""
-        return PooledPairs(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def inputs(self) -> Batch:
         """Return what ResidualHead.judge() takes."""
@@ -623,8 +618,7 @@ def pooled_pairs(training: Training, net: ResidualHead, split: str) -> PooledPai
         pooled = through(pairs, lambda planes, covered, *_: net.pooled(planes, covered))
         columns = (getattr(pairs, field.name) for field in fields(PooledPairs)[1:])
         parts.append(PooledPairs(pooled, *columns))
-    columns = (np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(PooledPairs))
-    return PooledPairs(*columns)
+    return joined(parts)
 
 
 def fitted_layers(
@@ -742,7 +736,7 @@ def told_copies(training: Training, train: PooledPairs, choose: PooledPairs, nam
 
 
 @dataclass(frozen=True)
-class VerifiedPairs:
+class VerifiedPairs(Columns):
     """Pairs of a collection that were verified.
 
     copy, similar, similarity: (P,), of the head.   geometry: (P, 4), Guess.figures.   odds: (P,), the residual head's
@@ -758,8 +752,7 @@ class VerifiedPairs:
 
     def past(self, gate: Gate) -> "VerifiedPairs":
         """Return those that the gate would have verified."""
-        rows = needs_verification(self.copy, self.similar, self.similarity, gate)
-        return VerifiedPairs(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return self.rows(needs_verification(self.copy, self.similar, self.similarity, gate))
 
 
 def collections_stage(training: Training) -> None:
@@ -789,8 +782,7 @@ def verified(training: Training, split: str) -> VerifiedPairs:
         print(f"{split}: verified {sum(len(part.odds) for part in parts)} pairs", flush=True)
     if not parts:
         sys.exit(f"{split}: no pair needs verification; more photos or more steps are needed")
-    columns = ((getattr(part, field.name) for part in parts) for field in fields(VerifiedPairs))
-    return VerifiedPairs(*(np.concatenate(list(column)) for column in columns))
+    return joined(parts)
 
 
 # gates

@@ -42,11 +42,7 @@ _RIM = 0.006  # of the longer side, at the edge of the shared part, that is not 
 _CLEARLY = 0.85  # of the error one way round, below which the other way is taken
 _DERIVED, _FOLLOWS = 2.7, 1.5  # of it, from which a picture that follows from another one was made from it; likely was
 _DERIVED_LEAST = 0.01  # of its contrast, likewise
-_CLIPS = 4.0  # times as much detail clipped away
-_CLIPPED_AWAY, _CLIPPED_A_LITTLE = (
-    0.01,
-    0.004,
-)  # share of the picture by which it is more: a strong sign, and a weak one
+_CLIPS, _CLIPPED_AWAY = 4.0, 0.01  # times as much detail clipped away; share of the picture by which it is more
 _UNDONE = 0.12  # of its contrast, the error of a picture that is predicted from another one in its tone
 _PALER = 2.0  # times as colourful
 _MUCH_NARROWER, _NARROWER = 1.35, 1.15  # times the range of brightness: a strong sign, and a weak one
@@ -129,19 +125,19 @@ def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Los
     tones = compared.to_frame, compared.to_other
     shaded, mixed = any(tone.shade is not None for tone in tones), any(tone.mixes for tone in tones)
     undone = compared.errors[0 if traced.made < 0 else 1] < _UNDONE or not compared.recoloured
-    clips = compared.recoloured and not (shaded or mixed or detail.noisier)
-    clipped = -_much_less(compared.clipped, _CLIPS, least=_CLIPPED_AWAY) if clips else 0
+    clipped = -_much_less(compared.clipped, _CLIPS, least=_CLIPPED_AWAY) if compared.recoloured else 0
+    clips = 0 if shaded or mixed or detail.noisier else clipped
     follows = 0 if shaded or detail.noisier else _much_less(compared.errors, _DERIVED, least=_DERIVED_LEAST)
     # another tone amplifies noise
     others = {follows} if compared.recoloured else {follows, detail.noisier, detail.sharpened}
-    for signs in ({traced.made if traced.sure and undone else 0, clipped} - {0}, others - {0}):
+    for signs in ({traced.made if traced.sure and undone else 0, clips} - {0}, others - {0}):
         if len(signs) == 1:
             return _of_one(signs.pop(), Loss.DERIVED)
         if signs:
             break
     weaker = (
         _much_less(compared.ranges, _MUCH_NARROWER, least=0),
-        -_much_less(compared.clipped, _CLIPS, least=_CLIPPED_AWAY) if compared.recoloured else 0,
+        clipped,
         traced.made if undone else 0,
         detail.noisier,
         0 if detail.noisier else _much_less(compared.errors, _FOLLOWS, least=_DERIVED_LEAST),

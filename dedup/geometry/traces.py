@@ -226,10 +226,20 @@ def _likelihood(seen: Seen, noise: float, slope: float, steps: Steps) -> float:
         step = float(seen.steps[v, u])
         there = _told(seen, v, u)
         its, level = seen.its[there, v, u], np.rint(seen.mine[there, v, u] / step)
-        rate = _LOGISTIC / np.sqrt(noise**2 + (slope * its) ** 2 + float(steps[v, u]) ** 2 / 12)
-        ends = [1 / (1 + np.exp(-np.clip(((level + half) * step - its) * rate, -50, 50))) for half in (-0.5, 0.5)]
-        total += float(np.log((1 - _STRAY) * (ends[1] - ends[0]) + _STRAY / _HIGHEST).sum())
+        deviation = np.sqrt(noise**2 + (slope * its) ** 2 + float(steps[v, u]) ** 2 / 12)
+        total += float(np.log((1 - _STRAY) * _in_cells(level, step, its, deviation) + _STRAY / _HIGHEST).sum())
     return total
+
+
+def _in_cells(
+    levels: NDArray[np.float32], step: float, predicted: NDArray[np.float32], deviation: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return how probable levels (N,) of a step are, given predictions of the coefficients and their deviations."""
+    rate = _LOGISTIC / deviation
+    below, above = (
+        1 / (1 + np.exp(-np.clip(((levels + half) * step - predicted) * rate, -50, 50))) for half in (-0.5, 0.5)
+    )
+    return np.asarray(above - below)
 
 
 def _told(seen: Seen, v: int, u: int) -> NDArray[np.bool_]:
@@ -247,9 +257,8 @@ def _explained(seen: Seen) -> Explained:
         own = _usual(np.minimum(np.abs(level), _HIGHEST).astype(np.int64))
         usual -= own
         for n, (error, slope) in enumerate(errors):
-            rate = _LOGISTIC / np.sqrt(error**2 + (slope * its) ** 2)
-            ends = [1 / (1 + np.exp(-np.clip(((level + half) * step - its) * rate, -50, 50))) for half in (-0.5, 0.5)]
-            found[n] += np.log((1 - _STRAY) * (ends[1] - ends[0]) + _STRAY * np.exp(own)) - own
+            inside = _in_cells(level, step, its, np.sqrt(error**2 + (slope * its) ** 2))
+            found[n] += np.log((1 - _STRAY) * inside + _STRAY * np.exp(own)) - own
     best = found[found.sum(1).argmax()]
     return Explained(float(np.maximum(best, 0).sum()), float(best.sum() / max(usual.sum(), 1)), float(usual.sum()))
 

@@ -36,9 +36,8 @@ class Standing:
     it contains, of those that it was verified against: how many these are depends on the search.   bordered: it has
     borders that another one, with the same content, has not.   made_from: how sure it is at most that it was made from
     another one.   derived: share of the others that it was made from, less that of those that were made from it; what
-    is only likely counts as a quarter in both.   resaved: a lossless file of the
-    very pixels of a lossy one, so made from it.   largest: no other has more pixels.   bytes: of the smallest file with
-    its pixels.
+    is only likely counts as a quarter in both.   resaved: a lossless file of the very pixels of a lossy one, so made
+    from it.   largest: no other has more pixels.   bytes: of the smallest file with its pixels.
     """
 
     exceeded: bool = False

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -27,10 +28,12 @@ from dedup.models.weights import Weights
 from dedup.training.data import Corpus, Groups, squashed
 from dedup.training.edits import Version, difference_mask, edited, unedited
 from dedup.training.shots import another_shot
-from dedup.types.arrays import Homography
+from dedup.types.arrays import Columns, Homography
 from dedup.types.pairs import Candidates, Scores
 from dedup.types.settings import Settings
 from dedup.workers import in_threads
+
+SomeColumns = TypeVar("SomeColumns", bound=Columns)
 
 DRAWN = 16  # pairs scored at once
 DOUBTFUL = 0.02  # probability of a copy above which pairs are kept
@@ -45,7 +48,7 @@ _COVERS = 4  # a cell of which a quarter is changed counts as changed
 
 
 @dataclass(frozen=True)
-class AlignedPairs:
+class AlignedPairs(Columns):
     """P pairs on their canvases.
 
     first, second: (P, S, S, 3) uint8.   covered: (P, S, S) bool.   evidence: (P, EVIDENCE) float32, of the alignment.
@@ -66,16 +69,10 @@ class AlignedPairs:
     change_known: NDArray[np.bool_]
     kinds: NDArray[np.str_]
 
-    def rows(self, rows: NDArray[np.int64] | slice) -> AlignedPairs:
-        """Return the pairs of these rows."""
-        return AlignedPairs(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-
-def joined(parts: list[AlignedPairs]) -> AlignedPairs:
-    """Return all pairs in one."""
-    return AlignedPairs(
-        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(AlignedPairs))
-    )
+def joined(parts: Sequence[SomeColumns]) -> SomeColumns:
+    """Return all parts, of which there is at least one, in one."""
+    return parts[0].followed_by(*parts[1:])
 
 
 def turned(pairs: AlignedPairs, rng: Generator) -> AlignedPairs:

@@ -29,7 +29,7 @@ from dedup.index import nearest
 from dedup.models.encoder import unit
 from dedup.models.pair_head import COPY, SIMILAR, UNRELATED
 from dedup.training.edits import Version, edited, unedited
-from dedup.types.arrays import SIDE
+from dedup.types.arrays import SIDE, Columns
 
 # A tenth of the photos to choose by (when to stop, which parameters), a tenth to calibrate on, the rest to learn from.
 SPLITS = ("choose", "calibrate", *["train"] * 8)
@@ -302,7 +302,7 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Described:
+class Described(Columns):
     """The descriptors that the frozen encoder makes of V views of each of M photos.
 
     photos: (M,), numbers in the corpus.   vectors: (M, V, D) float16.   maps: (M, V, S, C) int8.

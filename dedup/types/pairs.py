@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from enum import IntEnum, IntFlag, auto
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.types.arrays import Floats, Indices, Maps
+from dedup.types.arrays import Columns, Floats, Indices, Maps
 
 
 class Relation(IntEnum):
@@ -87,7 +86,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Candidates(Columns):
     """P pairs to compare, as columns; left < right, no pair twice.
 
     left, right: (P,) int64, photo numbers.   similarity: (P,) float32, cosine in [-1, 1].
@@ -99,16 +98,6 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.left)
-
-    def rows(self, rows: NDArray[np.generic] | slice) -> Self:
-        """Return the pairs of these rows, given as numbers, a mask or a slice."""
-        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
-
-    def followed_by(self, *parts: Self) -> Self:
-        """Return these pairs and those of the parts, one after the other."""
-        every = (self, *parts)
-        columns = {f.name: np.concatenate([getattr(part, f.name) for part in every]) for f in fields(self)}
-        return replace(self, **columns)
 
     def keys(self, photos: int) -> Indices:
         """Return (P,) int64, a number that identifies each pair among all pairs of so many photos."""
