@@ -263,17 +263,6 @@ def test_an_enlargement_has_more_pixels_and_no_more_detail() -> None:
     assert inside(its)
 
 
-@pytest.mark.parametrize("factor", [1.3, 1.5, 2.2])
-def test_an_enlargement_that_was_not_blurred_is_known_by_its_interpolation(factor: float) -> None:
-    original = jpeg(photo(), 92)
-    size = round(640 * factor), round(480 * factor)
-    mine, its = lost(original, jpeg(original.resize(size, Image.Resampling.BICUBIC), 90))
-    assert mine & Loss.DETAIL
-    assert its & Loss.ENLARGED
-    mine, its = lost(jpeg(photo(5, size), 92), jpeg(photo(5, size), 92).resize((640, 480), Image.Resampling.LANCZOS))
-    assert not its & Loss.DETAIL
-
-
 def test_a_short_word_in_a_plain_bar_is_content() -> None:
     original = jpeg(photo(), 92)
     page = Image.new("RGB", (640, 600), (214, 0, 160))
@@ -286,7 +275,7 @@ def test_a_short_word_in_a_plain_bar_is_content() -> None:
 
 def test_a_strong_blur_is_no_change_of_content() -> None:
     original = jpeg(photo(), 92)
-    for radius in (2.0, 3.5):
+    for radius in (1.5, 2.0, 3.5, 5.0):
         version = jpeg(original.filter(ImageFilter.GaussianBlur(radius)), 85)
         assert inside(lost(original, version)[1])
 

@@ -1,10 +1,11 @@
 """dedup/geometry/traces.py: which of two pictures was made from the other."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from test_containment import photo
 from test_decode import profile, wide_profile
 
@@ -12,6 +13,8 @@ from dedup.geometry.containment import compare
 from dedup.geometry.traces import Decoded
 from dedup.images.decode import decode_within, jpeg_steps
 from dedup.types.pairs import Loss
+
+Edit = Callable[[Image.Image], Image.Image]
 
 MIRRORED = np.array([[-1.0, 0, 1], [0, 1, 0], [0, 0, 1]])
 TURNED = np.array([[0.0, 1, 0], [-1, 0, 1], [0, 0, 1]])  # by a quarter
@@ -21,6 +24,12 @@ def saved(image: Image.Image, quality: int) -> bytes:
     data = io.BytesIO()
     image.save(data, "JPEG", quality=quality)
     return data.getvalue()
+
+
+def detailed(size: tuple[int, int]) -> Image.Image:
+    """Return a picture with detail as fine as its pixels."""
+    grain = np.random.default_rng(3).normal(0, 9, (size[1], size[0], 1))
+    return Image.fromarray(np.clip(np.asarray(photo(5, size), np.float64) + grain, 0, 255).astype(np.uint8))
 
 
 def decoded(data: bytes) -> Decoded:
@@ -46,9 +55,9 @@ def derived(first: bytes, second: bytes, transform: np.ndarray) -> list[bool]:
     ],
     ids=["saved again", "mirrored", "turned", "brighter", "darker", "gamma"],
 )
-def test_a_version_is_known_by_the_steps_of_its_original(edit: object, transform: np.ndarray, quality: int) -> None:
+def test_a_version_is_known_by_the_steps_of_its_original(edit: Edit, transform: np.ndarray, quality: int) -> None:
     original = saved(photo(5, (644, 484)), 85)
-    version = saved(edit(Image.open(io.BytesIO(original))), quality)  # type: ignore[operator]
+    version = saved(edit(Image.open(io.BytesIO(original))), quality)
     assert derived(original, version, transform) == [False, True]
     assert derived(version, original, np.linalg.inv(transform)) == [True, False]
 
@@ -66,23 +75,67 @@ def test_the_original_of_a_brighter_version_is_not_contained_in_it() -> None:
     assert [bool(loss & Loss.TONE) for loss in found] == [True, False]
 
 
-@pytest.mark.parametrize("qualities", [(85, 95), (95, 85), (85, 85)])
-def test_neither_of_two_versions_of_an_unknown_original_contains_the_other(qualities: tuple[int, int]) -> None:
+def test_clipped_colours_are_no_change_of_a_part_of_the_picture() -> None:
+    original = saved(photo(5, (644, 484)), 90)
+    table = [min(255, round(v * gain)) for gain in (1.5, 0.8, 0.8) for v in range(256)]
+    version = saved(Image.open(io.BytesIO(original)).point(table), 80)
+    found = compare(decoded(original), decoded(version), np.eye(3))
+    assert found is not None
+    assert not found[1] & (Loss.RECOLOURED | Loss.CONTENT | Loss.TONE)
+
+
+@pytest.mark.parametrize("qualities", [(60, 95), (85, 90), (85, 85)])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda i: i.point([round(v * 0.75) for v in range(256)] * 3),
+        lambda i: ImageEnhance.Color(i).enhance(1.8),
+        lambda i: ImageEnhance.Contrast(i).enhance(0.6),
+    ],
+    ids=["darker", "more saturated", "less contrast"],
+)
+def test_neither_of_two_versions_of_an_unknown_original_contains_the_other(
+    edit: Edit, qualities: tuple[int, int]
+) -> None:
     picture = photo(5, (644, 484))
-    darker = picture.point([round(v * 0.75) for v in range(256)] * 3)
-    found = compare(decoded(saved(picture, qualities[0])), decoded(saved(darker, qualities[1])), np.eye(3))
+    found = compare(decoded(saved(picture, qualities[0])), decoded(saved(edit(picture), qualities[1])), np.eye(3))
     assert found is not None
     assert [bool(loss & Loss.TONE) for loss in found] == [True, True]
 
 
 @pytest.mark.parametrize("way", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
-def test_an_enlargement_to_twice_the_size_is_known_by_the_steps_of_its_original(way: Image.Resampling) -> None:
-    original = saved(photo(5, (644, 484)), 85)
-    larger = Image.open(io.BytesIO(original)).resize((1288, 968), way)
-    found = compare(decoded(original), decoded(saved(larger, 92)), np.eye(3))
+@pytest.mark.parametrize("size", [(838, 630), (1288, 968)])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_an_enlargement_is_known_by_its_interpolation(
+    size: tuple[int, int], way: Image.Resampling, *, mirrored: bool
+) -> None:
+    original = saved(detailed((644, 484)), 93)
+    larger = Image.open(io.BytesIO(original)).resize(size, way)
+    larger, transform = (ImageOps.mirror(larger), MIRRORED) if mirrored else (larger, np.eye(3))
+    found = compare(decoded(original), decoded(saved(larger, 90)), transform)
     assert found is not None
     assert [bool(loss & Loss.DETAIL) for loss in found] == [True, False]
     assert found[1] & Loss.ENLARGED
+
+
+def test_an_enlarged_part_is_known_by_its_interpolation() -> None:
+    original = saved(detailed((644, 484)), 93)
+    part = Image.open(io.BytesIO(original)).crop((101, 53, 421, 293)).resize((720, 540), Image.Resampling.BICUBIC)
+    h = np.array([[644 / 320, 0, -101 / 320], [0, 484 / 240, -53 / 240], [0, 0, 1]])
+    found = compare(decoded(original), decoded(saved(part, 80)), h)
+    assert found is not None
+    assert found[0] & Loss.DETAIL
+    assert found[1] & Loss.ENLARGED
+
+
+@pytest.mark.parametrize("factor", [1.2, 1.5, 2])
+def test_a_detailed_picture_is_no_enlargement_of_its_small_copy(factor: float) -> None:
+    original = saved(detailed((1288, 968)), 90)
+    size = round(1288 / factor), round(968 / factor)
+    small = saved(Image.open(io.BytesIO(original)).resize(size, Image.Resampling.LANCZOS), 93)
+    found = compare(decoded(small), decoded(original), np.eye(3))
+    assert found is not None
+    assert not found[0] & Loss.DETAIL
 
 
 @pytest.mark.parametrize("qualities", [(92, 92), (92, 75), (75, 92)])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dedup.geometry.changes import Changes, find_changes, hardly_differ
 from dedup.geometry.detail import Detail, blur_between, compare_detail
+from dedup.geometry.enlargement import is_interpolated
 from dedup.geometry.fine import (
     Size,
     draw,
@@ -31,7 +32,7 @@ from dedup.geometry.fine import (
 from dedup.geometry.homography import inverse, map_points
 from dedup.geometry.lattice import lattice_of
 from dedup.geometry.tone import Image, Mask, Plane, Tone, clipped_away, fit_tone, luma, unchanged
-from dedup.geometry.traces import UNKNOWN, Decoded, Origin, is_enlarged, made_from
+from dedup.geometry.traces import UNKNOWN, Decoded, Origin, has_levels_of, made_from
 from dedup.types.arrays import Homography
 from dedup.types.pairs import Loss
 
@@ -43,7 +44,6 @@ _CLEARLY = 0.85  # of the error one way round, below which the other way is take
 _DERIVED, _FOLLOWS = 2.7, 1.5  # of it, from which a picture that follows from another one was made from it; likely was
 _DERIVED_LEAST = 0.01  # of its contrast, likewise
 _CLIPS, _CLIPPED_AWAY = 4.0, 0.01  # times as much detail clipped away; share of the picture by which it is more
-_UNDONE = 0.12  # of its contrast, the error of a picture that is predicted from another one in its tone
 _PALER = 2.0  # times as colourful
 _MUCH_NARROWER, _NARROWER = 1.35, 1.15  # times the range of brightness: a strong sign, and a weak one
 _COLOURFUL, _GREY = 5.0, 0.25  # grey levels of a picture in colour; share of it below which its version is grey
@@ -58,6 +58,7 @@ _AROUND, _ALIGNED = 320, 0.012  # pixels, the longer side of what is looked at; 
 _MARKED, _MARKS = 20.0, 12  # grey levels, the deviation at a sharp edge; pixels of the small picture
 _SOFT = 4.0  # grey levels, of the detail of a picture that has hardly any
 _DARKEST, _CLIPPED = 4, 0.03  # grey levels that are clipped light; share of the pixels that counts
+_DENSER = 1.1  # linear pixels of an enlargement per pixel of its source
 _STEP, _NEAR = 3, 14  # pixels of it: between two that are compared, and from the edge
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
 
@@ -95,16 +96,18 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
     if overlap is None or compared is None:
         return None
     detail = compare_detail(overlap.frame, compared.drawn, overlap.inside, other, overlap.map)
-    if detail.enlarged and not detail.sharper and not compared.recoloured and is_enlarged(first, other, there):
-        detail = replace(detail, sharper=True, blurred=False)
-    tones = compared.to_frame, compared.to_other
-    traced = made_from(first, second, lattice, *tones) if lattice is not None else UNKNOWN
+    if not detail.sharper and not compared.recoloured and _is_enlarged(first, second, there, soft=detail.enlarged):
+        detail = replace(detail, sharper=True, blurred=False, enlarged=True)
+    traced = UNKNOWN
+    if lattice is not None:
+        tones = compared.to_frame, compared.to_other
+        traced = made_from(first, second, lattice, *tones, recoloured=compared.recoloured)
     origin = _of_origin(compared, detail, traced)
     found = [
         _of_surroundings(frame, other, there),
         _of_colours(compared, origin),
         _of_detail(detail),
-        _of_changes(compared),
+        _of_changes(compared, traced.made or detail.softer),
         origin,
     ]
     mine, its = (Loss(0), Loss(0))
@@ -116,6 +119,17 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
     return (its, mine) if swapped else (mine, its)
 
 
+def _is_enlarged(small: Decoded, large: Decoded, there: Homography, *, soft: bool) -> bool:
+    """Return whether a picture with more pixels was made from the other one.
+
+    soft: it has nothing in them; then only the steps of the smaller file tell it from a source that is out of focus.
+    there: pixels of `small` -> pixels of `large`.
+    """
+    if small.steps is None or abs(np.linalg.det((there / there[2, 2])[:2, :2])) < _DENSER**2:
+        return False
+    return has_levels_of(small, large, there) or (not soft and is_interpolated(small, large, there))
+
+
 def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Loss, Loss]:
     """Return which picture was made from the other one: DERIVED, or FOLLOWS where that is only likelier.
 
@@ -124,13 +138,12 @@ def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Los
     """
     tones = compared.to_frame, compared.to_other
     shaded, mixed = any(tone.shade is not None for tone in tones), any(tone.mixes for tone in tones)
-    undone = compared.errors[0 if traced.made < 0 else 1] < _UNDONE or not compared.recoloured
     clipped = -_much_less(compared.clipped, _CLIPS, least=_CLIPPED_AWAY) if compared.recoloured else 0
     clips = 0 if shaded or mixed or detail.noisier else clipped
     follows = 0 if shaded or detail.noisier else _much_less(compared.errors, _DERIVED, least=_DERIVED_LEAST)
     # another tone amplifies noise
     others = {follows} if compared.recoloured else {follows, detail.noisier, detail.sharpened}
-    for signs in ({traced.made if traced.sure and undone else 0, clips} - {0}, others - {0}):
+    for signs in ({traced.made if traced.sure else 0, clips} - {0}, others - {0}):
         if len(signs) == 1:
             return _of_one(signs.pop(), Loss.DERIVED)
         if signs:
@@ -138,7 +151,7 @@ def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Los
     weaker = (
         _much_less(compared.ranges, _MUCH_NARROWER, least=0),
         clipped,
-        traced.made if undone else 0,
+        traced.made,
         detail.noisier,
         0 if detail.noisier else _much_less(compared.errors, _FOLLOWS, least=_DERIVED_LEAST),
         _much_less(compared.colours, _PALER, least=_COLOURFUL),
@@ -196,8 +209,8 @@ class _Compared:
 
     drawn: the luminance of the other picture in the tone of the frame.   colours: how colourful both are, 0 to 255.
     recoloured: their tones differ visibly.   errors: of the frame and of the other after these tones, beside the
-    contrast of each.   clipped: see clipped_away(), of both.   ranges: between dark and bright, of both.
-    changes: what a part of one shows and the other does not.
+    contrast of each.   clipped: see clipped_away(), of both.   ranges: between dark and bright, of both.   differ: by
+    more than a saved version may.
     """
 
     overlap: Overlap
@@ -209,7 +222,7 @@ class _Compared:
     errors: tuple[float, float]
     clipped: tuple[float, float]
     ranges: tuple[float, float]
-    changes: Changes
+    differ: bool
 
 
 def _compared(overlap: Overlap, *, on_lattice: bool) -> _Compared | None:
@@ -220,7 +233,7 @@ def _compared(overlap: Overlap, *, on_lattice: bool) -> _Compared | None:
     if hardly_differ(overlap.frame, overlap.other, overlap.inside):
         drawn = cv2.cvtColor(overlap.other, cv2.COLOR_RGB2GRAY).astype(np.float32)
         same, nothing = unchanged(), (0.0, 0.0)
-        return _Compared(overlap, same, same, drawn, nothing, False, nothing, nothing, nothing, Changes(0.0, 0.0))
+        return _Compared(overlap, same, same, drawn, nothing, False, nothing, nothing, nothing, differ=False)
     size = within(size_of(overlap.frame), _SMALL)
     inside = shrink(overlap.inside.astype(np.float32), size) > 0.99
     if inside.sum() < 64:
@@ -241,10 +254,7 @@ def _compared(overlap: Overlap, *, on_lattice: bool) -> _Compared | None:
     colours = _colour(frame, inside), _colour(other, inside)
     clipped = clipped_away(frame, other, inside), clipped_away(other, frame, inside)
     ranges = _range(frame, inside), _range(other, inside)
-    compared = _Compared(
-        overlap, *tones, drawn, colours, recoloured, errors, clipped, ranges, changes=Changes(0.0, 0.0)
-    )
-    return replace(compared, changes=_changes(compared))
+    return _Compared(overlap, *tones, drawn, colours, recoloured, errors, clipped, ranges, differ=True)
 
 
 def _range(image: Image, inside: Mask) -> float:
@@ -292,19 +302,22 @@ def _of_detail(detail: Detail) -> tuple[Loss, Loss]:
     return mine, its
 
 
-def _of_changes(compared: _Compared) -> tuple[Loss, Loss]:
-    """Return whether a part of both shows something else or has another colour; that is lost of either."""
-    found = compared.changes
+def _of_changes(compared: _Compared, made: int) -> tuple[Loss, Loss]:
+    """Return whether a part of both shows something else or has another colour; that is lost of either.
+
+    made: which was made from the other one: the frame (-1), the other (1), not known (0).
+    """
+    found = _changes(compared, made) if compared.differ else Changes(0.0, 0.0)
     loss = (Loss.CONTENT if found.content > _CHANGED else Loss(0)) | (
         Loss.RECOLOURED if found.colour > _CHANGED else Loss(0)
     )
     return loss, loss
 
 
-def _changes(compared: _Compared) -> Changes:
+def _changes(compared: _Compared, made: int) -> Changes:
     """Return how strongly the picture that follows from the other differs from it, after the tone between them."""
     frame, other, inside = compared.overlap.frame, compared.overlap.other, compared.overlap.inside
-    if _follows(compared):
+    if made < 0 or (not made and _follows(compared)):
         return _after_blur(frame, other, compared.drawn, compared.to_frame, inside)
     return _after_blur(other, frame, luma(compared.to_other.apply(frame)), compared.to_other, inside)
 

@@ -39,11 +39,11 @@ _ALIKE = 1.15  # change of the ratio from one band to the next when both are amp
 _DENSER = 1.1  # linear pixels of one picture per pixel of the other, from which it may resolve more
 _EQUAL = 1.03  # the same, up to which the alignment does not tell
 _EMPTY, _THIN = 0.38, 0.55  # contrast beyond the other's resolution that is none; that interpolation may have
-_STRONG, _PERIODIC = 20.0, 2.4  # grey levels, of a second derivative at most; times the usual strength of a frequency
 _NOISE = 4.0  # grey levels, of the finest band
 _SOFT_CELL = 16  # pixels, in which sharpness is compared
-_SOFTER = 0.6  # sharpness of a picture, as a share of another's, below which it is a blurred version
+_SOFTER = 0.8  # sharpness of a picture, as a share of another's, below which it is a blurred version
 _SIGMAS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)  # pixels
+_BETWEEN = (0.84, 1.19)  # of them, tried too
 _EVERYWHERE = 0.3  # share of the energy of noise that the plainest places have too
 _LESS_NOISE, _LESS_WHITE, _SOMEWHERE = 1.5, 3.0, 0.1  # the same where nothing else explains the noise
 _WHITE = 5.0  # times the energy that white noise has at least in the finest band beside the next one; exactly 9.8
@@ -66,6 +66,11 @@ class Detail:
     sharpened: int
     noisier: int
 
+    @property
+    def softer(self) -> int:
+        """Which of them is the softer one, as a sign; 0 if neither is."""
+        return -1 if self.blurred else int(self.sharper)
+
 
 def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there: Homography) -> Detail:
     """Return the comparison of two pictures of a size, where the mask is set.
@@ -84,7 +89,7 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
     density = _density(there)
     part = _shared_part(other, there, size_of(frame)) if density >= _DENSER else None
     finer = _finest_share(part, density) if part is not None else 1.0
-    empty, enlarged = finer < _EMPTY, part is not None and finer < _THIN and _is_interpolated(part, density)
+    empty = finer < _EMPTY
     thin = part is None or finer < _THIN  # otherwise it resolves more, whatever was done to it
     sharper = thin and bool(steps.max() > (_ENLARGED if empty else _BLURRED)) and noisier >= 0
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
@@ -96,9 +101,9 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
         if noisier or found.sharpened:
             sharper = blurred = False
     return Detail(
-        sharper or enlarged,
-        blurred and not enlarged,
-        empty or enlarged or (sharper and density > 1),
+        sharper,
+        blurred,
+        empty or (sharper and density > 1),
         same_size and not sharper and not blurred,
         sharpened,
         noisier,
@@ -106,25 +111,32 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
 
 
 def blur_between(source: Image, target: Image, inside: Mask) -> float:
-    """Return the sigma in pixels of the Gaussian blur after which the source is as soft as the target; 0 for none.
+    """Return the sigma in pixels of the Gaussian blur after which the source is nearest to the target; 0 for none.
 
-    The sharper places of the target decide, so that a part of it that was blurred does not.
+    Half of the pixels decide, so that a part of the target that was blurred does not.
     """
     ok = cells(inside.astype(np.uint8) * 255, _SOFT_CELL) > 252
-    plane = luma(source)
-    wanted, coarse = _sharpness(luma(target))
+    plane, goal = luma(source), luma(target)
+    wanted, coarse = _sharpness(goal)
     sharp, structure = _sharpness(plane)
     ok &= (structure > 2) & (coarse > 2)
-    if ok.sum() < _FEWEST:
+    if ok.sum() < _FEWEST or np.quantile(wanted[ok] / np.maximum(sharp[ok], 1e-3), 0.7) > _SOFTER:
         return 0.0
+    rows = np.flatnonzero(inside)[:: max(1, int(inside.sum()) // _SAMPLES)]
+    y = goal.ravel()[rows]
 
-    def ratio(sharpness: NDArray[np.float32]) -> float:
-        return float(np.quantile(wanted[ok] / np.maximum(sharpness[ok], 1e-3), 0.7))
+    def error(sigma: float) -> float:
+        soft = cv2.GaussianBlur(plane, (0, 0), sigma) if sigma else plane
+        return _after_line(soft.ravel()[rows], y)
 
-    if ratio(sharp) > _SOFTER:
-        return 0.0
-    ratios = [ratio(_sharpness(cv2.GaussianBlur(plane, (0, 0), sigma))[0]) for sigma in _SIGMAS]
-    return float(np.interp(0.0, np.log(ratios), _SIGMAS))
+    best = min((0.0, *_SIGMAS), key=error)
+    return min((best, *(best * factor for factor in _BETWEEN)), key=error) if best else 0.0
+
+
+def _after_line(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+    """Return the median error of y after the straight line from x."""
+    slope, offset = np.polyfit(x, y, 1)
+    return float(np.median(np.abs(slope * x + offset - y)))
 
 
 def _sharpness(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -242,31 +254,3 @@ def _finest_share(part: Plane, density: float) -> float:
     squares = [cells(band * band, _CELL) for band in (beyond, next_band)]
     fine, coarse = (max(float(e.mean() - np.quantile(e, _PLAIN)), 0.0) for e in squares)
     return float(np.sqrt((fine + 0.2) / (coarse + 0.2) / min(1.0, np.log2(density))))
-
-
-def _is_interpolated(part: Plane, density: float) -> bool:
-    """Return whether a picture was enlarged by so much: where new pixels lie between old ones, its second derivative
-    is weaker, at the period of the old ones (Gallagher, *Detection of linear and cubic interpolation in JPEG compressed
-    images*, CRV 2005). Not for periods of the blocks of a JPEG.
-    """
-    frequency = 1 / density % 1
-    strengths = [_strength_at(min(frequency, 1 - frequency), plane) for plane in (part, part.T)]
-    return min(strengths) > 0 and bool(np.sqrt(strengths[0] * strengths[1]) > _PERIODIC)
-
-
-def _strength_at(frequency: float, plane: Plane) -> float:
-    """Return how strong the variation of the second derivative along the rows is at so many periods a pixel, beside
-    frequencies near it; 0 if that cannot be told.
-    """
-    derivative = np.abs(plane[:, :-2] - 2 * plane[:, 1:-1] + plane[:, 2:])
-    row = np.minimum(derivative, _STRONG).mean(0)
-    n = len(row)
-    row -= cv2.blur(row[None], (31, 1))[0]
-    spectrum = np.abs(np.fft.rfft(row * np.hanning(n), 2 * n))
-    at = np.arange(len(spectrum)) / (2 * n)
-    blocks = np.abs(at * 8 - np.rint(at * 8)) < 24 / n
-    here, away = np.abs(at - frequency) <= 1.5 / n, np.abs(at - frequency)
-    beside = (away > 4 / n) & (away < 0.12) & ~blocks & (at > 0.04)
-    if n < 64 or not here.any() or blocks[here].any() or beside.sum() < 10:
-        return 0.0
-    return float(spectrum[here].max() / (np.sqrt(np.square(spectrum[beside]).mean()) + 1e-6))

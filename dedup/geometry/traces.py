@@ -28,6 +28,8 @@ from dedup.types.arrays import Homography
 
 Steps = NDArray[np.float32]  # (8, 8), the quantisation of luminance, rows by vertical frequency
 
+BLOCK = 8  # pixels, the side of a block of a JPEG
+
 _LARGEST = 512  # pixels, the side of the part that is looked at
 _FEWEST, _FEWEST_BLOCKS = 300, 50  # coefficients, blocks
 _FINEST = 3.0  # grey levels, a step that rounding does not hide
@@ -40,18 +42,14 @@ _STRAY = 0.01  # share of levels that follow no prediction
 _LOGISTIC = 1.702  # slope of the logistic function that is nearest to the normal distribution's
 _HIGHEST = 31  # level that is told from higher ones
 _SURE, _LIKELY_SHARE = 20.0, 0.005  # nats by which one direction is better; the same as a share of all
-# The same to be sure, where a tone or a gain over the picture had to be undone; where both have the same steps, too.
-_TONED, _TONED_SHARE, _TONED_SAME_STEPS, _SHADED_SHARE = 60.0, 0.03, 0.012, 0.12
 _EXPLAINED, _LIKELY_EXPLAINED = 0.6, 0.4  # share of the child's levels, in nats, to be sure; to be likely
 _SAME = np.array([0.5, 2.0])  # grey levels, the difference of half of the blocks and of nine in ten after saving again
-# What is left of a tone that was undone, in grey levels and as a share; and how much of the other file's rounding there
-# is in a picture that was made from it, and in one that was made from what that file was made from.
-_NOISES, _SLOPES, _REPEATED, _ROUNDED = (0.3, 0.45), (0.005, 0.015), (0.0, 0.4), (0.7, 1.0, 1.4)
+_NOISES, _SLOPES = np.geomspace(0.2, 3.2, 7), (0.01, 0.03)  # grey levels; shares of a coefficient
+_EXACT = 0.68  # grey levels, the noise of a prediction below which it was made from these very pixels
 _TOLD = 0.3  # of a step, the coefficients below which say nothing of rounding
-_TOLERATED = 0.005  # nats a coefficient: a tone that is not undone exactly looks a little like rounding
 _ROUNDING, _EXTREME = 0.35, 3  # grey levels: deviation of a coefficient from it; of black and white
-_FITTED, _DEGREE = 4, 5  # pixels, the cells by which a tone is corrected; of the curve
 _PART, _REACH, _MADE_LARGER = 256, 3, 0.8  # pixels, of the part and of the filter; Spread.middle of an enlargement
+_FITTED, _DEGREE = 4, 5  # pixels, the cells by which a tone is corrected; of the curve
 _MIDDLE = 0.65  # Spread.middle, below which a picture was made from the file whose cells these are
 _ZIGZAG = [(v, u) for v in range(6) for u in range(6) if 0 < u + v < 6]  # frequencies
 _DCT = np.array(
@@ -91,7 +89,7 @@ class Seen:
     """The DCT coefficients of a picture from a JPEG, and of the other picture on the same grid and in its tone.
 
     mine, its: (N, 8, 8), of blocks without black and white.   toned: a tone had to be undone, which is never exact.
-    shaded: with a gain that varies over the picture.
+    slope: how much stronger its coefficients are than in its own tone.
     same: nothing was done to most of the picture but saving.   unrest: how far the coefficients of blocks that differ
     little are from their own levels on average, in steps; rounding and clipping do that.
     """
@@ -100,7 +98,7 @@ class Seen:
     its: NDArray[np.float32]
     steps: Steps
     toned: bool
-    shaded: bool
+    slope: float
     same: bool
     unrest: float
 
@@ -130,20 +128,23 @@ class Explained:
     of: float
 
 
-def made_from(first: Decoded, second: Decoded, lattice: Lattice, to_first: Tone, to_second: Tone) -> Origin:
+def made_from(
+    first: Decoded, second: Decoded, lattice: Lattice, to_first: Tone, to_second: Tone, *, recoloured: bool
+) -> Origin:
     """Return which of two pictures was made from the other; UNKNOWN if too much else was done to one, or if neither
     comes from a JPEG.
 
     lattice: pixels of the first -> pixels of the second.   to_first, to_second: the tone of the other in that of each.
+    recoloured: their tones differ visibly; then it is sure only if no source of both is the likelier answer.
     """
     of_first = _seen(first, second.image, lattice, to_first)
     of_second = _seen(second, first.image, lattice.inverse, to_second)
     if of_first is not None and of_second is not None:
-        return _by_levels(of_first, of_second)
+        return _by_levels(of_first, of_second, in_tone=recoloured or of_first.toned or of_second.toned)
     return Origin(_alone(of_first) if of_first is not None else -_alone(of_second))
 
 
-def is_enlarged(small: Decoded, large: Image, there: Homography) -> bool:
+def has_levels_of(small: Decoded, large: Decoded, there: Homography) -> bool:
     """Return whether a picture with more pixels was made from a JPEG with fewer.
 
     It is made as small again, and as sharp by a filter that is fitted. If its coefficients then lie near the middles of
@@ -157,13 +158,13 @@ def is_enlarged(small: Decoded, large: Image, there: Homography) -> bool:
     left, top = columns - side, rows - side
     image = np.ascontiguousarray(small.image[top : top + 2 * side, left : left + 2 * side])
     shifted = there @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], np.float64)
-    again, covered = draw(large, shifted, (2 * side, 2 * side))
+    again, covered = draw(large.image, shifted, (2 * side, 2 * side))
     if not covered.all():
         return False
     target = luma(image)
     mine, its = (_coefficients(_blocks(plane)) for plane in (target, _sharpened_to(luma(again), target)))
     usable = ~_clipped(image)
-    spread = _spread(Seen(mine[usable], its[usable], small.steps, False, False, False, 0.0))
+    spread = _spread(Seen(mine[usable], its[usable], small.steps, False, 1.0, False, 0.0))
     return spread is not None and spread.middle < _MADE_LARGER
 
 
@@ -178,56 +179,52 @@ def _sharpened_to(plane: Plane, target: Plane) -> Plane:
     return np.asarray((terms @ factors).reshape(height, width) + 128, np.float32)
 
 
-def _by_levels(of_first: Seen, of_second: Seen) -> Origin:
-    """Return what made_from() does, for two JPEGs."""
+def _by_levels(of_first: Seen, of_second: Seen, *, in_tone: bool) -> Origin:
+    """Return what made_from() does, for two JPEGs.   in_tone: in two tones."""
     same_steps = np.array_equal(of_first.steps, of_second.steps)
     if of_first.same and same_steps:
         return Origin(int(np.sign(of_first.unrest - of_second.unrest)))
     first, second = _explained(of_first), _explained(of_second)
     least = min(first.of, second.of)
     gain, child = second.nats - first.nats, second if second.nats > first.nats else first
-    toned, shaded = of_first.toned or of_second.toned, of_first.shaded or of_second.shaded
     if least < _FEWEST or abs(gain) <= max(_SURE, _LIKELY_SHARE * least) or child.share <= _LIKELY_EXPLAINED:
         return UNKNOWN
-    share = _SHADED_SHARE if shaded else _TONED_SAME_STEPS if same_steps else _TONED_SHARE
-    enough = max(_TONED, share * least) if toned else 0
-    sure = abs(gain) > enough and child.share > _EXPLAINED
     one, other = (of_second, of_first) if gain > 0 else (of_first, of_second)
-    return Origin(int(np.sign(gain)), sure=sure and (not toned or _repeats_rounding(one, other.steps)))
+    sure = child.share > _EXPLAINED and (not in_tone or _is_exact(one, other.steps))
+    return Origin(int(np.sign(gain)), sure=sure)
 
 
-def _repeats_rounding(child: Seen, steps: Steps) -> bool:
-    """Return whether a picture in another tone was made from these very pixels, not from what they were saved from too.
+def _is_exact(child: Seen, steps: Steps) -> bool:
+    """Return whether a picture was made from these very pixels, not from what they were saved from too.
 
-    Its levels then follow from the pixels as they are. Otherwise they differ by the rounding of the coefficients, the
-    variance of which is a twelfth of the squared steps.   steps: of the other picture.
+    Its levels then follow from the pixels as they are, but for little more than the rounding to whole grey levels.
+    Otherwise they differ by the rounding of the coefficients as well, the variance of which is a twelfth of the squared
+    steps.   steps: of the other picture.
     """
-    alike, apart = (
-        max(
-            _likelihood(child, noise, slope, times * steps)
-            for noise in _NOISES
-            for slope in _SLOPES
-            for times in factors
-        )
-        for factors in (_REPEATED, _ROUNDED)
-    )
-    told = sum(np.count_nonzero(_told(child, v, u)) for v, u in _ZIGZAG)
-    return alike > apart - _TOLERATED * told
+    logs = np.log(_NOISES)
+    found = np.array([max(_likelihood(child, float(n), slope) for slope in _SLOPES) for n in _NOISES])
+    best = int(found.argmax())
+    noise = logs[best]
+    if 0 < best < len(found) - 1:  # the top of a parabola through three points
+        before, at, after = found[best - 1 : best + 2]
+        noise += (logs[1] - logs[0]) * 0.5 * (before - after) / (before - 2 * at + after)
+    told = [np.count_nonzero(_told(child, v, u)) for v, u in _ZIGZAG]
+    rounding = np.sqrt(np.average([steps[v, u] ** 2 / 12 for v, u in _ZIGZAG], weights=told)) if any(told) else 0.0
+    return bool(np.exp(noise) < max(_EXACT, child.slope * rounding / 2))
 
 
-def _likelihood(seen: Seen, noise: float, slope: float, steps: Steps) -> float:
+def _likelihood(seen: Seen, noise: float, slope: float) -> float:
     """Return the log-likelihood of a picture's levels, given the other one.
 
-    noise, slope: of a prediction, in grey levels, and as a share of it.   steps: to which the other one was rounded
-    besides.
+    noise, slope: of a prediction, in grey levels, and as a share of it.
     """
     total = 0.0
     for v, u in _ZIGZAG:
         step = float(seen.steps[v, u])
         there = _told(seen, v, u)
         its, level = seen.its[there, v, u], np.rint(seen.mine[there, v, u] / step)
-        deviation = np.sqrt(noise**2 + (slope * its) ** 2 + float(steps[v, u]) ** 2 / 12)
-        total += float(np.log((1 - _STRAY) * _in_cells(level, step, its, deviation) + _STRAY / _HIGHEST).sum())
+        inside = _in_cells(level, step, its, np.sqrt(noise**2 + (slope * its) ** 2))
+        total += float(np.log((1 - _STRAY) * inside + _STRAY / _HIGHEST).sum())
     return total
 
 
@@ -310,15 +307,21 @@ def _seen(child: Decoded, parent: Image, lattice: Lattice, tone: Tone) -> Seen |
     mine, plain, colours = luma(image), luma(its), tone.apply(its)
     toned = luma(colours)
     has_tone = _difference(mine, toned) < 0.9 * _difference(mine, plain)  # a tone is never fitted exactly
-    shaded = has_tone and tone.shade is not None
     blocks = np.flatnonzero(~(_clipped(image) | _clipped(its)))
     blocks = blocks[:: -(-len(blocks) // _BLOCKS)] if len(blocks) else blocks
     theirs = _corrected(colours, mine, blocks) if has_tone else _blocks(plain)[blocks]
     difference = cv2.absdiff(image, its).reshape(-1, 8, image.shape[1] // 8, 24).mean((1, 3)).ravel()
     same = bool((np.quantile(difference, (0.5, 0.9)) < _SAME).all())
     unrest = _unrest(mine, difference < 1, child.steps) if same else 0.0
-    its_own = _coefficients(_blocks(mine)[blocks])
-    return Seen(its_own, _coefficients(theirs), child.steps, has_tone, shaded, same, unrest)
+    its_own, predicted = _coefficients(_blocks(mine)[blocks]), _coefficients(theirs)
+    slope = _contrast(predicted) / max(_contrast(_coefficients(_blocks(plain)[blocks])), 1e-3) if has_tone else 1.0
+    return Seen(its_own, predicted, child.steps, has_tone, slope, same, unrest)
+
+
+def _contrast(coefficients: NDArray[np.float32]) -> float:
+    """Return the RMS of the coefficients (N, 8, 8) that are looked at."""
+    rows, columns = np.transpose(_ZIGZAG)
+    return float(np.sqrt(np.square(coefficients[:, rows, columns]).sum() / max(len(coefficients), 1)))
 
 
 def _unrest(plane: Plane, where: Mask, steps: Steps) -> float:
@@ -399,6 +402,15 @@ def _spread(seen: Seen) -> Spread | None:
     if sum(map(len, distances)) < _FEWEST:
         return None
     return Spread(float(np.median(np.concatenate(distances))), float(np.concatenate(outside).mean()), seen.toned)
+
+
+def quantised(plane: Plane, steps: Steps) -> Plane:
+    """Return the luminance of a picture of whole blocks after it was saved with these steps."""
+    levels = np.rint(_coefficients(_blocks(plane)) / steps)
+    blocks = _DCT.T @ (levels * steps) @ _DCT + 128
+    rows, columns = plane.shape
+    found = blocks.reshape(rows // BLOCK, columns // BLOCK, BLOCK, BLOCK).transpose(0, 2, 1, 3)
+    return np.asarray(found.reshape(rows, columns), np.float32)
 
 
 def _blocks(plane: Plane) -> NDArray[np.float32]:
