@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.geometry.homography import coverage, inverse
+from dedup.geometry.least_squares import robust_factors
 from dedup.types.arrays import Homography
 
 CANVAS = 256  # S: pixels, the side of the canvas
@@ -86,8 +87,7 @@ def warp(image: Image, h: Homography, frame: tuple[int, int]) -> tuple[Image, ND
 def match_colours(image: Image, target: Image, covered: NDArray[np.bool_]) -> Image:
     """Return the image (S, S, 3) after the quadratic change of RGB that brings it closest to the target.
 
-    Iteratively reweighted least squares (Holland and Welsch 1977), so that a part that differs does not distort the
-    colours of the rest.
+    A part that differs does not distort the colours of the rest.
     """
     step = slice(None, None, 4)  # one pixel in 16 is enough for 21 coefficients
     inside = covered[step, step]
@@ -95,12 +95,9 @@ def match_colours(image: Image, target: Image, covered: NDArray[np.bool_]) -> Im
         return image
     x, y = (i[step, step][inside].astype(np.float64) / 255 for i in (image, target))  # (M, 3)
     x = np.concatenate([x, x * x, np.ones_like(x[:, :1])], axis=1)  # (M, 7): RGB, squares, constant
-    weight, ridge = np.ones(len(x)), np.diag([1e-4] * 6 + [0.0]) * len(x)
-    for _ in range(4):
-        xw = x * weight[:, None]
-        coefficients = np.linalg.solve(xw.T @ x + ridge, xw.T @ y)  # (7, 3)
-        residual = np.square(x @ coefficients - y).sum(1)
-        weight = 1 / (1 + residual / 0.03) ** 2 + 1e-6  # half of the weight at a difference of some 18 grey levels
+    ridge = np.diag([1e-4] * 6 + [0.0]) * len(x)
+    # half of the weight at a difference of some 18 grey levels
+    coefficients = robust_factors(x, y, ridge, lambda e: 1 / (1 + np.square(e).sum(1) / 0.03) ** 2 + 1e-6)  # (7, 3)
     full = image.reshape(-1, 3).astype(np.float32) / 255
     full = np.concatenate([full, full * full, np.ones_like(full[:, :1])], axis=1) @ coefficients.astype(np.float32)
     return np.clip(full * 255, 0, 255).round().astype(np.uint8).reshape(image.shape)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.geometry.fine import cells, size_of
+from dedup.geometry.least_squares import robust_factors
 from dedup.geometry.tone import Image, Mask, Plane, Tone, luma
 
 _SMALL_CELL, _CELL = 2, 4  # pixels
@@ -113,13 +114,12 @@ def _sharpness_matched(source: Plane, target: Plane, inside: Mask) -> Plane:
     rows = np.flatnonzero(inside.ravel())
     rows = rows[:: max(1, len(rows) // _SAMPLES)]
     x, y = np.stack([band.ravel()[rows] for band in bands], axis=1), (target - blurred[-1]).ravel()[rows]
-    weight, ridge = np.ones(len(rows), np.float32), np.eye(len(bands)) * len(rows) * 0.5
-    for _ in range(4):
-        weighted = x * weight[:, None]
-        gains = np.linalg.solve(weighted.T @ x + ridge, weighted.T @ y)
-        residual = y - x @ gains
-        usual = max(2 * float(np.median(np.abs(residual))), 1.0)
-        weight = (1 / (1 + np.square(residual / usual))).astype(np.float32)
+
+    def weigh(errors: NDArray[np.float32]) -> NDArray[np.float32]:
+        usual = max(2 * float(np.median(np.abs(errors))), 1.0)
+        return np.asarray(1 / (1 + np.square(errors / usual)), np.float32)
+
+    gains = robust_factors(x, y, np.eye(len(bands)) * len(rows) * 0.5, weigh)
     matched = blurred[-1]
     for gain, band in zip(gains, bands, strict=True):
         matched = matched + np.float32(gain) * band

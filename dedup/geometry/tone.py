@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup.geometry.least_squares import by_median, robust_factors
+
 Image = NDArray[np.uint8]  # (H, W, 3), sRGB
 Plane = NDArray[np.float32]  # (H, W), 0 to 255
 Mask = NDArray[np.bool_]  # (H, W)
@@ -23,7 +25,6 @@ LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)  # ITU-R BT.601
 _SAMPLES = 4000  # pixels that a fit takes
 _BINS = 20  # of a curve
 _FEWEST = 8  # samples in a bin
-_ITERATIONS = 4  # of reweighted least squares
 _LARGEST_ERROR = 30.0  # grey levels; what differs more counts as so much
 _PREFERENCE = 0.5  # grey levels by which a mix of channels must beat leaving them apart
 _SHADE_DEGREE = 4  # of the polynomial in x and y
@@ -65,12 +66,8 @@ class Tone:
         x, rest = _terms(source), target.astype(np.float32) - before
         rows = _sampled(where)
         terms, y = x.reshape(-1, 10)[rows], rest.reshape(-1, 3)[rows]
-        weight, ridge = np.ones(len(terms), np.float32), np.diag([1e-4] * 9 + [0]) * len(terms)
-        for _ in range(_ITERATIONS):
-            weighted = terms * weight[:, None]
-            factors = np.linalg.solve(weighted.T @ terms + ridge, weighted.T @ y).astype(np.float32)
-            squared = np.square(terms @ factors - y).sum(1)
-            weight = (1 / (1 + squared / (4 * np.median(squared) + 1)) ** 2).astype(np.float32)
+        ridge = np.diag([1e-4] * 9 + [0]) * len(terms)
+        factors = robust_factors(terms, y, ridge, lambda errors: by_median(np.square(errors).sum(1)))
         return np.asarray(np.clip(before + x @ factors, 0, 255) - before, np.float32)
 
 
@@ -136,12 +133,8 @@ def _fit(x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
 def _mix(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return (3, 3), the linear mix of channels from x to y; an offset is fitted and left to the curves."""
     inputs = np.c_[x, np.full(len(x), 255, np.float32)]
-    weight, ridge = np.ones(len(x), np.float32), np.diag([0.5, 0.5, 0.5, 0]) * len(x)
-    for _ in range(_ITERATIONS):
-        weighted = inputs * weight[:, None]
-        mix = np.linalg.solve(weighted.T @ inputs + ridge, weighted.T @ y)
-        squared = np.square(inputs @ mix - y).sum(1)
-        weight = (1 / (1 + squared / (4 * np.median(squared) + 1)) ** 2).astype(np.float32)
+    ridge = np.diag([0.5, 0.5, 0.5, 0]) * len(x)
+    mix = robust_factors(inputs, y, ridge, lambda errors: by_median(np.square(errors).sum(1)))
     return np.ascontiguousarray(mix[:3].T, np.float32)
 
 
@@ -212,12 +205,8 @@ def _gain(
     p = cv2.blur(luma(tone.apply(source)), (3, 3))
     rows = _sampled(where)
     x, y, terms = p.ravel()[rows], target.ravel()[rows], powers.reshape(-1, powers.shape[-1])[rows]
-    inputs, weight = terms * x[:, None], np.ones(len(x), np.float32)
-    prior = np.eye(inputs.shape[1], dtype=np.float32) * len(x)  # towards a gain of 1
-    for _ in range(_ITERATIONS):
-        weighted = inputs * weight[:, None]
-        factors = np.linalg.solve(weighted.T @ inputs + prior, weighted.T @ y + prior[0])
-        residual = np.abs(inputs @ factors - y)
-        weight = 1 / np.square(1 + np.square(residual / (2 * np.median(residual) + 1)))
-    before, after = (float(np.minimum(r, _LARGEST_ERROR).mean()) for r in (np.abs(x - y), residual))
-    return np.clip(powers @ factors.astype(np.float32), *_SHADE_RANGE).astype(np.float32), before, after
+    inputs, ridge = terms * x[:, None], np.eye(terms.shape[1]) * len(x)
+    factors = robust_factors(inputs, y - x, ridge, lambda errors: by_median(np.square(errors)))  # beyond a gain of 1
+    rests = np.abs(x - y), np.abs(x + inputs @ factors - y)
+    before, after = (float(np.minimum(rest, _LARGEST_ERROR).mean()) for rest in rests)
+    return np.clip(1 + powers @ factors, *_SHADE_RANGE).astype(np.float32), before, after

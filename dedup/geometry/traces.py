@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from dedup.geometry.fine import draw, shrink
 from dedup.geometry.lattice import Box, Lattice
+from dedup.geometry.least_squares import robust_factors
 from dedup.geometry.tone import Image, Mask, Plane, Tone, luma
 from dedup.types.arrays import Homography
 
@@ -352,13 +353,12 @@ def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int
     smooth += [(1 + x) * term for term in (across, down, across * across, across * down, down * down)]
     curve = [x**n for n in range(_DEGREE + 1)]
     terms = np.stack([*curve, *smooth], axis=-1).reshape(-1, len(curve) + len(smooth))
-    some = terms[rows].astype(np.float64)
-    weight = np.ones(len(rows))
-    for _ in range(4):
-        weighted = some * weight[:, None]
-        factors = np.linalg.solve(weighted.T @ some + 1e-5 * len(rows) * np.eye(some.shape[1]), weighted.T @ y)
-        error = np.abs(some @ factors - y)
-        weight = 1 / (1 + np.square(error / (2 * np.median(error) + 0.2)))
+    ridge = 1e-5 * len(rows) * np.eye(terms.shape[1])
+
+    def weigh(errors: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(1 / (1 + np.square(errors / (2 * np.median(np.abs(errors)) + 0.2))))
+
+    factors = robust_factors(terms[rows].astype(np.float64), y.astype(np.float64), ridge, weigh)
     rest = (terms[:, len(curve) :] @ factors[len(curve) :]).reshape(size[::-1]).astype(np.float32)
     smooth_part = cv2.resize(rest, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
     mine = _blocks(plane)[blocks]
