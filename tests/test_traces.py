@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 from test_containment import photo
 from test_decode import profile, wide_profile
 
@@ -73,6 +73,35 @@ def test_the_original_of_a_brighter_version_is_not_contained_in_it() -> None:
     found = compare(decoded(original), decoded(saved(brighter, 95)), np.eye(3))
     assert found is not None
     assert [bool(loss & Loss.TONE) for loss in found] == [True, False]
+
+
+def modulated(image: Image.Image, factor: float) -> Image.Image:
+    """Return it with another lightness in HSL, as ImageMagick's -modulate changes it."""
+    pixels = np.asarray(image, np.float64) / 255
+    light = (pixels.max(2) + pixels.min(2)) / 2
+    changed = np.clip(light * factor, 0, 1)
+    spread = (1 - np.abs(2 * changed - 1)) / np.maximum(1 - np.abs(2 * light - 1), 1e-6)
+    found = changed[..., None] + (pixels - light[..., None]) * spread[..., None]
+    return Image.fromarray((np.clip(found, 0, 1) * 255).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("factor", [0.6, 0.7, 0.85])
+def test_a_version_of_another_lightness_is_known_by_its_levels(factor: float) -> None:
+    original = saved(photo(5, (644, 484)), 90)
+    version = saved(modulated(Image.open(io.BytesIO(original)), factor), 85)
+    found = compare(decoded(original), decoded(version), np.eye(3))
+    assert found is not None
+    assert [bool(loss & Loss.TONE) for loss in found] == [True, False]
+    assert not (found[0] | found[1]) & (Loss.CONTENT | Loss.RECOLOURED)
+
+
+def test_a_mark_on_a_version_of_another_lightness_is_seen() -> None:
+    original = saved(photo(5, (644, 484)), 90)
+    marked = Image.open(io.BytesIO(original)).convert("RGB")
+    ImageDraw.Draw(marked).text((200, 200), "2026", "white", ImageFont.load_default(40))
+    found = compare(decoded(original), decoded(saved(modulated(marked, 0.7), 85)), np.eye(3))
+    assert found is not None
+    assert found[0] & found[1] & Loss.CONTENT
 
 
 def test_clipped_colours_are_no_change_of_a_part_of_the_picture() -> None:

@@ -54,7 +54,9 @@ def hardly_differ(target: Image, source: Image, inside: Mask) -> bool:
     if np.median(np.abs(difference)[ok]) > _SAME:
         return False
     bright, predicted = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (target, source))
-    return _largest_changes(bright, predicted, difference.astype(np.float32), inside, ok, cell) == Changes(0.0, 0.0)
+    amplified = np.ones(ok.shape, np.float32)
+    found = _largest_changes(bright, predicted, difference.astype(np.float32), amplified, inside, ok, cell)
+    return found == Changes(0.0, 0.0)
 
 
 def _cell_of(image: Image) -> int:
@@ -74,13 +76,23 @@ def find_changes(target: Image, source: Image, toned: Plane, tone: Tone, inside:
     coloured, more = tone.apply(small_source), tone.refinement(small_source, small_target, ok)
     bright = luma(target)
     predicted = _sharpness_matched(toned + cv2.resize(luma(more), size_of(target)), bright, inside)
-    return _largest_changes(bright, predicted, small_target - (coloured + more), inside, ok, cell)
+    amplified = tone.amplification(small_source)
+    return _largest_changes(bright, predicted, small_target - (coloured + more), amplified, inside, ok, cell)
 
 
 def _largest_changes(
-    bright: Plane, predicted: Plane, difference: NDArray[np.float32], inside: Mask, ok: Mask, cell: int
+    bright: Plane,
+    predicted: Plane,
+    difference: NDArray[np.float32],
+    amplified: Plane,
+    inside: Mask,
+    ok: Mask,
+    cell: int,
 ) -> Changes:
-    """Return the changes between two planes (H, W). difference: of the colours of cells (h, w, 3), where ok is set."""
+    """Return the changes between two planes (H, W). difference: of the colours of cells (h, w, 3), where ok is set.
+
+    amplified: (h, w), by what the tone between the pictures amplifies differences.
+    """
     residual = bright - predicted
     mean, square = (cells(x * inside, cell) for x in (residual, residual * residual))
     textures = [plane - cv2.blur(plane, (7, 7)) for plane in (bright, predicted)]  # what is laid over is in one
@@ -91,6 +103,7 @@ def _largest_changes(
         "near": np.abs(cv2.blur(mean * ok, (3, 3))),
         "colour": np.sqrt(np.square(cv2.blur(colour, (3, 3))).sum(2)),
     }
+    measures = {name: measure / amplified for name, measure in measures.items()}
     strength = np.sqrt(np.maximum(cv2.blur(power, (3, 3)), 0))
     order = np.flatnonzero(ok)[np.argsort(strength[ok])]
     by_strength = np.split(order, [int(share * len(order)) for share in _TEXTURES])

@@ -1,8 +1,9 @@
 """Two aligned pictures -> the change of colour that makes one of the other, by robust least squares and medians.
 
 The model is what cameras, editors and filters do to a whole picture: a linear mix of the channels (grey, sepia, white
-balance, saturation), a curve for each channel (exposure, contrast, gamma), and, where that explains much more, a gain
-that varies smoothly over the picture (vignette, gradient filter). A change of a part of the picture cannot be modelled
+balance, saturation), a curve for each channel (exposure, contrast, gamma), or a curve of the lightness and one of how
+far the channels are from it (the brightness and saturation of HSL); and, where that explains much more, a gain that
+varies smoothly over the picture (vignette, gradient filter). A change of a part of the picture cannot be modelled
 so, and remains as a residual.
 """
 
@@ -24,6 +25,8 @@ Mask = NDArray[np.bool_]  # (H, W)
 LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)  # ITU-R BT.601
 _SAMPLES = 4000  # pixels that a fit takes
 _BINS = 20  # of a curve
+_AMPLIFIED = 2.5  # at most, since a mark on a bright place must still be seen
+_LIGHTS = 12  # values of the lightness between which its curves are linear
 _FEWEST = 8  # samples in a bin
 _LARGEST_ERROR = 30.0  # grey levels; what differs more counts as so much
 _PREFERENCE = 0.5  # grey levels by which a mix of channels must beat leaving them apart
@@ -38,6 +41,8 @@ class Tone:
     """A change of colour of a whole picture.
 
     mix: (3, 3) float32, target channels by source channels.   curves: (256, 1, 3) float32, of the mixed channels.
+    light: (256, 2) float32, instead of both: by the lightness of a pixel (the mean of its largest and smallest channel)
+    what that becomes, and by what the distance of the channels from it is multiplied; None for none.
     shade: (h, w) float32, a gain to be stretched over the picture; None for none.   error: RMS of what remains, in
     grey levels over three channels, each pixel's at most 30.
     """
@@ -46,19 +51,33 @@ class Tone:
     curves: NDArray[np.float32]
     shade: Plane | None
     error: float
+    light: NDArray[np.float32] | None = None
 
     @property
     def mixes(self) -> bool:
         """Whether a channel depends on others: grey, sepia, saturation."""
-        return not np.array_equal(self.mix, np.eye(3))
+        return self.light is not None or not np.array_equal(self.mix, np.eye(3))
 
     def apply(self, image: Image) -> NDArray[np.float32]:
         """Return the picture in the target's colours, (H, W, 3) float32, 0 to 255."""
-        mixed = cv2.transform(image, self.mix) if self.mixes else image
-        changed = np.asarray(cv2.LUT(mixed, self.curves), np.float32)
+        changed = self._coloured(image)
         if self.shade is not None:
             changed *= cv2.resize(self.shade, changed.shape[1::-1])[..., None]
         return changed
+
+    def _coloured(self, image: Image) -> NDArray[np.float32]:
+        if self.light is not None:
+            light = _lightness(image)
+            middle, spread = (self.light[np.rint(light).astype(np.uint8), n, None] for n in range(2))
+            return np.asarray(np.clip(middle + (image - light[..., None]) * spread, 0, 255), np.float32)
+        mixed = cv2.transform(image, self.mix) if self.mixes else image
+        return np.asarray(cv2.LUT(mixed, self.curves), np.float32)
+
+    def amplification(self, image: Image) -> Plane:
+        """Return (H, W), by what this amplifies the colours of each pixel, and their noise too; at most _AMPLIFIED."""
+        if self.light is None:
+            return np.ones(image.shape[:2], np.float32)
+        return np.asarray(np.clip(self.light[np.rint(_lightness(image)).astype(np.uint8), 1], 1, _AMPLIFIED))
 
     def refinement(self, source: Image, target: Image, where: Mask) -> NDArray[np.float32]:
         """Return (H, W, 3), what a change of colour of second degree adds to this one, between two small pictures."""
@@ -122,12 +141,14 @@ def _sampled(where: Mask) -> NDArray[np.int64]:
 
 
 def _fit(x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
-    """Return the better of two tones from colours x to colours y, (M, 3) each: with the channels mixed or apart."""
+    """Return the best tone from colours x to colours y, (M, 3) each: with the channels apart, mixed or by lightness."""
     apart = _with_curves(np.eye(3, dtype=np.float32), x, y)
     if apart.error <= _PREFERENCE:
         return apart
-    mixed = _with_curves(_mix(x, y), x, y)
-    return mixed if mixed.error < apart.error - _PREFERENCE else apart
+    best = apart
+    for other in (_with_curves(_mix(x, y), x, y), _with_light(x, y)):
+        best = other if other.error < best.error - _PREFERENCE else best
+    return best
 
 
 def _mix(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -143,9 +164,37 @@ def _with_curves(mix: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np
     p = np.clip(x @ mix.T, 0, 255)
     curves = np.stack([_curve(p[:, c], y[:, c]) for c in range(3)], axis=1)  # (256, 3)
     level = p.astype(np.int64)
-    residual = np.stack([curves[level[:, c], c] for c in range(3)], axis=1) - y
+    found = np.stack([curves[level[:, c], c] for c in range(3)], axis=1)
+    return Tone(mix, np.ascontiguousarray(curves[:, None]), None, _error(found - y))
+
+
+def _error(residual: NDArray[np.float32]) -> float:
+    """Return what Tone.error is, of differences of colours (M, 3)."""
     size = np.minimum(np.sqrt(np.square(residual).sum(1)), _LARGEST_ERROR)
-    return Tone(mix, np.ascontiguousarray(curves[:, None]), None, float(np.sqrt(np.mean(np.square(size)))))
+    return float(np.sqrt(np.mean(np.square(size))))
+
+
+def _lightness(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (...), the mean of the largest and the smallest channel of colours (..., 3)."""
+    return np.asarray((image.max(-1).astype(np.float32) + image.min(-1)) / 2, np.float32)
+
+
+def _with_light(x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
+    """Return the tone that changes the lightness and the distances of the channels from it."""
+    light = _lightness(x)
+    at = np.unique(np.quantile(light, np.linspace(0, 1, _LIGHTS)).round())
+    if len(at) < 2:
+        return replace(unchanged(), error=_LARGEST_ERROR)
+    hats = np.stack([np.interp(light, at, row) for row in np.eye(len(at))], axis=1).astype(np.float32)  # (M, K)
+    away = (x - light[:, None]) / 64
+    terms = np.concatenate([np.concatenate([hats, hats * away[:, c, None]], axis=1) for c in range(3)])  # (3 M, 2 K)
+    ridge = np.eye(terms.shape[1]) * 1e-2
+    factors = robust_factors(terms, (y - x).T.ravel(), ridge, lambda errors: by_median(np.square(errors)))
+    found = x + np.stack(np.split(terms @ factors, 3), axis=1)
+    levels = np.arange(256)
+    curves = [levels + np.interp(levels, at, factors[: len(at)]), 1 + np.interp(levels, at, factors[len(at) :]) / 64]
+    light_curves = np.stack(curves, axis=1).astype(np.float32)
+    return replace(unchanged(), error=_error(np.clip(found, 0, 255) - y), light=light_curves)
 
 
 def _curve(p: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
