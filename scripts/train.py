@@ -9,16 +9,19 @@ negatives. --hard names a folder with scenes.csv (file,scene or file,group,part)
 not copies. --copies names a folder with copies.csv (file,group,part): versions of one photograph that others made.
 A tenth of the photos is held apart to choose by, another to calibrate on; no network learns from either.
 
-Stages, in this order; without a name all of them run but `kinds`:
+Stages, in this order; without a name all of them run:
   encoder      train the encoder
   describe     edit the photos and keep the descriptors of the versions
   head         train the pair head on them
   pairs        draw and align pairs that need verification
   residual     train the residual head on them
-  kinds        train its judging layers without each third of the kinds of edits, and write how well these are told
   collections  verify the pairs that a scan of the held-apart photos would verify
   gates        fit the gates and the calibration curves on these
   card         write the tensors and their card to --output
+
+By name alone:
+  kinds        train the judging layers of the residual head without each third of the kinds of edits, and write how
+               well these are told
 
 Each stage keeps its result in --work, continues after a stop and is skipped once it is finished. With --encoder shipped
 and --head shipped these networks are those in the package, and their stages do nothing. With --convolutions shipped so
@@ -73,17 +76,18 @@ from dedup.grouping.selection import (
     needs_verification,
 )
 from dedup.models.encoder import BATCH, DIMS, Encoder, encode, one_thread, unit
-from dedup.models.pair_head import COPY, SIMILAR, Calibration, PairHead, pair_logits, prefilter_figures
+from dedup.models.pair_head import COPY, SIMILAR, UNRELATED, Calibration, PairHead, pair_logits, prefilter_figures
 from dedup.models.residual_head import ResidualHead
 from dedup.models.weights import CARD, FILE, Weights, completed, device_of
 from dedup.training.aligned_pairs import (
     AlignedPairs,
     Drawer,
+    NearPairs,
     aligned_of,
     collection,
     encoded,
     joined,
-    neighbours_of,
+    near_pairs,
     proposed,
     turned,
 )
@@ -111,6 +115,7 @@ from dedup.workers import in_threads
 SEED = 20261128
 PREFILTER_KEEPS = 0.998  # of the copies that need verification
 RESIDUAL_MEMORY = 0.995  # of the running mean of the residual head
+MISLABELLED = 1.8  # log-odds of a copy, by the head that ships, above which pairs said to be unrelated are left out
 LET_THROUGH = 0.05  # of the pairs that are no copies, where kinds of edits are compared
 SCENES_COUNT = 0.25  # weight of two shots of one scene in the curve of the residual head, where other pairs have 1
 PHOTOS_A_SHARD = 800
@@ -470,7 +475,7 @@ def draw_pairs(training: Training, split: str, *, draws: int) -> None:
     """Draw the pairs of a split that are not in --work yet."""
     a, weights = training.args, training.weights()
     corpus, seed = replace(training.corpus, added=a.added), a.pairs_seed + 1 + list(PAIR_SHARES).index(split)
-    near = near_photos(training, split, weights)
+    near = unrelated_neighbours(training, split, weights)
     drawer = Drawer(corpus, split, near, weights, draws=draws, seed=seed)
     shards = pair_shards(training, split, items=len(drawer))
     missing = {kept: items for kept, items in shards.items() if not kept.exists()}
@@ -484,33 +489,52 @@ def draw_pairs(training: Training, split: str, *, draws: int) -> None:
         print(f"drew {items.stop} of {len(drawer)} to {split}: {classes}", flush=True)
 
 
-def near_photos(training: Training, split: str, weights: Weights) -> dict[int, list[int]]:
-    """Return the unrelated photos nearest to each photo of a split, from --work if they are there."""
+def unrelated_neighbours(training: Training, split: str, weights: Weights) -> NearPairs:
+    """Return the unrelated photos of a split that are near neighbours, from --work if they are there."""
     kept = training.work / "pairs" / f"near-{split}.npz"
     if not kept.exists():
-        near = neighbours_of(training.corpus, split, weights, training.unsure)
-        pairs = [(i, j) for i, others in near.items() for j in others]
-        write_arrays(kept, {"pairs": np.array(pairs, np.int64).reshape(-1, 2)})
-    near = {}
+        write_arrays(kept, asdict(near_pairs(training.corpus, split, weights, training.unsure)))
     with np.load(kept) as arrays:
-        for i, j in arrays["pairs"].tolist():
-            near.setdefault(i, []).append(j)
-    return near
+        return NearPairs(**arrays)
 
 
 def stored_pairs(training: Training, split: str) -> Iterator[AlignedPairs]:
     """Yield the pairs of a split, a file at a time; those of --more to learn from, --times. Exits if none needs
     verification.
+
+    Photos of different names may be one photograph. If the residual head starts as it ships, it finds those.
     """
     found, more = 0, training.args.more
+    known = shipped_residual_head(training) if starts_shipped(training.args) else None
     folders = [training.work, *([more] if more else []) * (training.args.times if split == "train" else 1)]
     for kept in (file for folder in folders for file in sorted((folder / "pairs").glob(f"{split}-*.npz"))):
         with np.load(kept) as arrays:
             pairs = AlignedPairs(**arrays)
         found += len(pairs.classes)
-        yield pairs
+        yield pairs if known is None else trusted(pairs, known)
     if not found:
         sys.exit(f"{split}: no drawn pair needs verification; more photos or a higher --draws are needed")
+
+
+def starts_shipped(args: argparse.Namespace) -> bool:
+    """Return whether the residual head, or its convolutions, are at first those in the package."""
+    return "shipped" in (args.convolutions, args.residual_start)
+
+
+def shipped_residual_head(training: Training) -> ResidualHead:
+    """Return the residual head in the package."""
+    head = ResidualHead()
+    head.load_state_dict(training.tensors("second.", None))
+    return head.eval()
+
+
+def trusted(pairs: AlignedPairs, known: ResidualHead) -> AlignedPairs:
+    """Return the pairs without those that are said to be unrelated and are copies by the head `known`."""
+    unrelated = np.flatnonzero(pairs.classes == UNRELATED)
+    wrong = np.zeros(len(pairs.classes), bool)
+    if len(unrelated):
+        wrong[unrelated] = copy_odds(logits_of(known, pairs.rows(unrelated))) > MISLABELLED
+    return pairs.rows(~wrong)
 
 
 # residual
@@ -522,16 +546,17 @@ def residual_stage(training: Training) -> None:
     if kept.exists():
         return
     torch.manual_seed(SEED)
-    start, state = ResidualHead(), training.work / "residual.state"
-    if "shipped" in (a.convolutions, a.residual_start):
-        start.load_state_dict(training.tensors("second.", None))
+    start, state = (
+        shipped_residual_head(training) if starts_shipped(a) else ResidualHead(),
+        training.work / "residual.state",
+    )
     before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
     if a.convolutions == "shipped":
         train, choose = (pooled_pairs(training, start, split) for split in PAIR_SHARES)
         net, examine = fitted_layers(training, start, train, choose, state), pooled_examiner(choose)
     else:
         net, examine = fitted_head(training, start, state)
-    if "shipped" in (a.convolutions, a.residual_start):
+    if starts_shipped(a):
         net.load_state_dict(between(before, net.state_dict(), share=a.residual_share))
         print("  ".join(f"{k} {v:.4f}" for k, v in examine(net).items()), flush=True)
     torch.save(net.state_dict(), kept)
@@ -947,16 +972,16 @@ STAGES: dict[str, Callable[[Training], None]] = {
     "head": head_stage,
     "pairs": pairs_stage,
     "residual": residual_stage,
-    "kinds": kinds_stage,
     "collections": collections_stage,
     "gates": gates_stage,
     "card": card_stage,
 }
+STUDIES: dict[str, Callable[[Training], None]] = {"kinds": kinds_stage}  # what they find out changes no weights
 
 
 def main() -> None:
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join(STAGES))
+    ap.add_argument("stages", nargs="*", metavar="STAGE", help=", ".join(STAGES | STUDIES))
     ap.add_argument("--data", type=Path, required=True)
     ap.add_argument("--hard", type=Path, action="append", default=[])
     ap.add_argument("--copies", type=Path, action="append", default=[])
@@ -986,12 +1011,13 @@ def main() -> None:
     ap.add_argument("--views", type=int, default=6, help="of each photo, for the head")
     ap.add_argument("--device", default="auto", help="where the networks learn: auto, cpu or cuda")
     a = ap.parse_args()
-    if unknown := [stage for stage in a.stages if stage not in STAGES]:
-        ap.error(f"no such stage: {', '.join(unknown)}; stages are {', '.join(STAGES)}")
+    stages = STAGES | STUDIES
+    if unknown := [stage for stage in a.stages if stage not in stages]:
+        ap.error(f"no such stage: {', '.join(unknown)}; stages are {', '.join(stages)}")
     a.work.mkdir(parents=True, exist_ok=True)
     training = Training(a)
-    for name, stage in STAGES.items():
-        if name in a.stages or (not a.stages and name != "kinds"):
+    for name, stage in stages.items():
+        if name in (a.stages or STAGES):
             started = time.monotonic()
             stage(training)
             print(f"{name}: {(time.monotonic() - started) / 60:.1f} minutes", flush=True)

@@ -1,7 +1,7 @@
 import argparse
 import csv
 import importlib.util
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,14 +22,16 @@ from dedup.training.aligned_pairs import (
     CHANGE_SIDE,
     DOUBTFUL,
     DRAWN,
+    AlignedPairs,
     Drawer,
     DrawnPair,
+    NearPairs,
     aligned_of,
     change_map,
     changed,
     collection,
     joined,
-    neighbours_of,
+    near_pairs,
     turned,
 )
 from dedup.training.content_edits import CONTENTS, hidden_part
@@ -58,6 +60,8 @@ from dedup.training.shape_edits import STRONG_SHAPES, WEAK_SHAPES, collage, hard
 from dedup.training.shots import another_shot
 from dedup.training.tone_edits import RARE_TONES, TONES, thumbnail
 from dedup.types.arrays import SIDE
+
+NO_PAIRS = NearPairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -358,8 +362,8 @@ def test_change_survives_the_edit_it_goes_through(corpus: Corpus) -> None:
 
 
 def test_aligned_pairs_repeat_with_their_seed(corpus: Corpus, weights: Weights) -> None:
-    near = neighbours_of(corpus, "train", weights, lookalikes(corpus))
-    drawer = Drawer(corpus, "train", near, weights, draws=2, seed=1)
+    near = near_pairs(corpus, "train", weights, lookalikes(corpus))
+    drawer = Drawer(corpus, "train", replace(near, copy=np.zeros_like(near.copy)), weights, draws=2, seed=1)
     first, again = joined([drawer[0], drawer[1]]), joined([drawer[0], drawer[1]])
     P = len(first.classes)
     assert len(drawer) == 3  # the pairs of groups come last
@@ -381,7 +385,7 @@ def test_aligned_pairs_repeat_with_their_seed(corpus: Corpus, weights: Weights) 
 
 
 def test_pairs_of_groups_follow_the_drawn_ones_as_they_are(corpus: Corpus, weights: Weights) -> None:
-    drawer = Drawer(corpus, "train", {}, weights, draws=1, seed=1)
+    drawer = Drawer(corpus, "train", NO_PAIRS, weights, draws=1, seed=1)
     assert len(drawer) == 2
     assert {related for *_, related in drawer.listed} <= {SIMILAR, COPY}
     assert sum(related == COPY for *_, related in drawer.listed) == 2
@@ -391,20 +395,30 @@ def test_pairs_of_groups_follow_the_drawn_ones_as_they_are(corpus: Corpus, weigh
     assert not (pairs.kinds != "").any()
 
 
-def test_neighbours_are_other_photographs(corpus: Corpus, weights: Weights) -> None:
+def test_unrelated_pairs_that_the_head_takes_for_copies_follow_as_they_are(corpus: Corpus, weights: Weights) -> None:
+    near = near_pairs(corpus, "train", weights, lookalikes(corpus))
+    mistaken = replace(near, copy=np.where(np.arange(len(near.copy)) < 3, 0.5, 0.05).astype(np.float32))
+    drawer = Drawer(corpus, "train", mistaken, weights, draws=1, seed=1)
+    expected = list(zip(near.left[:3].tolist(), near.right[:3].tolist(), [UNRELATED] * 3, strict=True))
+    assert drawer.listed[-3:] == expected
+    assert drawer.listed[:-3] == Drawer(corpus, "train", NO_PAIRS, weights, draws=1, seed=1).listed
+
+
+def test_near_pairs_are_of_other_photographs(corpus: Corpus, weights: Weights) -> None:
     unsure = lookalikes(corpus)
-    near = neighbours_of(corpus, "train", weights, unsure)
+    near = near_pairs(corpus, "train", weights, unsure)
     train = set(corpus.of("train").tolist())
-    assert len(near) > 10
-    for i, others in near.items():
-        assert {i, *others} <= train
-        assert i not in others
-        assert not any((min(i, j), max(i, j)) in unsure for j in others)
-        assert (corpus.classes(np.full(len(others), i), np.array(others)) == UNRELATED).all()
+    assert len(near.left) > 10
+    assert {*near.left.tolist(), *near.right.tolist()} <= train
+    assert (near.left < near.right).all()
+    assert not unsure & set(zip(near.left.tolist(), near.right.tolist(), strict=True))
+    assert (corpus.classes(near.left, near.right) == UNRELATED).all()
+    assert ((near.copy >= 0) & (near.copy <= 1)).all()
+    assert near.of_each()[int(near.left[0])][0] == near.right[0]
 
 
 def test_canvases_are_turned_all_alike(corpus: Corpus, weights: Weights) -> None:
-    pairs = Drawer(corpus, "train", {}, weights, draws=1, seed=2)[0]
+    pairs = Drawer(corpus, "train", NO_PAIRS, weights, draws=1, seed=2)[0]
     assert len(pairs.classes)
     other = turned(pairs, np.random.default_rng(0))
     assert (
@@ -556,7 +570,7 @@ def test_step_of_the_encoder_does_not_depend_on_how_the_run_came_to_it(train: Mo
 @pytest.fixture
 def drawn(corpus: Corpus, weights: Weights, train: ModuleType, tmp_path: Path) -> object:
     """A training whose pairs are drawn: two files to learn from, one to choose by."""
-    drawer = Drawer(corpus, "train", {}, weights, draws=5, seed=1)
+    drawer = Drawer(corpus, "train", NO_PAIRS, weights, draws=5, seed=1)
     for name, items in (("train-00000", (0, 1)), ("train-00001", (2, 3, 5)), ("choose-00000", (4,))):
         train.write_arrays(tmp_path / "pairs" / f"{name}.npz", asdict(joined([drawer[n] for n in items])))
     return train.Training(
@@ -573,6 +587,17 @@ def drawn(corpus: Corpus, weights: Weights, train: ModuleType, tmp_path: Path) -
             times=1,
         )
     )
+
+
+def test_unrelated_pairs_that_the_head_knows_to_be_copies_are_left_out(drawn: Any, train: ModuleType) -> None:
+    head = train.shipped_residual_head(drawn)
+    with np.load(drawn.work / "pairs" / "train-00000.npz") as arrays:
+        pairs = AlignedPairs(**arrays)
+    odds = copy_odds(train.logits_of(head, pairs))
+    assert 0 < (odds > train.MISLABELLED).sum() < len(odds)
+    unrelated, copies = (replace(pairs, classes=np.full_like(pairs.classes, c)) for c in (UNRELATED, COPY))
+    assert (train.trusted(unrelated, head).similarity == pairs.similarity[odds <= train.MISLABELLED]).all()
+    assert len(train.trusted(copies, head).classes) == len(odds)
 
 
 def test_only_the_judging_layers_are_trained_where_the_convolutions_are_those_that_ship(

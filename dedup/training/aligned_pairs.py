@@ -21,7 +21,7 @@ from dedup.geometry import registration
 from dedup.geometry.canvas import CANVAS
 from dedup.geometry.homography import inverse
 from dedup.grouping.selection import top_k_per_photo
-from dedup.index import nearest, nearest_pairs
+from dedup.index import nearest_pairs
 from dedup.models.encoder import BATCH, encode, one_thread, unit
 from dedup.models.pair_head import COPY, SIMILAR, UNRELATED, pair_logits, transforms
 from dedup.models.weights import Weights
@@ -39,6 +39,7 @@ DRAWN = 16  # pairs scored at once
 DOUBTFUL = 0.02  # probability of a copy above which pairs are kept
 CHANGE_SIDE = 32  # cells on a side of a change map
 _KEPT_ANYWAY = 0.03  # of the pairs below it
+_MISTAKEN = 0.1  # probability from which unrelated photos are taken as they are
 _MOST_OF_GROUP = 8  # pairs of one scene or of versions of one photo
 _PART = 512  # pairs on their canvases at once
 # Shares of what is drawn: edits of one photo; versions that others made; shots of one scene; edits of a photo and of a
@@ -83,6 +84,26 @@ def turned(pairs: AlignedPairs, rng: Generator) -> AlignedPairs:
 
 
 @dataclass(frozen=True)
+class NearPairs(Columns):
+    """P pairs of unrelated photos that are near neighbours.
+
+    left, right: (P,), numbers in the corpus.   copy: (P,) float32, probability of a copy by the pair head.
+    """
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    copy: NDArray[np.float32]
+
+    def of_each(self) -> dict[int, list[int]]:
+        """Return the photos near each photo."""
+        near = defaultdict(list)
+        for i, j in zip(self.left.tolist(), self.right.tolist(), strict=True):
+            near[i].append(j)
+            near[j].append(i)
+        return dict(near)
+
+
+@dataclass(frozen=True)
 class DrawnPair:
     """Two versions and how they are related.   change_known: whether their masks say all that differs in content."""
 
@@ -95,13 +116,12 @@ class DrawnPair:
 class Drawer:
     """Item n: those of DRAWN pairs of one split that need verification. Same seed and number, same pairs.
 
-    The first `draws` items are drawn at random; those after them are the pairs of groups as they are.
+    The first `draws` items are drawn at random; those after them are the pairs of groups, and the unrelated pairs that
+    the pair head takes for copies, as they are.
     """
 
-    def __init__(
-        self, corpus: Corpus, split: str, neighbours: dict[int, list[int]], weights: Weights, *, draws: int, seed: int
-    ) -> None:
-        self.corpus, self.weights, self.draws, self.seed, self.neighbours = corpus, weights, draws, seed, neighbours
+    def __init__(self, corpus: Corpus, split: str, near: NearPairs, weights: Weights, *, draws: int, seed: int) -> None:
+        self.corpus, self.weights, self.draws, self.seed, self.neighbours = corpus, weights, draws, seed, near.of_each()
         self.photos = corpus.with_content(split)
         self.scenes = Groups([corpus.scenes[i] for i in self.photos])
         self.copies = Groups([corpus.copies[i] for i in self.photos])
@@ -110,6 +130,8 @@ class Drawer:
             for groups, related in ((self.scenes, SIMILAR), (self.copies, COPY))
             for pair in groups.pairs(most=_MOST_OF_GROUP)
         ]
+        mistaken = near.rows(near.copy >= _MISTAKEN)
+        self.listed += [(i, j, UNRELATED) for i, j in zip(mistaken.left.tolist(), mistaken.right.tolist(), strict=True)]
 
     def draw(self, rng: Generator) -> DrawnPair:
         """Return two edited pictures."""
@@ -230,21 +252,16 @@ def encoded(weights: Weights, pictures: Iterable[Image.Image]) -> tuple[NDArray[
     return np.concatenate(vectors), np.concatenate(maps)
 
 
-def neighbours_of(
-    corpus: Corpus, split: str, weights: Weights, unsure: set[tuple[int, int]], *, k: int = 12
-) -> dict[int, list[int]]:
-    """Return the photos nearest to each photo of a split that are known to be unrelated to it."""
+def near_pairs(corpus: Corpus, split: str, weights: Weights, unsure: set[tuple[int, int]], *, k: int = 12) -> NearPairs:
+    """Return the pairs of photos of a split of which one is among the k nearest to the other, if they are unrelated."""
     photos = corpus.with_content(split)
-    vectors, _ = encoded(weights, (corpus.image(int(i)) for i in photos))
-    flat = unit(vectors)
-    query, found = nearest(flat, flat, k=k)
-    left, right = photos[query], photos[found]
-    unrelated = corpus.classes(left, right) == UNRELATED
-    near = defaultdict(list)
-    for i, j in zip(left[unrelated].tolist(), right[unrelated].tolist(), strict=True):
-        if (min(i, j), max(i, j)) not in unsure:
-            near[i].append(j)
-    return dict(near)
+    vectors, maps = encoded(weights, (corpus.image(int(i)) for i in photos))
+    found, _ = nearest_pairs(unit(vectors), k=k, min_similarity=Settings().min_similarity)
+    logits = pair_logits(weights.head, maps[found.left], maps[found.right], found.similarity)
+    left, right = photos[found.left], photos[found.right]
+    sure = np.array([pair not in unsure for pair in zip(left.tolist(), right.tolist(), strict=True)], bool)
+    pairs = NearPairs(left, right, weights.calibration.probabilities(logits)[0])
+    return pairs.rows(sure & (corpus.classes(left, right) == UNRELATED))
 
 
 def collection(corpus: Corpus, split: str, *, seed: int) -> tuple[list[Image.Image], NDArray[np.int64]]:
