@@ -75,6 +75,29 @@ def test_the_original_of_a_brighter_version_is_not_contained_in_it() -> None:
     assert [bool(loss & Loss.TONE) for loss in found] == [True, False]
 
 
+def vignetted(image: Image.Image) -> Image.Image:
+    """Return it with darker corners."""
+    distance = np.asarray(Image.radial_gradient("L").resize(image.size), np.float64)[..., None] / 255
+    return Image.fromarray((np.asarray(image, np.float64) * (1 - 0.7 * distance**2)).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize("quality", [65, 75])
+def test_a_version_with_darker_corners_is_known_by_them_and_its_levels(quality: int) -> None:
+    original = saved(photo(5, (644, 484)), 85)
+    version = saved(vignetted(Image.open(io.BytesIO(original))), quality)
+    for first, second in ((original, version), (version, original)):
+        found = compare(decoded(first), decoded(second), np.eye(3))
+        assert found is not None
+        assert [bool(loss & Loss.TONE) for loss in found] == [first == original, first != original]
+
+
+def test_a_picture_is_not_taken_for_a_version_of_one_with_darker_corners() -> None:
+    picture = photo(5, (644, 484))
+    found = compare(decoded(saved(picture, 60)), decoded(saved(vignetted(picture), 95)), np.eye(3))
+    assert found is not None
+    assert found[0] & Loss.TONE
+
+
 def modulated(image: Image.Image, factor: float) -> Image.Image:
     """Return it with another lightness in HSL, as ImageMagick's -modulate changes it."""
     pixels = np.asarray(image, np.float64) / 255

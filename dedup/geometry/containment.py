@@ -43,6 +43,7 @@ _RIM = 0.006  # of the longer side, at the edge of the shared part, that is not 
 _CLEARLY = 0.85  # of the error one way round, below which the other way is taken
 _DERIVED, _FOLLOWS = 2.7, 1.5  # of it, from which a picture that follows from another one was made from it; likely was
 _DERIVED_LEAST = 0.01  # of its contrast, likewise
+_DARKER = 0.85  # of the brightness of the corners, of a vignette
 _CLIPS, _CLIPPED_AWAY = 4.0, 0.01  # times as much detail clipped away; share of the picture by which it is more
 _PALER = 2.0  # times as colourful
 _MUCH_NARROWER, _NARROWER = 1.35, 1.15  # times the range of brightness: a strong sign, and a weak one
@@ -143,7 +144,8 @@ def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Los
     follows = 0 if shaded or detail.noisier else _much_less(compared.errors, _DERIVED, least=_DERIVED_LEAST)
     # another tone amplifies noise
     others = {follows} if compared.recoloured else {follows, detail.noisier, detail.sharpened}
-    for signs in ({traced.made if traced.sure else 0, clips} - {0}, others - {0}):
+    sure = traced.sure or (traced.clear and traced.made == _vignetted(*tones))
+    for signs in ({traced.made if sure else 0, clips} - {0}, others - {0}):
         if len(signs) == 1:
             return _of_one(signs.pop(), Loss.DERIVED)
         if signs:
@@ -158,6 +160,23 @@ def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Los
         _much_less(compared.ranges, _NARROWER, least=0),
     )
     return _of_one(next((sign for sign in weaker if sign), 0), Loss.FOLLOWS)
+
+
+def _vignetted(to_frame: Tone, to_other: Tone) -> int:
+    """Return -1 if the corners of the frame are darker than those of the other picture beside the middle of both, 1 if
+    they are brighter, otherwise 0. Programs darken corners; hardly ever they brighten them.
+    """
+    brighter = _corners(to_frame) / _corners(to_other)
+    return -1 if brighter < _DARKER else int(brighter > 1 / _DARKER)
+
+
+def _corners(tone: Tone) -> float:
+    """Return by what a tone multiplies the brightness of the corners beside that of the middle."""
+    if tone.shade is None:
+        return 1.0
+    height, width = (n // 8 for n in tone.shade.shape)
+    corners = [tone.shade[y, x] for y in (height, -1 - height) for x in (width, -1 - width)]
+    return float(np.mean(corners) / tone.shade[4 * height, 4 * width])
 
 
 def _of_one(sign: int, loss: Loss) -> tuple[Loss, Loss]:

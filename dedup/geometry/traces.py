@@ -43,6 +43,7 @@ _STRAY = 0.01  # share of levels that follow no prediction
 _LOGISTIC = 1.702  # slope of the logistic function that is nearest to the normal distribution's
 _HIGHEST = 31  # level that is told from higher ones
 _SURE, _LIKELY_SHARE = 20.0, 0.005  # nats by which one direction is better; the same as a share of all
+_CLEAR = 0.12  # share of all nats by which one direction is far better
 _EXPLAINED, _LIKELY_EXPLAINED = 0.6, 0.4  # share of the child's levels, in nats, to be sure; to be likely
 _SAME = np.array([0.5, 2.0])  # grey levels, the difference of half of the blocks and of nine in ten after saving again
 _NOISES, _SLOPES = np.geomspace(0.2, 3.2, 7), (0.01, 0.03)  # grey levels; shares of a coefficient
@@ -108,11 +109,13 @@ class Seen:
 class Origin:
     """Which of two pictures was made from the other: the first (-1), the second (1), or it cannot be told (0).
 
-    sure: it is hardly ever the other way round; otherwise it is only likelier.
+    sure: it is hardly ever the other way round; otherwise it is only likelier.   clear: one way explains far more, but
+    neither may be the source of the other.
     """
 
     made: int
     sure: bool = True
+    clear: bool = False
 
 
 UNKNOWN = Origin(0)
@@ -192,7 +195,7 @@ def _by_levels(of_first: Seen, of_second: Seen, *, in_tone: bool) -> Origin:
         return UNKNOWN
     one, other = (of_second, of_first) if gain > 0 else (of_first, of_second)
     sure = child.share > _EXPLAINED and (not in_tone or _is_exact(one, other.steps))
-    return Origin(int(np.sign(gain)), sure=sure)
+    return Origin(int(np.sign(gain)), sure=sure, clear=abs(gain) > _CLEAR * least)
 
 
 def _is_exact(child: Seen, steps: Steps) -> bool:
