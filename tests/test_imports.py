@@ -45,7 +45,7 @@ HOMES = {  # each outside library has one home
     "multiprocessing": {"workers"},
     "cv2": {"geometry"},
     "torch": {"models", "training.fitting", "training.gates", "training.losses"},
-    "PIL": {"images", "report.figure", "cli.demo_album", "training"},
+    "PIL": {"images", "geometry.enlargement", "report.figure", "cli.demo_album", "training"},
 }
 LINE = {package: n for n, line in enumerate(LAYERS) for package in line.split()}
 
