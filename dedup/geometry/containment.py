@@ -123,12 +123,12 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
 def _is_enlarged(small: Decoded, large: Decoded, there: Homography, *, soft: bool) -> bool:
     """Return whether a picture with more pixels was made from the other one.
 
-    soft: it has nothing in them; then only the steps of the smaller file tell it from a source that is out of focus.
+    soft: it has nothing in them; then the steps of the smaller file tell it from a source that is out of focus.
     there: pixels of `small` -> pixels of `large`.
     """
     if small.steps is None or abs(np.linalg.det((there / there[2, 2])[:2, :2])) < _DENSER**2:
         return False
-    return has_levels_of(small, large, there) or (not soft and is_interpolated(small, large, there))
+    return (has_levels_of if soft else is_interpolated)(small, large, there)
 
 
 def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Loss, Loss]:

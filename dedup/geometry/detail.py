@@ -129,7 +129,12 @@ def blur_between(source: Image, target: Image, inside: Mask) -> float:
         soft = cv2.GaussianBlur(plane, (0, 0), sigma) if sigma else plane
         return _after_line(soft.ravel()[rows], y)
 
-    best = min((0.0, *_SIGMAS), key=error)
+    best, least = 0.0, error(0.0)
+    for sigma in _SIGMAS:
+        found = error(sigma)
+        if found >= least:
+            break
+        best, least = sigma, found
     return min((best, *(best * factor for factor in _BETWEEN)), key=error) if best else 0.0
 
 

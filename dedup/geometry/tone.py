@@ -26,9 +26,11 @@ LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)  # ITU-R BT.601
 _SAMPLES = 4000  # pixels that a fit takes
 _BINS = 20  # of a curve
 _AMPLIFIED = 2.5  # at most, since a mark on a bright place must still be seen
+_LIGHT_EVERY = 3  # samples, of which one is taken
 _LIGHTS = 12  # values of the lightness between which its curves are linear
 _FEWEST = 8  # samples in a bin
 _LARGEST_ERROR = 30.0  # grey levels; what differs more counts as so much
+_WELL = 2.5  # grey levels, the error of a tone up to which no other is tried
 _PREFERENCE = 0.5  # grey levels by which a mix of channels must beat leaving them apart
 _SHADE_DEGREE = 4  # of the polynomial in x and y
 _SHADE_GAIN, _SHADE_ERROR = 0.75, 1.5  # a shade must lower the error to this share of it, and the error be this large
@@ -145,10 +147,12 @@ def _fit(x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
     apart = _with_curves(np.eye(3, dtype=np.float32), x, y)
     if apart.error <= _PREFERENCE:
         return apart
-    best = apart
-    for other in (_with_curves(_mix(x, y), x, y), _with_light(x, y)):
-        best = other if other.error < best.error - _PREFERENCE else best
-    return best
+    mixed = _with_curves(_mix(x, y), x, y)
+    best = mixed if mixed.error < apart.error - _PREFERENCE else apart
+    if best.error <= _WELL:
+        return best
+    by_light = _with_light(x, y)
+    return by_light if by_light.error < best.error - _PREFERENCE else best
 
 
 def _mix(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -180,21 +184,26 @@ def _lightness(image: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.flo
 
 
 def _with_light(x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
-    """Return the tone that changes the lightness and the distances of the channels from it."""
+    """Return the tone that changes the lightness and the distances of the channels from it, fitted to some samples."""
     light = _lightness(x)
     at = np.unique(np.quantile(light, np.linspace(0, 1, _LIGHTS)).round())
     if len(at) < 2:
         return replace(unchanged(), error=_LARGEST_ERROR)
-    hats = np.stack([np.interp(light, at, row) for row in np.eye(len(at))], axis=1).astype(np.float32)  # (M, K)
-    away = (x - light[:, None]) / 64
-    terms = np.concatenate([np.concatenate([hats, hats * away[:, c, None]], axis=1) for c in range(3)])  # (3 M, 2 K)
-    ridge = np.eye(terms.shape[1]) * 1e-2
-    factors = robust_factors(terms, (y - x).T.ravel(), ridge, lambda errors: by_median(np.square(errors)))
-    found = x + np.stack(np.split(terms @ factors, 3), axis=1)
+    terms = _light_terms(x[::_LIGHT_EVERY], at)
+    ridge, wanted = np.eye(terms.shape[1]) * 1e-2, (y - x)[::_LIGHT_EVERY].T.ravel()
+    factors = robust_factors(terms, wanted, ridge, lambda errors: by_median(np.square(errors)))
     levels = np.arange(256)
     curves = [levels + np.interp(levels, at, factors[: len(at)]), 1 + np.interp(levels, at, factors[len(at) :]) / 64]
-    light_curves = np.stack(curves, axis=1).astype(np.float32)
-    return replace(unchanged(), error=_error(np.clip(found, 0, 255) - y), light=light_curves)
+    tone = replace(unchanged(), light=np.stack(curves, axis=1).astype(np.float32))
+    return replace(tone, error=_error(tone.apply(x.round().astype(np.uint8)[None])[0] - y))
+
+
+def _light_terms(x: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (3 * M, 2 * K), of what the curves of the lightness and of the distances are made; at: (K,)."""
+    light = _lightness(x)
+    hats = np.stack([np.interp(light, at, row) for row in np.eye(len(at))], axis=1).astype(np.float32)
+    away = (x - light[:, None]) / 64
+    return np.concatenate([np.concatenate([hats, hats * away[:, c, None]], axis=1) for c in range(3)])
 
 
 def _curve(p: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
