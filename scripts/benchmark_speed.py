@@ -57,6 +57,7 @@ SETS = {  # name: files, width, height, suffix
     "12 MP HEIC": (24, 4000, 3000, ".heic"),
     "1 MP PNG": (200, 1024, 768, ".png"),
 }
+PICTURES = Image.registered_extensions()
 PARTS = 6  # of a photo with --whole
 _COPY_EVERY = 20  # photos
 
@@ -416,7 +417,7 @@ def main() -> None:
     if args.tool:
         in_processes(TOOLS[args.tool][1], sorted(str(p) for p in args.folder.iterdir()), args.workers)
         return
-    found = [p for folder in args.photos for p in sorted(folder.rglob("*")) if p.is_file()]
+    found = [p for folder in args.photos for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURES]
     photos = [found[i] for i in np.random.default_rng(SEED).permutation(len(found))]
     if args.crowd:
         crowd = sorted(p for p in args.crowd.rglob("*") if p.is_file())
