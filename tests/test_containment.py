@@ -263,6 +263,13 @@ def test_an_enlargement_has_more_pixels_and_no_more_detail() -> None:
     assert inside(its)
 
 
+@pytest.mark.parametrize("factor", [1.3, 1.5, 2.2])
+def test_a_picture_is_no_enlargement_of_its_lossless_small_copy(factor: float) -> None:
+    original = jpeg(photo(5, (round(640 * factor), round(480 * factor))), 92)
+    _, its = lost(original, original.resize((640, 480), Image.Resampling.LANCZOS))
+    assert not its & Loss.DETAIL
+
+
 def test_a_short_word_in_a_plain_bar_is_content() -> None:
     original = jpeg(photo(), 92)
     page = Image.new("RGB", (640, 600), (214, 0, 160))

@@ -136,7 +136,7 @@ def test_clipped_colours_are_no_change_of_a_part_of_the_picture() -> None:
     assert not found[1] & (Loss.RECOLOURED | Loss.CONTENT | Loss.TONE)
 
 
-@pytest.mark.parametrize("qualities", [(60, 95), (85, 90), (85, 85)])
+@pytest.mark.parametrize("qualities", [(60, 95), (85, 95), (85, 90), (85, 85)])
 @pytest.mark.parametrize(
     "edit",
     [
@@ -153,6 +153,24 @@ def test_neither_of_two_versions_of_an_unknown_original_contains_the_other(
     found = compare(decoded(saved(picture, qualities[0])), decoded(saved(edit(picture), qualities[1])), np.eye(3))
     assert found is not None
     assert [bool(loss & Loss.TONE) for loss in found] == [True, True]
+
+
+def test_a_finely_saved_picture_is_not_contained_in_a_darker_version_of_its_source() -> None:
+    picture = photo(5, (644, 484))
+    darker = picture.point([round(v * 0.75) for v in range(256)] * 3)
+    found = compare(decoded(saved(picture, 95)), decoded(saved(darker, 85)), np.eye(3))
+    assert found is not None
+    assert found[0] & Loss.TONE
+
+
+@pytest.mark.parametrize("way", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
+def test_an_enlargement_to_twice_the_size_is_known_by_the_steps_of_its_original(way: Image.Resampling) -> None:
+    original = saved(photo(5, (644, 484)), 85)
+    larger = Image.open(io.BytesIO(original)).resize((1288, 968), way)
+    found = compare(decoded(original), decoded(saved(larger, 92)), np.eye(3))
+    assert found is not None
+    assert [bool(loss & Loss.DETAIL) for loss in found] == [True, False]
+    assert found[1] & Loss.ENLARGED
 
 
 @pytest.mark.parametrize("way", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
