@@ -546,10 +546,8 @@ def residual_stage(training: Training) -> None:
     if kept.exists():
         return
     torch.manual_seed(SEED)
-    start, state = (
-        shipped_residual_head(training) if starts_shipped(a) else ResidualHead(),
-        training.work / "residual.state",
-    )
+    start = shipped_residual_head(training) if starts_shipped(a) else ResidualHead()
+    state = training.work / "residual.state"
     before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
     if a.convolutions == "shipped":
         train, choose = (pooled_pairs(training, start, split) for split in PAIR_SHARES)

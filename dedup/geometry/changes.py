@@ -54,9 +54,7 @@ def hardly_differ(target: Image, source: Image, inside: Mask) -> bool:
     if np.median(np.abs(difference)[ok]) > _SAME:
         return False
     bright, predicted = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) for image in (target, source))
-    amplified = np.ones(ok.shape, np.float32)
-    found = _largest_changes(bright, predicted, difference.astype(np.float32), amplified, inside, ok, cell)
-    return found == Changes(0.0, 0.0)
+    return _largest_changes(bright, predicted, difference.astype(np.float32), 1, inside, ok, cell) == Changes(0.0, 0.0)
 
 
 def _cell_of(image: Image) -> int:
@@ -84,14 +82,14 @@ def _largest_changes(
     bright: Plane,
     predicted: Plane,
     difference: NDArray[np.float32],
-    amplified: Plane,
+    amplified: Plane | int,
     inside: Mask,
     ok: Mask,
     cell: int,
 ) -> Changes:
     """Return the changes between two planes (H, W). difference: of the colours of cells (h, w, 3), where ok is set.
 
-    amplified: (h, w), by what the tone between the pictures amplifies differences.
+    amplified: (h, w) or one number, by what the tone between the pictures amplifies differences.
     """
     residual = bright - predicted
     mean, square = (cells(x * inside, cell) for x in (residual, residual * residual))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.geometry.changes import Changes, find_changes, hardly_differ
-from dedup.geometry.detail import Detail, blur_between, compare_detail
+from dedup.geometry.detail import DENSER, Detail, blur_between, compare_detail, linear_density
 from dedup.geometry.enlargement import is_interpolated
 from dedup.geometry.fine import (
     Size,
@@ -59,7 +59,6 @@ _AROUND, _ALIGNED = 320, 0.012  # pixels, the longer side of what is looked at; 
 _MARKED, _MARKS = 20.0, 12  # grey levels, the deviation at a sharp edge; pixels of the small picture
 _SOFT = 4.0  # grey levels, of the detail of a picture that has hardly any
 _DARKEST, _CLIPPED = 4, 0.03  # grey levels that are clipped light; share of the pixels that counts
-_DENSER = 1.1  # linear pixels of an enlargement per pixel of its source
 _STEP, _NEAR = 3, 14  # pixels of it: between two that are compared, and from the edge
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
 
@@ -126,7 +125,7 @@ def _is_enlarged(small: Decoded, large: Decoded, there: Homography, *, soft: boo
     soft: it has nothing in them; then the steps of the smaller file tell it from a source that is out of focus.
     there: pixels of `small` -> pixels of `large`.
     """
-    if small.steps is None or abs(np.linalg.det((there / there[2, 2])[:2, :2])) < _DENSER**2:
+    if small.steps is None or linear_density(there) < DENSER:
         return False
     return (has_levels_of if soft else is_interpolated)(small, large, there)
 

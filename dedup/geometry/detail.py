@@ -36,7 +36,7 @@ _SAMPLES, _LARGEST = 20000, 30.0  # pixels that it is fitted to; grey levels, as
 _FILTERED, _TIMES, _ADDED = 0.65, 4.5, 0.97
 _FAINT = 5.0  # squared grey levels, a difference that saving may make
 _ALIKE = 1.15  # change of the ratio from one band to the next when both are amplified
-_DENSER = 1.1  # linear pixels of one picture per pixel of the other, from which it may resolve more
+DENSER = 1.1  # linear pixels of one picture per pixel of the other, from which it may resolve more
 _EQUAL = 1.03  # the same, up to which the alignment does not tell
 _EMPTY, _THIN = 0.38, 0.55  # contrast beyond the other's resolution that is none; that interpolation may have
 _NOISE = 4.0  # grey levels, of the finest band
@@ -86,8 +86,8 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
     noisier = _noisier(mine, its)
     ratios = np.sqrt(_detail(mine) / _detail(its))  # fine, middle, coarse
     steps = ratios[:-1] / ratios[1:]
-    density = _density(there)
-    part = _shared_part(other, there, size_of(frame)) if density >= _DENSER else None
+    density = linear_density(there)
+    part = _shared_part(other, there, size_of(frame)) if density >= DENSER else None
     finer = _finest_share(part, density) if part is not None else 1.0
     empty = finer < _EMPTY
     thin = part is None or finer < _THIN  # otherwise it resolves more, whatever was done to it
@@ -236,7 +236,8 @@ def _noisier(mine: NDArray[np.float32], its: NDArray[np.float32], *, strict: boo
     return 1 if fine > 0 else -1
 
 
-def _density(there: Homography) -> float:
+def linear_density(there: Homography) -> float:
+    """Return the linear pixels that an affine map of pixels makes of each pixel."""
     return float(np.sqrt(abs(np.linalg.det((there / there[2, 2])[:2, :2]))))
 
 

@@ -25,7 +25,7 @@ def is_interpolated(small: Decoded, large: Decoded, there: Homography) -> bool:
     there: pixels of the small picture -> pixels of the large one.
     """
     frame, h = luma(small.image), there / there[2, 2]
-    steps, shift = h[:2, :2].copy(), h[:2, 2].copy()
+    steps, shift = h[:2, :2], h[:2, 2]
     if np.abs(np.diag(steps)).sum() < np.abs(steps).sum() / 2:
         frame, steps = frame.T, steps[:, ::-1]
     for axis, n in enumerate(frame.shape[::-1]):
