@@ -418,6 +418,8 @@ def main() -> None:
         in_processes(TOOLS[args.tool][1], sorted(str(p) for p in args.folder.iterdir()), args.workers)
         return
     found = [p for folder in args.photos for p in sorted(folder.rglob("*")) if p.suffix.lower() in PICTURES]
+    if not found and (args.photos or args.whole):
+        parser.error("--photos: name folders that hold pictures; the files are made of them")
     photos = [found[i] for i in np.random.default_rng(SEED).permutation(len(found))]
     if args.crowd:
         crowd = sorted(p for p in args.crowd.rglob("*") if p.is_file())
