@@ -59,3 +59,11 @@ def test_pictures_that_share_little_or_are_plain_have_no_lattice() -> None:
     frame, plain = np.asarray(photo()), np.full((480, 640, 3), 99, np.uint8)
     assert lattice_of(frame, frame, Lattice(np.eye(2, dtype=np.int64), np.array([630, 0])).homography) is None
     assert lattice_of(plain, plain, np.eye(3)) is None
+
+
+def test_a_lattice_keeps_the_grid_of_blocks_where_whole_blocks_coincide() -> None:
+    mirror, same = np.diag([-1, 1]), np.eye(2, dtype=np.int64)
+    assert Lattice(same, np.array([16, -8])).keeps_grid(8)
+    assert not Lattice(same, np.array([4, 0])).keeps_grid(8)
+    assert Lattice(mirror, np.array([639, 0])).keeps_grid(8)  # 640 pixels are whole blocks from either side
+    assert not Lattice(mirror, np.array([643, 0])).keeps_grid(8)

@@ -40,6 +40,11 @@ class Lattice:
     def inverse(self) -> Lattice:
         return Lattice(self.turn.T, -self.turn.T @ self.shift)
 
+    def keeps_grid(self, side: int) -> bool:
+        """Return whether cells of so many pixels a side, counted from the corner of each picture, coincide."""
+        last = self.turn.sum(1) < 0  # a mirrored axis: the first pixel of a cell becomes the last one
+        return not ((self.shift + last) % side).any()
+
     def moved(self, x: int, y: int) -> Lattice:
         """Return the map after so many pixels of the first picture."""
         return Lattice(self.turn, self.shift + self.turn @ np.array([x, y]))

@@ -4,9 +4,9 @@ A JPEG file keeps each DCT coefficient as a level, a multiple of a step. Whoever
 made from knows the levels: the coefficients of that picture, in the tone of the file, rounded. The other way round it
 does not hold: levels were merged or left out, and the picture that is predicted from the file falls into other cells
 than its own. So the direction in which more of the child's levels is explained is the true one, by the logarithm of
-their likelihood. Where both were saved with the same steps and nothing was changed, the later one is the one whose
-pixels lie nearer to its levels, since saving again and again comes to rest (Huang, Huang and Shi, *Detecting double
-JPEG compression with the same quantization matrix*, IEEE TIFS 5(4), 2010).
+their likelihood. Where both were saved with the same steps on the same grid and nothing was changed, the later one is
+the one whose pixels lie nearer to the levels in the blocks that differ, since saving again and again comes to rest
+(Huang, Huang and Shi, *Detecting double JPEG compression with the same quantization matrix*, IEEE TIFS 5(4), 2010).
 
 Beside a picture that was never a JPEG the file's cells are looked at alone: its source fills them evenly, and what was
 made from it lies near their middles (Lukáš and Fridrich, *Estimation of primary quantization matrix in double
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dedup.geometry.fine import draw, shrink
 from dedup.geometry.lattice import Box, Lattice
 from dedup.geometry.least_squares import robust_factors
-from dedup.geometry.tone import Image, Mask, Plane, Tone, luma
+from dedup.geometry.tone import Image, Plane, Tone, luma
 from dedup.types.arrays import Homography
 
 Steps = NDArray[np.float32]  # (8, 8), the quantisation of luminance, rows by vertical frequency
@@ -46,6 +46,8 @@ _SURE, _LIKELY_SHARE = 20.0, 0.005  # nats by which one direction is better; the
 _CLEAR = 0.12  # share of all nats by which one direction is far better
 _EXPLAINED, _LIKELY_EXPLAINED = 0.6, 0.4  # share of the child's levels, in nats, to be sure; to be likely
 _SAME = np.array([0.5, 2.0])  # grey levels, the difference of half of the blocks and of nine in ten after saving again
+_SAVED = 1.0  # grey levels, by which saving changes a block at most
+_RESTED = 1.0  # standard errors by which one of them is nearer to the levels, to be sure
 _NOISES, _SLOPES = np.geomspace(0.2, 3.2, 7), (0.01, 0.03)  # grey levels; shares of a coefficient
 _EXACT = 0.68  # grey levels, the noise of a prediction below which it was made from these very pixels
 _TOLD = 0.3  # of a step, the coefficients below which say nothing of rounding
@@ -92,8 +94,6 @@ class Seen:
 
     mine, its: (N, 8, 8), of blocks without black and white.   toned: a tone had to be undone, which is never exact.
     slope: how much stronger its coefficients are than in its own tone.
-    same: nothing was done to most of the picture but saving.   unrest: how far the coefficients of blocks that differ
-    little are from their own levels on average, in steps; rounding and clipping do that.
     """
 
     mine: NDArray[np.float32]
@@ -101,8 +101,6 @@ class Seen:
     steps: Steps
     toned: bool
     slope: float
-    same: bool
-    unrest: float
 
 
 @dataclass(frozen=True)
@@ -141,6 +139,9 @@ def made_from(
     lattice: pixels of the first -> pixels of the second.   to_first, to_second: the tone of the other in that of each.
     recoloured: their tones differ visibly; then it is sure only if no source of both is the likelier answer.
     """
+    again = _saved_again(first, second, lattice)
+    if again is not None:
+        return again
     of_first = _seen(first, second.image, lattice, to_first)
     of_second = _seen(second, first.image, lattice.inverse, to_second)
     if of_first is not None and of_second is not None:
@@ -168,7 +169,7 @@ def has_levels_of(small: Decoded, large: Decoded, there: Homography) -> bool:
     target = luma(image)
     mine, its = (_coefficients(_blocks(plane)) for plane in (target, _sharpened_to(luma(again), target)))
     usable = ~_clipped(image)
-    spread = _spread(Seen(mine[usable], its[usable], small.steps, False, 1.0, False, 0.0))
+    spread = _spread(Seen(mine[usable], its[usable], small.steps, False, 1.0))
     return spread is not None and spread.middle < _MADE_LARGER
 
 
@@ -183,11 +184,31 @@ def _sharpened_to(plane: Plane, target: Plane) -> Plane:
     return np.asarray((terms @ factors).reshape(height, width) + 128, np.float32)
 
 
+def _saved_again(first: Decoded, second: Decoded, lattice: Lattice) -> Origin | None:
+    """Return which of two JPEGs is the other one saved again with its own steps; None if more was done to it."""
+    box = _whole_blocks(lattice.shared(first.image.shape, second.image.shape))
+    if first.steps is None or second.steps is None or box is None or not lattice.keeps_grid(BLOCK):
+        return None
+    if not np.array_equal(first.steps, second.steps if lattice.turn[0, 0] else second.steps.T):
+        return None
+    left, top, right, bottom = box
+    images = first.image[top:bottom, left:right], lattice.taken(second.image, box)
+    width = right - left
+    difference = cv2.absdiff(*images).reshape(-1, BLOCK, width // BLOCK, 3 * BLOCK).mean((1, 3)).ravel()
+    if (np.quantile(difference, (0.5, 0.9)) >= _SAME).any():
+        return None
+    planes = [np.rint(luma(image)) for image in images]
+    differ = _blocks(np.abs(planes[0] - planes[1])).any((1, 2)) & (difference < _SAVED)
+    mine, its = (np.square(_blocks(plane - quantised(plane, first.steps))[differ]).mean((1, 2)) for plane in planes)
+    if not differ.any():
+        return UNKNOWN
+    nearer = mine - its
+    error = float(nearer.std()) / np.sqrt(len(nearer)) + 1e-3
+    return Origin(int(np.sign(nearer.mean())), sure=bool(abs(nearer.mean()) > _RESTED * error))
+
+
 def _by_levels(of_first: Seen, of_second: Seen, *, in_tone: bool) -> Origin:
     """Return what made_from() does, for two JPEGs.   in_tone: in two tones."""
-    same_steps = np.array_equal(of_first.steps, of_second.steps)
-    if of_first.same and same_steps:
-        return Origin(int(np.sign(of_first.unrest - of_second.unrest)))
     first, second = _explained(of_first), _explained(of_second)
     least = min(first.of, second.of)
     gain, child = second.nats - first.nats, second if second.nats > first.nats else first
@@ -314,24 +335,15 @@ def _seen(child: Decoded, parent: Image, lattice: Lattice, tone: Tone) -> Seen |
     blocks = np.flatnonzero(~(_clipped(image) | _clipped(its)))
     blocks = blocks[:: -(-len(blocks) // _BLOCKS)] if len(blocks) else blocks
     theirs = _corrected(colours, mine, blocks) if has_tone else _blocks(plain)[blocks]
-    difference = cv2.absdiff(image, its).reshape(-1, 8, image.shape[1] // 8, 24).mean((1, 3)).ravel()
-    same = bool((np.quantile(difference, (0.5, 0.9)) < _SAME).all())
-    unrest = _unrest(mine, difference < 1, child.steps) if same else 0.0
     its_own, predicted = _coefficients(_blocks(mine)[blocks]), _coefficients(theirs)
     slope = _contrast(predicted) / max(_contrast(_coefficients(_blocks(plain)[blocks])), 1e-3) if has_tone else 1.0
-    return Seen(its_own, predicted, child.steps, has_tone, slope, same, unrest)
+    return Seen(its_own, predicted, child.steps, has_tone, slope)
 
 
 def _contrast(coefficients: NDArray[np.float32]) -> float:
     """Return the RMS of the coefficients (N, 8, 8) that are looked at."""
     rows, columns = np.transpose(_ZIGZAG)
     return float(np.sqrt(np.square(coefficients[:, rows, columns]).sum() / max(len(coefficients), 1)))
-
-
-def _unrest(plane: Plane, where: Mask, steps: Steps) -> float:
-    """Return how far the coefficients of some blocks are from their levels on average, in steps."""
-    levels = (_coefficients(_blocks(plane)[where]) / steps).reshape(-1, 64)[:, 1:]
-    return float(np.abs(levels - np.rint(levels)).mean()) if len(levels) else 0.0
 
 
 def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int64]) -> NDArray[np.float32]:
