@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -32,6 +33,35 @@ def detailed(size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(photo(5, size), np.float64) + grain, 0, 255).astype(np.uint8))
 
 
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def demo(name: str, longest: int) -> Image.Image:
+    """Return one of the photos of the demo album, with its longer side brought down to so many pixels."""
+    image = opened(files("dedup.cli").joinpath("demo_photos", f"{name}.jpg").read_bytes())
+    image.thumbnail((longest, longest))
+    return image
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return a picture of the same size that shows it small on a white ground."""
+    page = Image.new("RGB", (2 * image.width, 2 * image.height), "white")
+    page.paste(image, (image.width // 2, image.height // 2))
+    return page.resize(image.size)
+
+
+def noisy(image: Image.Image) -> Image.Image:
+    grain = np.random.default_rng(1).normal(0, 14, (image.height, image.width, 3))
+    return Image.fromarray(np.clip(np.asarray(image, np.float64) + grain, 0, 255).round().astype(np.uint8))
+
+
+def sepia_toned(image: Image.Image) -> Image.Image:
+    """Return it grey, redder and less blue by a fixed amount, so that bright reds and dark blues are clipped."""
+    grey = np.asarray(image, np.float64) @ [0.2126, 0.7152, 0.0722]
+    return Image.fromarray(np.clip(np.stack([grey + 51, grey + 17, grey - 34], 2), 0, 255).round().astype(np.uint8))
+
+
 def decoded(data: bytes) -> Decoded:
     return Decoded(decode_within(data, longest=3000), jpeg_steps(data, 3000))
 
@@ -60,6 +90,16 @@ def test_a_version_is_known_by_the_steps_of_its_original(edit: Edit, transform: 
     version = saved(edit(Image.open(io.BytesIO(original))), quality)
     assert derived(original, version, transform) == [False, True]
     assert derived(version, original, np.linalg.inv(transform)) == [True, False]
+
+
+@pytest.mark.parametrize(("name", "longest", "quality"), [("cat", 330, 85), ("galaxies", 428, 92), ("rocket", 330, 85)])
+def test_a_photo_saved_again_with_its_own_steps_is_known_by_where_they_differ(
+    name: str, longest: int, quality: int
+) -> None:
+    original = saved(demo(name, longest), quality)
+    again = saved(opened(original), quality)
+    assert derived(original, again, np.eye(3)) == [False, True]
+    assert derived(again, original, np.eye(3)) == [True, False]
 
 
 def test_files_saved_with_the_same_steps_are_not_told_apart() -> None:
@@ -206,6 +246,56 @@ def test_a_detailed_picture_is_no_enlargement_of_its_small_copy(factor: float) -
     found = compare(decoded(small), decoded(original), np.eye(3))
     assert found is not None
     assert not found[0] & Loss.DETAIL
+
+
+@pytest.mark.parametrize("name", ["cat", "coffee"])
+def test_a_photo_is_no_enlargement_of_its_squashed_copy(name: str) -> None:
+    original = saved(demo(name, 428), 80)
+    image = opened(original)
+    squashed = image.resize((round(0.8 * image.width), image.height), Image.Resampling.LANCZOS)
+    found = compare(decoded(saved(squashed, 95)), decoded(original), np.eye(3))
+    assert found is not None
+    assert not found[0] & Loss.DETAIL
+
+
+@pytest.mark.parametrize("blur", [0, 1])
+def test_a_photo_is_no_enlargement_of_its_small_copy_that_was_sharpened(blur: int) -> None:
+    original = saved(photo(6, (644, 484)).filter(ImageFilter.GaussianBlur(blur)), 90)
+    small = opened(original).resize((386, 290), Image.Resampling.BOX).filter(ImageFilter.UnsharpMask(1, 150, 0))
+    found = compare(decoded(saved(small, 60)), decoded(original), np.eye(3))
+    assert found is not None
+    assert not found[0] & Loss.DETAIL
+
+
+@pytest.mark.parametrize("name", ["cat", "rocket"])
+def test_what_shrinking_smooths_is_no_noise_that_was_added(name: str) -> None:
+    original = saved(noisy(demo(name, 428)), 90)
+    image = opened(original)
+    size = round(0.7 * image.width), round(0.7 * image.height)
+    small = saved(image.resize(size, Image.Resampling.LANCZOS), 90)
+    assert derived(original, small, np.eye(3)) == [False, False]
+
+
+@pytest.mark.parametrize("name", ["astronaut", "cat", "coffee", "rocket"])
+def test_noise_on_a_white_ground_is_a_version_and_no_change_of_content(name: str) -> None:
+    original = saved(on_white(demo(name, 428)), 85)
+    found = compare(decoded(original), decoded(saved(noisy(opened(original)), 90)), np.eye(3))
+    assert found == (Loss.ENLARGED, Loss.ENLARGED | Loss.DERIVED)
+
+
+def test_a_strongly_sharpened_photo_shows_nothing_else() -> None:
+    original = saved(demo("rocket", 428), 90)
+    sharper = opened(original).filter(ImageFilter.UnsharpMask(2.5, 200, 0))
+    found = compare(decoded(original), decoded(saved(sharper, 90)), np.eye(3))
+    assert found == (Loss.ENLARGED, Loss.ENLARGED | Loss.DERIVED)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "cat"])
+def test_a_mix_of_channels_is_told_where_it_is_not_clipped(name: str) -> None:
+    original = saved(on_white(demo(name, 428)), 85)
+    found = compare(decoded(original), decoded(saved(sepia_toned(opened(original)), 85)), np.eye(3))
+    assert found is not None
+    assert found[1] == Loss.ENLARGED | Loss.DERIVED
 
 
 @pytest.mark.parametrize("qualities", [(92, 92), (92, 75), (75, 92)])

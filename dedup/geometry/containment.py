@@ -107,7 +107,7 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
         _of_surroundings(frame, other, there),
         _of_colours(compared, origin),
         _of_detail(detail),
-        _of_changes(compared, traced.made or detail.softer),
+        _of_changes(compared, _sign_of(origin, Loss.DERIVED) or traced.made or detail.softer or detail.noisier),
         origin,
     ]
     mine, its = (Loss(0), Loss(0))
@@ -138,25 +138,31 @@ def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Los
     """
     tones = compared.to_frame, compared.to_other
     shaded, mixed = any(tone.shade is not None for tone in tones), any(tone.mixes for tone in tones)
+    paler = _much_less(compared.colours, _PALER, least=_COLOURFUL)
+    if paler and traced.made == -paler and not traced.clear:  # grey pictures are hardly ever coloured
+        traced = UNKNOWN
     clipped = -_much_less(compared.clipped, _CLIPS, least=_CLIPPED_AWAY) if compared.recoloured else 0
-    clips = 0 if shaded or mixed or detail.noisier else clipped
+    if shaded or detail.noisier or any(tone.light is not None for tone in tones):  # these amplify what is nearly white
+        clipped = 0
     follows = 0 if shaded or detail.noisier else _much_less(compared.errors, _DERIVED, least=_DERIVED_LEAST)
     # another tone amplifies noise
     others = {follows} if compared.recoloured else {follows, detail.noisier, detail.sharpened}
-    sure = traced.sure or (traced.clear and traced.made == _vignetted(*tones))
-    for signs in ({traced.made if sure else 0, clips} - {0}, others - {0}):
-        if len(signs) == 1:
+    sure = traced.sure or (traced.clear and traced.made in (clipped, _vignetted(*tones)))
+    clearly = traced.made if traced.clear and compared.recoloured else 0
+    for signs in ({traced.made if sure else 0, 0 if mixed else clipped} - {0}, others - {0}):
+        if len(signs) == 1 and -clearly not in signs:
             return _of_one(signs.pop(), Loss.DERIVED)
         if signs:
             break
+    ranges = compared.ranges if compared.recoloured else (0.0, 0.0)  # sharpening widens them, a blur narrows them
     weaker = (
-        _much_less(compared.ranges, _MUCH_NARROWER, least=0),
+        _much_less(ranges, _MUCH_NARROWER, least=0),
         clipped,
         traced.made,
         detail.noisier,
         0 if detail.noisier else _much_less(compared.errors, _FOLLOWS, least=_DERIVED_LEAST),
-        _much_less(compared.colours, _PALER, least=_COLOURFUL),
-        _much_less(compared.ranges, _NARROWER, least=0),
+        paler,
+        _much_less(ranges, _NARROWER, least=0),
     )
     return _of_one(next((sign for sign in weaker if sign), 0), Loss.FOLLOWS)
 
@@ -181,6 +187,11 @@ def _corners(tone: Tone) -> float:
 def _of_one(sign: int, loss: Loss) -> tuple[Loss, Loss]:
     """Return a loss of the frame (-1), of the other picture (1), or of neither (0)."""
     return loss if sign < 0 else Loss(0), loss if sign > 0 else Loss(0)
+
+
+def _sign_of(found: tuple[Loss, Loss], loss: Loss) -> int:
+    """Return whether this is lost of the frame (-1), of the other picture (1), or of neither or both (0)."""
+    return bool(found[1] & loss) - bool(found[0] & loss)
 
 
 def _much_less(figures: tuple[float, float], times: float, *, least: float) -> int:

@@ -26,19 +26,22 @@ _PLAIN = 0.1  # quantile of the energies, that of the plainest places
 _NOTHING = 0.5  # squared grey levels, added to all energies
 _BLURRED = 1.5  # change of the ratio of two pictures from one band to the next
 _ENLARGED = 1.25  # the same, where the other picture has more pixels and nothing in them
+_MUCH_BLURRED = 1.75  # the same, where it has more pixels, and this one may have been sharpened
 _SHARPENED = 1.33  # ratio in the middle band
 _AMPLIFIED = 1.12  # ratio in the finer bands, from which it is tried what filters explain
 _FILTER = (0.5, 0.7, 1.0, 1.5, 2.2, 3.2)  # pixels, sigmas of the Gaussians of which a sharpening filter is made
 _PART = 512  # pixels, the side of the part that it is fitted to
 _SAMPLES, _LARGEST = 20000, 30.0  # pixels that it is fitted to; grey levels, as which larger errors count
 # Shares of the difference of two pictures that no filter explains, of the sharper one: at most, where it was sharpened,
-# and how many times that of the softer one; at least, where noise was added to it.
-_FILTERED, _TIMES, _ADDED = 0.65, 4.5, 0.97
+# and how many times that of the softer one; how many times where it is more than a little; at least, where noise was
+# added to it.
+_FILTERED, _TIMES, _LITTLE, _FEW_TIMES, _ADDED = 0.65, 4.5, 0.3, 2.7, 0.97
 _FAINT = 5.0  # squared grey levels, a difference that saving may make
 _ALIKE = 1.15  # change of the ratio from one band to the next when both are amplified
 DENSER = 1.1  # linear pixels of one picture per pixel of the other, from which it may resolve more
 _EQUAL = 1.03  # the same, up to which the alignment does not tell
-_EMPTY, _THIN = 0.38, 0.55  # contrast beyond the other's resolution that is none; that interpolation may have
+_EMPTY, _THIN = 0.38, 0.55  # contrast beyond the other's resolution that is none; that a blurred enlargement may have
+_CLIPPED, _SHOWN = 5.0, 0.1  # grey levels from black and white; share of the cells that tells of noise
 _NOISE = 4.0  # grey levels, of the finest band
 _SOFT_CELL = 16  # pixels, in which sharpness is compared
 _SOFTER = 0.8  # sharpness of a picture, as a share of another's, below which it is a blurred version
@@ -83,15 +86,21 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
         return Detail(False, False, False, False, 0, 0)
     bright = luma(frame)
     mine, its = (_energies(plane, ok) for plane in (bright, drawn))  # (3, M) each
-    noisier = _noisier(mine, its)
+    density = linear_density(there)
+    shown = _not_clipped(bright, drawn, ok)
+    noisier = _noisier(mine[:, shown], its[:, shown])
     ratios = np.sqrt(_detail(mine) / _detail(its))  # fine, middle, coarse
     steps = ratios[:-1] / ratios[1:]
-    density = linear_density(there)
     part = _shared_part(other, there, size_of(frame)) if density >= DENSER else None
     finer = _finest_share(part, density) if part is not None else 1.0
     empty = finer < _EMPTY
     thin = part is None or finer < _THIN  # otherwise it resolves more, whatever was done to it
-    sharper = thin and bool(steps.max() > (_ENLARGED if empty else _BLURRED)) and noisier >= 0
+    most = float(steps.max())
+    if part is None or (empty and steps[1] < _ALIKE):  # no small copy that was sharpened looks so
+        sharper = most > (_ENLARGED if empty else _BLURRED)
+    else:
+        sharper = most > _MUCH_BLURRED or (most > _BLURRED and _is_blurred(drawn, bright))
+    sharper = sharper and thin and noisier >= 0
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
     same_size, sharpened = 1 / _EQUAL < density < _EQUAL, _sharpened(ratios)
     amplified = max(ratios[:2].max(), 1 / ratios[:2].min()) > _AMPLIFIED
@@ -105,8 +114,8 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
         blurred,
         empty or (sharper and density > 1),
         same_size and not sharper and not blurred,
-        sharpened,
-        noisier,
+        0 if sharper or blurred else sharpened,
+        noisier if density < DENSER else 0,  # what resizing smooths is no noise that was added
     )
 
 
@@ -162,6 +171,16 @@ def _energies(plane: Plane, ok: Mask) -> NDArray[np.float32]:
     return np.asarray(found, np.float32)
 
 
+def _not_clipped(plane: Plane, other: Plane, ok: Mask) -> Mask:
+    """Return (M,), which cells of the mask are black or white in neither picture; all of them if hardly any is.
+
+    Noise does not show where it is clipped.
+    """
+    levels = np.stack([cells(p, _CELL)[ok] for p in (plane, other)])
+    shown = np.asarray((levels > _CLIPPED).all(0) & (levels < 255 - _CLIPPED).all(0))
+    return shown if shown.sum() >= max(_FEWEST, _SHOWN * len(shown)) else np.ones(len(shown), bool)
+
+
 def _detail(energies: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return (3,), the mean energy of each band, less that of the plainest places."""
     return np.array([max(float(e.mean() - np.quantile(e, _PLAIN)), 0.0) + _NOTHING for e in energies])
@@ -196,11 +215,17 @@ def _by_filters(bright: Plane, drawn: Plane, mine: NDArray[np.float32], its: NDA
     bright, drawn = _middle(bright), _middle(drawn)
     sharp, soft = (bright, drawn) if sign < 0 else (drawn, bright)
     of_soft, of_sharp = _unexplained(sharp, soft), _unexplained(soft, sharp)
-    if of_sharp < _FILTERED and of_sharp < _TIMES * of_soft:
+    if of_sharp < _FILTERED and of_sharp < (_TIMES if of_sharp < _LITTLE else _FEW_TIMES) * of_soft:
         return _Found(sharpened=sign)
     if of_sharp >= _ADDED and _noisier(mine, its, strict=False) == sign:
         return _Found(noisier=sign)
     return _Found()
+
+
+def _is_blurred(plane: Plane, sharp: Plane) -> bool:
+    """Return whether a filter makes one picture of a sharper one far better than the other way round."""
+    plane, sharp = _middle(plane), _middle(sharp)
+    return _unexplained(plane, sharp) > _TIMES * _unexplained(sharp, plane)
 
 
 def _middle(plane: Plane) -> Plane:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL.Image import Resampling, fromarray
 
 from dedup.geometry.fine import size_of
@@ -13,6 +14,7 @@ from dedup.types.arrays import Homography
 
 _WAYS = Resampling.BILINEAR, Resampling.HAMMING, Resampling.BICUBIC, Resampling.LANCZOS
 _SIDE, _FEWEST = 256, 6  # pixels, of the part that is looked at; blocks on a side of it
+_LARGER = 1.05  # pixels per pixel of the small picture, along both axes: a squashed picture has as many along one
 _STRAIGHT = 1.0  # pixels, by which the sides may be out of line
 _UNEXPLAINED = 0.33  # share of what lies beyond the resolution of the small picture
 
@@ -33,7 +35,7 @@ def is_interpolated(small: Decoded, large: Decoded, there: Homography) -> bool:
             frame, shift = np.flip(frame, 1 - axis), shift + steps[:, axis] * (n - 1)
             steps = steps * np.where(np.arange(2) == axis, -1, 1)
     size, scale = np.array(frame.shape[::-1]), np.diag(steps)
-    if np.abs((steps - np.diag(scale)) @ size).max() > _STRAIGHT or scale.min() <= 1:
+    if np.abs((steps - np.diag(scale)) @ size).max() > _STRAIGHT or scale.min() < _LARGER:
         return False
     start = shift + 0.5 - scale / 2  # of the small picture, in pixels of the large one
     first = np.ceil(np.maximum(start, 0) / BLOCK)
@@ -45,17 +47,20 @@ def is_interpolated(small: Decoded, large: Decoded, there: Homography) -> bool:
     left, top, width, height = (int(n) for n in (*low, *side))
     part = luma(np.ascontiguousarray(large.image[top : top + height, left : left + width]))
     box = (*((low - start) / scale), *((low + side - start) / scale))
-    density, pixels = float(np.sqrt(scale.prod())), fromarray(np.ascontiguousarray(frame))
+    pixels = fromarray(np.ascontiguousarray(frame))
     enlarged = [np.asarray(pixels.resize((width, height), way, box=box), np.float32) for way in _WAYS]
     if large.steps is not None:
         enlarged += [quantised(plane, large.steps) for plane in enlarged]
-    least = _UNEXPLAINED * _beyond(part, density)
-    return any(_beyond(part - plane, density) < least for plane in enlarged)
+    least = _UNEXPLAINED * _beyond(part, scale)
+    return any(_beyond(part - plane, scale) < least for plane in enlarged)
 
 
-def _beyond(plane: Plane, density: float) -> float:
-    """Return the mean square of what a picture has beyond the resolution of one with fewer pixels, without its rim."""
-    small = max(2, round(plane.shape[1] / density)), max(2, round(plane.shape[0] / density))
+def _beyond(plane: Plane, scale: NDArray[np.float64]) -> float:
+    """Return the mean square of what a picture has beyond the resolution of one with fewer pixels, without its rim.
+
+    scale: (2,), pixels per pixel of that one, across and down.
+    """
+    small = max(2, round(plane.shape[1] / scale[0])), max(2, round(plane.shape[0] / scale[1]))
     coarse = cv2.resize(plane, small, interpolation=cv2.INTER_AREA)
     beyond = plane - cv2.resize(coarse, size_of(plane), interpolation=cv2.INTER_CUBIC)
     return float(np.square(beyond[8:-8, 8:-8]).mean())

@@ -36,6 +36,7 @@ _SHADE_DEGREE = 4  # of the polynomial in x and y
 _SHADE_GAIN, _SHADE_ERROR = 0.75, 1.5  # a shade must lower the error to this share of it, and the error be this large
 _SHADE_RANGE = (0.1, 4.0)
 _CLIPPED, _DETAIL = 3, 12  # grey levels from black and white that are clipped; that differ there
+_UNCLIPPED = 0.1  # share of the samples from which a mix can be fitted
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,13 @@ def _fit(x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
 
 
 def _mix(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (3, 3), the linear mix of channels from x to y; an offset is fitted and left to the curves."""
+    """Return (3, 3), the linear mix of channels from x to y; an offset is fitted and left to the curves.
+
+    What is clipped in y does not follow a mix; it is left out unless nearly all is.
+    """
+    within = ((y > _CLIPPED) & (y < 255 - _CLIPPED)).all(1)
+    if np.count_nonzero(within) > _UNCLIPPED * len(y):
+        x, y = x[within], y[within]
     inputs = np.c_[x, np.full(len(x), 255, np.float32)]
     ridge = np.diag([0.5, 0.5, 0.5, 0]) * len(x)
     mix = robust_factors(inputs, y, ridge, lambda errors: by_median(np.square(errors).sum(1)))
