@@ -141,7 +141,7 @@ def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Los
     paler = _much_less(compared.colours, _PALER, least=_COLOURFUL)
     if paler and traced.made == -paler and not traced.clear:  # grey pictures are hardly ever coloured
         traced = UNKNOWN
-    clipped = -_much_less(compared.clipped, _CLIPS, least=_CLIPPED_AWAY) if compared.recoloured else 0
+    clipped = -_much_less(compared.clipped, _CLIPS, least=_CLIPPED_AWAY) if compared.recoloured or detail.equal else 0
     if shaded or detail.noisier or any(tone.light is not None for tone in tones):  # these amplify what is nearly white
         clipped = 0
     follows = 0 if shaded or detail.noisier else _much_less(compared.errors, _DERIVED, least=_DERIVED_LEAST)
@@ -149,7 +149,10 @@ def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Los
     others = {follows} if compared.recoloured else {follows, detail.noisier, detail.sharpened}
     sure = traced.sure or (traced.clear and traced.made in (clipped, _vignetted(*tones)))
     clearly = traced.made if traced.clear and compared.recoloured else 0
-    for signs in ({traced.made if sure else 0, 0 if mixed else clipped} - {0}, others - {0}):
+    for signs in (
+        {traced.made if sure else 0, clipped if compared.recoloured and not mixed else 0} - {0},
+        others - {0},
+    ):
         if len(signs) == 1 and -clearly not in signs:
             return _of_one(signs.pop(), Loss.DERIVED)
         if signs:

@@ -42,12 +42,13 @@ _ERRORS = (0.3, 0.01), (0.6, 0.01), (0.6, 0.04), (1.2, 0.04)
 _STRAY = 0.01  # share of levels that follow no prediction
 _LOGISTIC = 1.702  # slope of the logistic function that is nearest to the normal distribution's
 _HIGHEST = 31  # level that is told from higher ones
-_SURE, _LIKELY_SHARE = 20.0, 0.005  # nats by which one direction is better; the same as a share of all
+_LEAST, _SURE = 20.0, 0.005  # nats by which one direction is better; share of all nats, to be sure
 _CLEAR = 0.12  # share of all nats by which one direction is far better
 _EXPLAINED, _LIKELY_EXPLAINED = 0.6, 0.4  # share of the child's levels, in nats, to be sure; to be likely
 _SAME = np.array([0.5, 2.0])  # grey levels, the difference of half of the blocks and of nine in ten after saving again
 _SAVED = 1.0  # grey levels, by which saving changes a block at most
 _RESTED = 1.0  # standard errors by which one of them is nearer to the levels, to be sure
+_MISSED, _FEWER = 0.2, 0.7  # share of the pixels that saving does not hit; times those that it misses the other way
 _NOISES, _SLOPES = np.geomspace(0.2, 3.2, 7), (0.01, 0.03)  # grey levels; shares of a coefficient
 _EXACT = 0.68  # grey levels, the noise of a prediction below which it was made from these very pixels
 _TOLD = 0.3  # of a step, the coefficients below which say nothing of rounding
@@ -92,7 +93,8 @@ class Decoded:
 class Seen:
     """The DCT coefficients of a picture from a JPEG, and of the other picture on the same grid and in its tone.
 
-    mine, its: (N, 8, 8), of blocks without black and white.   toned: a tone had to be undone, which is never exact.
+    mine, its: (N, 8, 8), of blocks without black and white, if there are any.   toned: a tone had to be undone, which
+    is never exact.
     slope: how much stronger its coefficients are than in its own tone.
     """
 
@@ -195,16 +197,21 @@ def _saved_again(first: Decoded, second: Decoded, lattice: Lattice) -> Origin | 
     images = first.image[top:bottom, left:right], lattice.taken(second.image, box)
     width = right - left
     difference = cv2.absdiff(*images).reshape(-1, BLOCK, width // BLOCK, 3 * BLOCK).mean((1, 3)).ravel()
-    if (np.quantile(difference, (0.5, 0.9)) >= _SAME).any():
-        return None
     planes = [np.rint(luma(image)) for image in images]
+    saved = [quantised(plane, first.steps) for plane in planes]
+    missed = [np.count_nonzero(np.rint(saved[n].clip(0, 255)) != planes[1 - n]) for n in range(2)]
+    hit = Origin(int(np.sign(missed[1] - missed[0])))
+    if (np.quantile(difference, (0.5, 0.9)) >= _SAME).any():  # saving changes saturated colours more
+        return hit if min(missed) < min(_MISSED * planes[0].size, _FEWER * max(missed)) else None
     differ = _blocks(np.abs(planes[0] - planes[1])).any((1, 2)) & (difference < _SAVED)
-    mine, its = (np.square(_blocks(plane - quantised(plane, first.steps))[differ]).mean((1, 2)) for plane in planes)
     if not differ.any():
         return UNKNOWN
+    mine, its = (
+        np.square(_blocks(plane - again)[differ]).mean((1, 2)) for plane, again in zip(planes, saved, strict=True)
+    )
     nearer = mine - its
     error = float(nearer.std()) / np.sqrt(len(nearer)) + 1e-3
-    return Origin(int(np.sign(nearer.mean())), sure=bool(abs(nearer.mean()) > _RESTED * error))
+    return Origin(int(np.sign(nearer.mean()))) if abs(nearer.mean()) > _RESTED * error else hit
 
 
 def _by_levels(of_first: Seen, of_second: Seen, *, in_tone: bool) -> Origin:
@@ -212,10 +219,10 @@ def _by_levels(of_first: Seen, of_second: Seen, *, in_tone: bool) -> Origin:
     first, second = _explained(of_first), _explained(of_second)
     least = min(first.of, second.of)
     gain, child = second.nats - first.nats, second if second.nats > first.nats else first
-    if least < _FEWEST or abs(gain) <= max(_SURE, _LIKELY_SHARE * least) or child.share <= _LIKELY_EXPLAINED:
+    if least < _FEWEST or abs(gain) <= _LEAST or child.share <= _LIKELY_EXPLAINED:
         return UNKNOWN
     one, other = (of_second, of_first) if gain > 0 else (of_first, of_second)
-    sure = child.share > _EXPLAINED and (not in_tone or _is_exact(one, other.steps))
+    sure = abs(gain) > _SURE * least and child.share > _EXPLAINED and (not in_tone or _is_exact(one, other.steps))
     return Origin(int(np.sign(gain)), sure=sure, clear=abs(gain) > _CLEAR * least)
 
 
@@ -332,7 +339,10 @@ def _seen(child: Decoded, parent: Image, lattice: Lattice, tone: Tone) -> Seen |
     mine, plain, colours = luma(image), luma(its), tone.apply(its)
     toned = luma(colours)
     has_tone = _difference(mine, toned) < 0.9 * _difference(mine, plain)  # a tone is never fitted exactly
-    blocks = np.flatnonzero(~(_clipped(image) | _clipped(its)))
+    moderate = ~(_clipped(image) | _clipped(its))
+    if not has_tone and np.count_nonzero(moderate) < _FEWEST_BLOCKS:  # on a white ground no other is left
+        moderate[:] = True
+    blocks = np.flatnonzero(moderate)
     blocks = blocks[:: -(-len(blocks) // _BLOCKS)] if len(blocks) else blocks
     theirs = _corrected(colours, mine, blocks) if has_tone else _blocks(plain)[blocks]
     its_own, predicted = _coefficients(_blocks(mine)[blocks]), _coefficients(theirs)
