@@ -298,6 +298,15 @@ def test_a_mix_of_channels_is_told_where_it_is_not_clipped(name: str) -> None:
     assert found[1] == Loss.ENLARGED | Loss.DERIVED
 
 
+@pytest.mark.parametrize("name", ["cat", "coffee", "rocket"])
+def test_a_filter_with_a_kinked_curve_for_each_channel_makes_a_version(name: str) -> None:
+    original = saved(demo(name, 428), 93)
+    curves = [(10, 40, 200, 240), (0, 60, 200, 255), (25, 70, 170, 205)]
+    table = [round(float(v)) for curve in curves for v in np.interp(np.arange(256), [0, 85, 170, 255], curve)]
+    filtered = saved(opened(original).point(table), 90)
+    assert derived(original, filtered, np.eye(3)) == [False, True]
+
+
 @pytest.mark.parametrize("qualities", [(92, 92), (92, 75), (75, 92)])
 def test_a_soft_picture_is_no_enlargement_of_its_small_copy(qualities: tuple[int, int]) -> None:
     soft = saved(photo(5, (1288, 968)).filter(ImageFilter.GaussianBlur(2)), qualities[0])

@@ -54,7 +54,7 @@ _EXACT = 0.68  # grey levels, the noise of a prediction below which it was made 
 _TOLD = 0.3  # of a step, the coefficients below which say nothing of rounding
 _ROUNDING, _EXTREME = 0.35, 3  # grey levels: deviation of a coefficient from it; of black and white
 _PART, _REACH, _MADE_LARGER = 256, 3, 0.8  # pixels, of the part and of the filter; Spread.middle of an enlargement
-_FITTED, _DEGREE = 4, 5  # pixels, the cells by which a tone is corrected; of the curve
+_FITTED, _KNOTS = 4, 33  # pixels, the cells by which a tone is corrected; values between which the curve is linear
 _MIDDLE = 0.65  # Spread.middle, below which a picture was made from the file whose cells these are
 _ZIGZAG = [(v, u) for v in range(6) for u in range(6) if 0 < u + v < 6]  # frequencies
 _DCT = np.array(
@@ -371,12 +371,13 @@ def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int
     if len(rows) < per * per * _FEWEST_BLOCKS:
         return _blocks(plane)[blocks]
     colours, x = shrink(toned, size), (shrink(plane, size) / np.float32(128) - 1)
+    at = np.linspace(float(x.min()), float(x.max()) + 1e-3, _KNOTS)
     y = (shrink(target, size) - shrink(plane, size)).ravel()[rows]
     across, down = np.meshgrid(np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1]))
     chroma = [colours[..., n] / 128 - 1 - x for n in (0, 2)]
     smooth = [*chroma, *(x * c for c in chroma)]
     smooth += [(1 + x) * term for term in (across, down, across * across, across * down, down * down)]
-    curve = [x**n for n in range(_DEGREE + 1)]
+    curve = [np.interp(x, at, row) for row in np.eye(_KNOTS)]
     terms = np.stack([*curve, *smooth], axis=-1).reshape(-1, len(curve) + len(smooth))
     ridge = 1e-5 * len(rows) * np.eye(terms.shape[1])
 
@@ -387,10 +388,7 @@ def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int
     rest = (terms[:, len(curve) :] @ factors[len(curve) :]).reshape(size[::-1]).astype(np.float32)
     smooth_part = cv2.resize(rest, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
     mine = _blocks(plane)[blocks]
-    level = mine / np.float32(128) - 1
-    change = np.full_like(level, factors[_DEGREE])
-    for n in range(_DEGREE - 1, -1, -1):
-        change = change * level + np.float32(factors[n])
+    change = np.interp(mine / np.float32(128) - 1, at, factors[:_KNOTS])
     return np.asarray(mine + change + _blocks(smooth_part)[blocks], np.float32)
 
 
