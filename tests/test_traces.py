@@ -228,6 +228,18 @@ def test_an_enlargement_is_known_by_its_interpolation(
     assert found[1] & Loss.ENLARGED
 
 
+@pytest.mark.parametrize("name", ["astronaut", "cat", "coffee"])
+@pytest.mark.parametrize("factor", [1.3, 1.7, 2.2])
+def test_an_enlargement_of_a_photo_is_known_by_its_interpolation(name: str, factor: float) -> None:
+    original = saved(demo(name, 300), 93)
+    image = opened(original)
+    size = round(factor * image.width), round(factor * image.height)
+    found = compare(decoded(original), decoded(saved(image.resize(size, Image.Resampling.BICUBIC), 85)), np.eye(3))
+    assert found is not None
+    assert [bool(loss & Loss.DETAIL) for loss in found] == [True, False]
+    assert found[1] & Loss.ENLARGED
+
+
 def test_an_enlarged_part_is_known_by_its_interpolation() -> None:
     original = saved(detailed((644, 484)), 93)
     part = Image.open(io.BytesIO(original)).crop((101, 53, 421, 293)).resize((720, 540), Image.Resampling.BICUBIC)

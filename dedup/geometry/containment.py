@@ -122,12 +122,12 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
 def _is_enlarged(small: Decoded, large: Decoded, there: Homography, *, soft: bool) -> bool:
     """Return whether a picture with more pixels was made from the other one.
 
-    soft: it has nothing in them; then the steps of the smaller file tell it from a source that is out of focus.
+    soft: it has nothing in them; then the steps of the smaller file, too, tell it from a source that is out of focus.
     there: pixels of `small` -> pixels of `large`.
     """
     if small.steps is None or linear_density(there) < DENSER:
         return False
-    return (has_levels_of if soft else is_interpolated)(small, large, there)
+    return (soft and has_levels_of(small, large, there)) or is_interpolated(small, large, there, soft=soft)
 
 
 def _of_origin(compared: _Compared, detail: Detail, traced: Origin) -> tuple[Loss, Loss]:

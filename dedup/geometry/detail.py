@@ -26,7 +26,8 @@ _PLAIN = 0.1  # quantile of the energies, that of the plainest places
 _NOTHING = 0.5  # squared grey levels, added to all energies
 _BLURRED = 1.5  # change of the ratio of two pictures from one band to the next
 _ENLARGED = 1.25  # the same, where the other picture has more pixels and nothing in them
-_MUCH_BLURRED = 1.75  # the same, where it has more pixels, and this one may have been sharpened
+# The same, where it has more pixels and this one may have been sharpened; where it has something in them, too.
+_MUCH_BLURRED, _VERY_MUCH = 1.75, 2.2
 _SHARPENED = 1.33  # ratio in the middle band
 _AMPLIFIED = 1.12  # ratio in the finer bands, from which it is tried what filters explain
 _FILTER = (0.5, 0.7, 1.0, 1.5, 2.2, 3.2)  # pixels, sigmas of the Gaussians of which a sharpening filter is made
@@ -95,12 +96,14 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
     finer = _finest_share(part, density) if part is not None else 1.0
     empty = finer < _EMPTY
     thin = part is None or finer < _THIN  # otherwise it resolves more, whatever was done to it
-    most = float(steps.max())
-    if part is None or (empty and steps[1] < _ALIKE):  # no small copy that was sharpened looks so
-        sharper = most > (_ENLARGED if empty else _BLURRED)
+    most, smooth = float(steps.max()), bool(steps[1] > _ALIKE)  # noise is in the finest band alone
+    if part is None or (empty and not smooth):  # no small copy that was sharpened looks so
+        sharper = thin and noisier >= 0 and most > (_ENLARGED if empty else _BLURRED)
     else:
-        sharper = most > _MUCH_BLURRED or (most > _BLURRED and _is_blurred(drawn, bright))
-    sharper = sharper and thin and noisier >= 0
+        much = most > (_MUCH_BLURRED if thin else _VERY_MUCH) or (
+            thin and most > _BLURRED and _is_blurred(drawn, bright)
+        )
+        sharper = much and (smooth or noisier >= 0)
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
     same_size, sharpened = 1 / _EQUAL < density < _EQUAL, _sharpened(ratios)
     amplified = max(ratios[:2].max(), 1 / ratios[:2].min()) > _AMPLIFIED

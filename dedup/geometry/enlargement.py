@@ -16,15 +16,18 @@ _WAYS = Resampling.BILINEAR, Resampling.HAMMING, Resampling.BICUBIC, Resampling.
 _SIDE, _FEWEST = 256, 6  # pixels, of the part that is looked at; blocks on a side of it
 _LARGER = 1.05  # pixels per pixel of the small picture, along both axes: a squashed picture has as many along one
 _STRAIGHT = 1.0  # pixels, by which the sides may be out of line
-_UNEXPLAINED = 0.33  # share of what lies beyond the resolution of the small picture
+# Share of what lies beyond the resolution of the small picture. Of 120 photos and soft pictures beside their small
+# copies none had less than 0.17, and of their enlargements 97 in 100 had less than 0.15.
+_UNEXPLAINED, _UNEXPLAINED_OF_SOFT = 0.33, 0.15
 
 
-def is_interpolated(small: Decoded, large: Decoded, there: Homography) -> bool:
+def is_interpolated(small: Decoded, large: Decoded, there: Homography, *, soft: bool = False) -> bool:
     """Return whether a picture with more pixels was made from one with fewer by interpolation.
 
     The small picture is enlarged as programs do it, and saved as the large one was. Of an enlargement that explains
     most of what lies beyond the resolution of the small picture; of the source of the small picture it explains little.
-    there: pixels of the small picture -> pixels of the large one.
+    there: pixels of the small picture -> pixels of the large one.   soft: the large picture has hardly any detail; then
+    more must be explained, since much of it is what its own saving left.
     """
     frame, h = luma(small.image), there / there[2, 2]
     steps, shift = h[:2, :2], h[:2, 2]
@@ -51,7 +54,7 @@ def is_interpolated(small: Decoded, large: Decoded, there: Homography) -> bool:
     enlarged = [np.asarray(pixels.resize((width, height), way, box=box), np.float32) for way in _WAYS]
     if large.steps is not None:
         enlarged += [quantised(plane, large.steps) for plane in enlarged]
-    least = _UNEXPLAINED * _beyond(part, scale)
+    least = (_UNEXPLAINED_OF_SOFT if soft else _UNEXPLAINED) * _beyond(part, scale)
     return any(_beyond(part - plane, scale) < least for plane in enlarged)
 
 
