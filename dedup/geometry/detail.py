@@ -97,13 +97,12 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
     empty = finer < _EMPTY
     thin = part is None or finer < _THIN  # otherwise it resolves more, whatever was done to it
     most, smooth = float(steps.max()), bool(steps[1] > _ALIKE)  # noise is in the finest band alone
+    sharper = thin and most > (_ENLARGED if empty else _BLURRED)
     if part is None or (empty and not smooth):  # no small copy that was sharpened looks so
-        sharper = thin and noisier >= 0 and most > (_ENLARGED if empty else _BLURRED)
+        sharper = sharper and noisier >= 0
     else:
-        much = most > (_MUCH_BLURRED if thin else _VERY_MUCH) or (
-            thin and most > _BLURRED and _is_blurred(drawn, bright)
-        )
-        sharper = much and (smooth or noisier >= 0)
+        sharper = most > (_MUCH_BLURRED if thin else _VERY_MUCH) or (sharper and _is_blurred(drawn, bright))
+        sharper = sharper and (smooth or noisier >= 0)
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
     same_size, sharpened = 1 / _EQUAL < density < _EQUAL, _sharpened(ratios)
     amplified = max(ratios[:2].max(), 1 / ratios[:2].min()) > _AMPLIFIED
