@@ -33,3 +33,8 @@ def robust_factors(
 def by_median(squared: Numbers) -> NDArray[np.floating]:
     """Return weights by squared errors (M,): a quarter at four times their median."""
     return np.asarray(1 / np.square(1 + squared / (4 * np.median(squared) + 1)))
+
+
+def hats(values: Numbers, at: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return (..., K), the terms of a function of the values (...) that is linear between those of `at` (K,)."""
+    return np.stack([np.interp(values, at, row) for row in np.eye(len(at))], axis=-1)

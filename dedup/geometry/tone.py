@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.geometry.least_squares import by_median, robust_factors
+from dedup.geometry.least_squares import by_median, hats, robust_factors
 
 Image = NDArray[np.uint8]  # (H, W, 3), sRGB
 Plane = NDArray[np.float32]  # (H, W), 0 to 255
@@ -208,9 +208,8 @@ def _with_light(x: NDArray[np.float32], y: NDArray[np.float32]) -> Tone:
 def _light_terms(x: NDArray[np.float32], at: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return (3 * M, 2 * K), of what the curves of the lightness and of the distances are made; at: (K,)."""
     light = _lightness(x)
-    hats = np.stack([np.interp(light, at, row) for row in np.eye(len(at))], axis=1).astype(np.float32)
-    away = (x - light[:, None]) / 64
-    return np.concatenate([np.concatenate([hats, hats * away[:, c, None]], axis=1) for c in range(3)])
+    of_light, away = hats(light, at).astype(np.float32), (x - light[:, None]) / 64
+    return np.concatenate([np.concatenate([of_light, of_light * away[:, c, None]], axis=1) for c in range(3)])
 
 
 def _curve(p: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:

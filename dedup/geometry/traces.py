@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dedup.geometry.fine import draw, shrink
 from dedup.geometry.lattice import Box, Lattice
-from dedup.geometry.least_squares import robust_factors
+from dedup.geometry.least_squares import hats, robust_factors
 from dedup.geometry.tone import Image, Plane, Tone, luma
 from dedup.types.arrays import Homography
 
@@ -377,15 +377,14 @@ def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int
     chroma = [colours[..., n] / 128 - 1 - x for n in (0, 2)]
     smooth = [*chroma, *(x * c for c in chroma)]
     smooth += [(1 + x) * term for term in (across, down, across * across, across * down, down * down)]
-    curve = [np.interp(x, at, row) for row in np.eye(_KNOTS)]
-    terms = np.stack([*curve, *smooth], axis=-1).reshape(-1, len(curve) + len(smooth))
+    terms = np.concatenate([hats(x, at), np.stack(smooth, axis=-1)], axis=-1).reshape(-1, _KNOTS + len(smooth))
     ridge = 1e-5 * len(rows) * np.eye(terms.shape[1])
 
     def weigh(errors: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(1 / (1 + np.square(errors / (2 * np.median(np.abs(errors)) + 0.2))))
 
     factors = robust_factors(terms[rows].astype(np.float64), y.astype(np.float64), ridge, weigh)
-    rest = (terms[:, len(curve) :] @ factors[len(curve) :]).reshape(size[::-1]).astype(np.float32)
+    rest = (terms[:, _KNOTS:] @ factors[_KNOTS:]).reshape(size[::-1]).astype(np.float32)
     smooth_part = cv2.resize(rest, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
     mine = _blocks(plane)[blocks]
     change = np.interp(mine / np.float32(128) - 1, at, factors[:_KNOTS])
