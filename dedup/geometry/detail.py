@@ -95,14 +95,10 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
     part = _shared_part(other, there, size_of(frame)) if density >= DENSER else None
     finer = _finest_share(part, density) if part is not None else 1.0
     empty = finer < _EMPTY
-    thin = part is None or finer < _THIN  # otherwise it resolves more, whatever was done to it
-    most, smooth = float(steps.max()), bool(steps[1] > _ALIKE)  # noise is in the finest band alone
-    sharper = thin and most > (_ENLARGED if empty else _BLURRED)
-    if part is None or (empty and not smooth):  # no small copy that was sharpened looks so
-        sharper = sharper and noisier >= 0
+    if part is None:
+        sharper = noisier >= 0 and bool(steps.max() > _BLURRED)
     else:
-        sharper = most > (_MUCH_BLURRED if thin else _VERY_MUCH) or (sharper and _is_blurred(drawn, bright))
-        sharper = sharper and (smooth or noisier >= 0)
+        sharper = _resolves_more(steps, noisier, finer, bright, drawn)
     blurred = bool(steps.min() < 1 / _BLURRED) and noisier <= 0 and not sharper
     same_size, sharpened = 1 / _EQUAL < density < _EQUAL, _sharpened(ratios)
     amplified = max(ratios[:2].max(), 1 / ratios[:2].min()) > _AMPLIFIED
@@ -222,6 +218,22 @@ def _by_filters(bright: Plane, drawn: Plane, mine: NDArray[np.float32], its: NDA
     if of_sharp >= _ADDED and _noisier(mine, its, strict=False) == sign:
         return _Found(noisier=sign)
     return _Found()
+
+
+def _resolves_more(steps: NDArray[np.float64], noisier: int, finer: float, frame: Plane, drawn: Plane) -> bool:
+    """Return whether the frame resolves more than a picture with more pixels, drawn into it.
+
+    steps: changes of the ratio of both from one band to the next.   finer: see _finest_share(), of the other picture.
+    """
+    most, smooth = float(steps.max()), bool(steps[1] > _ALIKE)  # noise is in the finest band alone
+    empty, thin = finer < _EMPTY, finer < _THIN
+    if empty and not smooth:  # no small copy that was sharpened looks so
+        return noisier >= 0 and most > _ENLARGED
+    if noisier < 0 and not smooth:
+        return False
+    if most > (_MUCH_BLURRED if thin else _VERY_MUCH):
+        return True
+    return thin and most > (_ENLARGED if empty else _BLURRED) and _is_blurred(drawn, frame)
 
 
 def _is_blurred(plane: Plane, sharp: Plane) -> bool:
