@@ -13,7 +13,7 @@ from test_decode import profile, wide_profile
 from dedup.geometry.containment import compare
 from dedup.geometry.traces import Decoded
 from dedup.images.decode import decode_within, jpeg_steps
-from dedup.types.pairs import Loss
+from dedup.types.pairs import HARMLESS, Loss
 
 Edit = Callable[[Image.Image], Image.Image]
 
@@ -129,6 +129,21 @@ def test_a_version_with_darker_corners_is_known_by_them_and_its_levels(quality: 
         found = compare(decoded(first), decoded(second), np.eye(3))
         assert found is not None
         assert [bool(loss & Loss.TONE) for loss in found] == [first == original, first != original]
+
+
+@pytest.mark.parametrize("ground", [0, 255])
+@pytest.mark.parametrize("name", ["cat", "coffee", "astronaut"])
+def test_a_filter_with_corners_that_are_black_or_white_changes_no_content(name: str, ground: int) -> None:
+    original = saved(demo(name, 428), 93)
+    picture = opened(original).point([round(20 + 0.85 * v) for v in range(256)] * 3)
+    distance = np.asarray(Image.radial_gradient("L").resize(picture.size), np.float64)[..., None] / 255
+    mask = np.minimum(1, 1.2 * distance**0.9)
+    shaded = np.asarray(picture, np.float64) * (1 - mask) + ground * mask
+    version = saved(Image.fromarray(shaded.round().astype(np.uint8)), 90)
+    found = compare(decoded(original), decoded(version), np.eye(3))
+    assert found is not None
+    assert found[1] & ~HARMLESS == 0
+    assert found[0] & Loss.TONE
 
 
 def test_a_picture_is_not_taken_for_a_version_of_one_with_darker_corners() -> None:

@@ -31,7 +31,7 @@ from dedup.geometry.fine import (
 )
 from dedup.geometry.homography import inverse, map_points
 from dedup.geometry.lattice import lattice_of
-from dedup.geometry.tone import Image, Mask, Plane, Tone, clipped_away, fit_tone, luma, unchanged
+from dedup.geometry.tone import Image, Mask, Plane, Tone, clipped_away, common_tones, fit_tone, luma, unchanged
 from dedup.geometry.traces import UNKNOWN, Decoded, Origin, has_levels_of, made_from
 from dedup.types.arrays import Homography
 from dedup.types.pairs import Loss
@@ -272,7 +272,7 @@ def _compared(overlap: Overlap, *, on_lattice: bool) -> _Compared | None:
         return None
     frame, other = (shrink(image, size).astype(np.uint8) for image in (overlap.frame, overlap.other))
     if not on_lattice:
-        followed = follow(overlap.frame, overlap.other, overlap.inside, fit_tone(other, frame, inside))
+        followed = follow(overlap.frame, overlap.other, overlap.inside, common_tones(frame, other, inside))
         overlap = replace(overlap, other=followed.astype(np.uint8))
         other = shrink(overlap.other, size).astype(np.uint8)
     tones = fit_tone(other, frame, inside), fit_tone(frame, other, inside)

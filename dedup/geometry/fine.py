@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dedup.geometry.homography import inverse
-from dedup.geometry.tone import Image, Mask, Plane, Tone, fit_tone, luma
+from dedup.geometry.tone import Image, Mask, Plane, Tone, common_tones, luma
 from dedup.types.arrays import Homography
 
 _SIDE, _MIDDLE = 240, 640  # pixels, the longer sides on which displacements are measured
 _STEPS = 4  # of the homography
+_AROUND, _FLAT = 0.17, 4.0  # of the longer side, around a pixel; squared grey levels, a contrast that tells nothing
 _STILL = 0.03  # pixels; a smaller step ends it
 _FLOW_STEPS = {80: 3, _SIDE: 3, _MIDDLE: 1}  # pixels of the longer side: steps
 _LARGEST_STEP = 2.0  # pixels, of the field
@@ -107,18 +108,19 @@ def refine(frame: Image, other: Image, h: Homography) -> Homography | None:
     """
     size, small = size_of(frame), within(size_of(frame), _SIDE)
     target = shrink(frame, small).astype(np.uint8)
-    bright = _soft(luma(target), 0.8)
     source, step = _averaged(other, h @ rescaled(small, size))
     back = rescaled(size_of(source), size_of(other))
-    tone: Tone | None = None
+    tones: tuple[Tone, Tone] | None = None
     best, least = step, np.inf
     for _ in range(_STEPS):
         drawn, covered = draw(source, step, small, smooth=False)
         inside = eroded(covered, 2)
         if inside.sum() < 64:
             return None
-        tone = tone or fit_tone(drawn, target, inside)
-        moved = _soft(luma(tone.apply(drawn)), 0.8)
+        if tones is None:
+            tones = common_tones(target, drawn, inside)
+            bright = _soft(luma(tones[0].apply(target)), 0.8)
+        moved = _toned_locally(_soft(luma(tones[1].apply(drawn)), 0.8), bright, inside)
         error = float(np.minimum(np.abs(bright - moved)[inside], _LARGEST_ERROR).mean())
         if error >= least:
             break
@@ -128,6 +130,25 @@ def refine(frame: Image, other: Image, h: Homography) -> Homography | None:
         if length < _STILL:
             break
     return np.asarray(back @ best @ rescaled(size, small))
+
+
+def _toned_locally(plane: Plane, target: Plane, inside: Mask) -> Plane:
+    """Return a plane after the line of its brightness that brings it nearest to the target around each pixel.
+
+    A vignette, a gradient and local contrast are no displacement (the guided filter of He, Sun and Tang, IEEE TPAMI
+    35(6), 2013).
+    """
+    window = (int(max(plane.shape) * _AROUND) | 1,) * 2
+    toned = plane
+    for _ in range(2):
+        weight = _weights(target - toned, inside)
+        whole = cv2.blur(weight, window) + np.float32(1e-6)
+        x, y, xx, xy = (
+            cv2.blur(part * weight, window) / whole for part in (plane, target, plane * plane, plane * target)
+        )
+        slope = (xy - x * y + _FLAT) / (xx - x * x + _FLAT)
+        toned = slope * plane + y - slope * x
+    return np.asarray(toned, np.float32)
 
 
 def _homography_step(bright: Plane, moved: Plane, inside: Mask) -> tuple[Homography, float]:
@@ -162,14 +183,17 @@ def _homography_step(bright: Plane, moved: Plane, inside: Mask) -> tuple[Homogra
 # The field
 
 
-def follow(target: Image, drawn: Image, inside: Mask, tone: Tone) -> Image:
-    """Return `drawn` after the smooth field of small displacements that brings it nearer to `target`."""
+def follow(target: Image, drawn: Image, inside: Mask, tones: tuple[Tone, Tone]) -> Image:
+    """Return `drawn` after the smooth field of small displacements that brings it nearer to `target`.
+
+    tones: of the target and of `drawn`, after which they look alike.
+    """
     size, middle = size_of(target), within(size_of(target), _MIDDLE)
     small_target, small_drawn = (shrink(image, middle).astype(np.uint8) for image in (target, drawn))
     weight = shrink(inside.astype(np.uint8) * 255, middle).astype(np.float32) / np.float32(255)
     field = np.zeros((2, 8, 8), np.float32)  # pixels of the full size
     for side, steps in _FLOW_STEPS.items():
-        field = _field(field, small_target, small_drawn, weight, tone, within(size, side), steps, size[0])
+        field = _field(field, small_target, small_drawn, weight, tones, within(size, side), steps, size[0])
         length = np.hypot(*field)[shrink(weight, (field.shape[2], field.shape[1])) > 0.5]
         if not len(length) or (side >= _SIDE and np.quantile(length, 0.95) < _WORTHWHILE):
             return drawn
@@ -181,7 +205,7 @@ def _field(
     target: Image,
     drawn: Image,
     weight: Plane,
-    tone: Tone,
+    tones: tuple[Tone, Tone],
     size: Size,
     steps: int,
     full: int,
@@ -189,8 +213,9 @@ def _field(
     """Return the field (2, h, w) after some steps on a smaller size, in pixels of the full size, so many wide."""
     scale = full / size[0]
     weight = shrink(weight, size)
-    bright = _soft(luma(shrink(target, size).astype(np.uint8)), 1.0)
-    source = luma(tone.apply(shrink(drawn, size).astype(np.uint8)))
+    images = (shrink(image, size).astype(np.uint8) for image in (target, drawn))
+    bright, source = (luma(tone.apply(image)) for tone, image in zip(tones, images, strict=True))
+    bright = _soft(bright, 1.0)
     window = int(np.clip(max(size) / 8, 21, 61)) | 1
     best = now = np.asarray(np.stack([cv2.resize(part, size) for part in field]) / scale, np.float32)
     least = np.inf

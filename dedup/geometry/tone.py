@@ -30,11 +30,16 @@ _LIGHT_EVERY = 3  # samples, of which one is taken
 _LIGHTS = 12  # values of the lightness between which its curves are linear
 _FEWEST = 8  # samples in a bin
 _LARGEST_ERROR = 30.0  # grey levels; what differs more counts as so much
+_BADLY = 5.0  # grey levels, the error of a tone from which the other way is tried
 _WELL = 2.5  # grey levels, the error of a tone up to which no other is tried
 _PREFERENCE = 0.5  # grey levels by which a mix of channels must beat leaving them apart
 _SHADE_DEGREE = 4  # of the polynomial in x and y
 _SHADE_GAIN, _SHADE_ERROR = 0.75, 1.5  # a shade must lower the error to this share of it, and the error be this large
-_SHADE_RANGE = (0.1, 4.0)
+_SHADE_RANGE, _SHADE_SEEN = (0.01, 4.0), 0.2  # of the gain; from which the tone is seen through it
+_RADII = np.linspace(0, 1.4, 8)  # distances between which a vignette is linear; 1 is the middle of an edge
+_RIDGE = 0.03  # what gains cost
+_GROUNDS = (0.0, 255.0)  # grey levels
+_MIDDLE, _ROUNDS = 0.5, 2  # distance up to which a vignette does little; fits in turns
 _CLIPPED, _DETAIL = 3, 12  # grey levels from black and white that are clipped; that differ there
 _UNCLIPPED = 0.1  # share of the samples from which a mix can be fitted
 
@@ -46,8 +51,9 @@ class Tone:
     mix: (3, 3) float32, target channels by source channels.   curves: (256, 1, 3) float32, of the mixed channels.
     light: (256, 2) float32, instead of both: by the lightness of a pixel (the mean of its largest and smallest channel)
     what that becomes, and by what the distance of the channels from it is multiplied; None for none.
-    shade: (h, w) float32, a gain to be stretched over the picture; None for none.   error: RMS of what remains, in
-    grey levels over three channels, each pixel's at most 30.
+    shade: (h, w) float32, a gain to be stretched over the picture, by which the distance from the level `ground`, black
+    or white, is multiplied; None for none.   error: RMS of what remains, in grey levels over three channels, each
+    pixel's at most 30.
     """
 
     mix: NDArray[np.float32]
@@ -55,6 +61,7 @@ class Tone:
     shade: Plane | None
     error: float
     light: NDArray[np.float32] | None = None
+    ground: float = 0.0
 
     @property
     def mixes(self) -> bool:
@@ -65,7 +72,8 @@ class Tone:
         """Return the picture in the target's colours, (H, W, 3) float32, 0 to 255."""
         changed = self._coloured(image)
         if self.shade is not None:
-            changed *= cv2.resize(self.shade, changed.shape[1::-1])[..., None]
+            gain = cv2.resize(self.shade, changed.shape[1::-1])[..., None]
+            changed = np.asarray((changed - self.ground) * gain + self.ground, np.float32)
         return changed
 
     def _coloured(self, image: Image) -> NDArray[np.float32]:
@@ -113,9 +121,22 @@ def luma(image: NDArray[np.uint8] | NDArray[np.float32]) -> Plane:
 
 def fit_tone(source: Image, target: Image, where: Mask) -> Tone:
     """Return the change of colour from source to target, two aligned pictures of one size, where the mask is set."""
-    x, y = (_samples(cv2.blur(image, (3, 3)), where) for image in (source, target))
-    tone = _fit(x, y)
+    tone = _between(source, target, where)
     return _with_shade(tone, source, target, where) if tone.error > _SHADE_ERROR else tone
+
+
+def common_tones(one: Image, other: Image, where: Mask) -> tuple[Tone, Tone]:
+    """Return the tones of two aligned pictures after which they look alike where the mask is set; one is unchanged.
+
+    What is dark or clipped in one of them cannot be had from it, so that the way that explains more is taken.
+    """
+    to_one = fit_tone(other, one, where)
+    if to_one.error > _BADLY:
+        to_other = fit_tone(one, other, where)
+        of_one, of_other = (max(1.0, float(luma(image)[where].std())) for image in (one, other))
+        if to_other.error * of_one < to_one.error * of_other:
+            return to_other, unchanged()
+    return unchanged(), to_one
 
 
 def clipped_away(image: Image, other: Image, where: Mask) -> float:
@@ -237,40 +258,69 @@ def _curve(p: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32
 
 
 def _with_shade(tone: Tone, source: Image, target: Image, where: Mask) -> Tone:
-    """Return the tone with a gain over the picture if that explains much more, otherwise as it is."""
-    y, powers = cv2.blur(luma(target), (3, 3)), _powers(where.shape)
-    gain, before, after = _gain(tone, source, y, powers, where)
-    if after > _SHADE_GAIN * before or before < _SHADE_ERROR:
+    """Return the tone with a gain over the picture if that explains much more, otherwise as it is.
+
+    A tone that was fitted to a shaded picture holds some of the shade. So the tone starts from the middle, where a
+    vignette does little, and both are fitted in turns.
+    """
+    bright = cv2.blur(luma(target), (3, 3))
+
+    def rest(tone: Tone) -> float:
+        errors = np.abs(cv2.blur(luma(tone.apply(source)), (3, 3)) - bright)[where]
+        return float(np.minimum(errors, _LARGEST_ERROR).mean())
+
+    before = rest(tone)
+    if before < _SHADE_ERROR or rest(_shaded(tone, source, bright, where, 0.0)[0]) > _SHADE_GAIN * before:
         return tone
-    flat = np.clip(target / gain[..., None], 0, 255).astype(np.uint8)  # the curves were fitted to a shaded target
-    x, y0 = (_samples(cv2.blur(image, (3, 3)), where & (gain > 0.2)) for image in (source, flat))
-    if len(x) < _FEWEST:
+    middle = where & (_radius(where.shape) < _MIDDLE)
+    start = _between(source, target, middle if np.count_nonzero(middle) > _FEWEST else where)
+    best, gain = min((_shaded(start, source, bright, where, ground) for ground in _GROUNDS), key=lambda b: rest(b[0]))
+    for _ in range(_ROUNDS):
+        seen = where & (gain > _SHADE_SEEN)
+        if np.count_nonzero(seen) < _FEWEST:
+            return tone
+        flat = (target - best.ground) / np.maximum(gain, _SHADE_SEEN)[..., None] + best.ground
+        again = _between(source, np.clip(flat, 0, 255).astype(np.uint8), seen)
+        best, gain = _shaded(again, source, bright, where, best.ground)
+    if rest(best) > _SHADE_GAIN * before:
         return tone
-    again = _fit(x, y0)
-    gain, _, after = _gain(again, source, y, powers, where)
-    return replace(again, shade=gain) if after <= _SHADE_GAIN * before else tone
+    x, y = (_samples(image, where) for image in (best.apply(source), target))
+    return replace(best, error=_error(x - y))
+
+
+def _between(source: Image, target: Image, where: Mask) -> Tone:
+    """Return the tone without a gain from source to target where the mask is set."""
+    x, y = (_samples(cv2.blur(image, (3, 3)), where) for image in (source, target))
+    return _fit(x, y)
+
+
+@lru_cache(maxsize=4)
+def _radius(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return (H, W), the distance from the centre, at which the middle of each edge is 1."""
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
+    return np.hypot(x, y)
 
 
 @lru_cache(maxsize=4)
 def _powers(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return (H, W, T), functions of both coordinates in [-1, 1], the constant first: powers of the coordinates and of
-    the distance from the centre, of which vignettes are made.
+    """Return (H, W, T), functions of both coordinates in [-1, 1], the constant first: powers of the coordinates, and
+    those of which a function of the distance from the centre is made that is linear between some values: a vignette.
     """
     y, x = np.meshgrid(*(np.linspace(-1, 1, n, dtype=np.float32) for n in shape), indexing="ij")
-    degrees, radius = range(_SHADE_DEGREE + 1), np.hypot(x, y)
+    degrees = range(_SHADE_DEGREE + 1)
     powers = [x**i * y**j for i in degrees for j in degrees[: _SHADE_DEGREE + 1 - i]]
-    return np.stack([*powers, radius, radius**3], axis=-1)
+    return np.concatenate([np.stack(powers, axis=-1), hats(_radius(shape), _RADII)], axis=-1).astype(np.float32)
 
 
-def _gain(
-    tone: Tone, source: Image, target: Plane, powers: NDArray[np.float32], where: Mask
-) -> tuple[Plane, float, float]:
-    """Return the smooth gain (H, W) after the tone, and the mean absolute error without and with it."""
+def _shaded(tone: Tone, source: Image, bright: Plane, where: Mask, ground: float) -> tuple[Tone, Plane]:
+    """Return a tone without a gain with the one that explains the target best, and that (H, W).
+
+    bright: the softened luminance of the target.   ground: of the gain, see Tone.
+    """
     p = cv2.blur(luma(tone.apply(source)), (3, 3))
-    rows = _sampled(where)
-    x, y, terms = p.ravel()[rows], target.ravel()[rows], powers.reshape(-1, powers.shape[-1])[rows]
-    inputs, ridge = terms * x[:, None], np.eye(terms.shape[1]) * len(x)
+    rows, powers = _sampled(where), _powers(where.shape)
+    x, y, terms = p.ravel()[rows], bright.ravel()[rows], powers.reshape(-1, powers.shape[-1])[rows]
+    inputs, ridge = terms * (x - np.float32(ground))[:, None], np.eye(terms.shape[1]) * _RIDGE * len(x)
     factors = robust_factors(inputs, y - x, ridge, lambda errors: by_median(np.square(errors)))  # beyond a gain of 1
-    rests = np.abs(x - y), np.abs(x + inputs @ factors - y)
-    before, after = (float(np.minimum(rest, _LARGEST_ERROR).mean()) for rest in rests)
-    return np.clip(1 + powers @ factors, *_SHADE_RANGE).astype(np.float32), before, after
+    gain = np.clip(1 + powers @ factors, *_SHADE_RANGE).astype(np.float32)
+    return replace(tone, shade=gain, ground=ground), gain

@@ -54,7 +54,7 @@ _EXACT = 0.68  # grey levels, the noise of a prediction below which it was made 
 _TOLD = 0.3  # of a step, the coefficients below which say nothing of rounding
 _ROUNDING, _EXTREME = 0.35, 3  # grey levels: deviation of a coefficient from it; of black and white
 _PART, _REACH, _MADE_LARGER = 256, 3, 0.8  # pixels, of the part and of the filter; Spread.middle of an enlargement
-_FITTED, _KNOTS = 4, 33  # pixels, the cells by which a tone is corrected; values between which the curve is linear
+_FITTED, _KNOTS = 4, 16  # pixels, the cells by which a tone is corrected; values between which the curve is linear
 _MIDDLE = 0.65  # Spread.middle, below which a picture was made from the file whose cells these are
 _ZIGZAG = [(v, u) for v in range(6) for u in range(6) if 0 < u + v < 6]  # frequencies
 _DCT = np.array(
@@ -359,7 +359,7 @@ def _contrast(coefficients: NDArray[np.float32]) -> float:
 def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return blocks of the luminance of a picture (H, W, 3), brought to that of the target in the means of small cells.
 
-    What a fitted tone leaves is a curve of the brightness, a little of the colour, and a gain over the picture.
+    What a fitted tone leaves is a curve of each channel, and a gain over the picture.
     blocks: those that are fitted, and returned.
     """
     plane = luma(toned)
@@ -368,27 +368,26 @@ def _corrected(toned: NDArray[np.float32], target: Plane, blocks: NDArray[np.int
     there = np.zeros((target.shape[0] // 8) * (target.shape[1] // 8), bool)
     there[blocks] = True
     rows = np.flatnonzero(there.reshape(target.shape[0] // 8, -1).repeat(per, 0).repeat(per, 1))
+    mine = _blocks(plane)[blocks]
     if len(rows) < per * per * _FEWEST_BLOCKS:
-        return _blocks(plane)[blocks]
-    colours, x = shrink(toned, size), (shrink(plane, size) / np.float32(128) - 1)
-    at = np.linspace(float(x.min()), float(x.max()) + 1e-3, _KNOTS)
-    y = (shrink(target, size) - shrink(plane, size)).ravel()[rows]
+        return mine
+    colours, bright = shrink(toned, size), shrink(plane, size)
     across, down = np.meshgrid(np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1]))
-    chroma = [colours[..., n] / 128 - 1 - x for n in (0, 2)]
-    smooth = [*chroma, *(x * c for c in chroma)]
-    smooth += [(1 + x) * term for term in (across, down, across * across, across * down, down * down)]
-    terms = np.concatenate([hats(x, at), np.stack(smooth, axis=-1)], axis=-1).reshape(-1, _KNOTS + len(smooth))
-    ridge = 1e-5 * len(rows) * np.eye(terms.shape[1])
+    gains = [bright / 128 * term for term in (across, down, across * across, across * down, down * down)]
+    at = [np.linspace(float(c.min()), float(c.max()) + 1e-3, _KNOTS) for c in np.moveaxis(colours, -1, 0)]
+    curves = [hats(colours[..., n], at[n]) for n in range(3)]
+    terms = np.concatenate([*curves, np.stack(gains, axis=-1)], axis=-1).reshape(-1, 3 * _KNOTS + len(gains))
+    y = (shrink(target, size) - bright).ravel()[rows].astype(np.float64)
+    ridge = 1e-4 * len(rows) * np.eye(terms.shape[1])
 
     def weigh(errors: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(1 / (1 + np.square(errors / (2 * np.median(np.abs(errors)) + 0.2))))
 
-    factors = robust_factors(terms[rows].astype(np.float64), y.astype(np.float64), ridge, weigh)
-    rest = (terms[:, _KNOTS:] @ factors[_KNOTS:]).reshape(size[::-1]).astype(np.float32)
-    smooth_part = cv2.resize(rest, (target.shape[1], target.shape[0]), interpolation=cv2.INTER_LINEAR)
-    mine = _blocks(plane)[blocks]
-    change = np.interp(mine / np.float32(128) - 1, at, factors[:_KNOTS])
-    return np.asarray(mine + change + _blocks(smooth_part)[blocks], np.float32)
+    *of_channels, of_gains = np.split(robust_factors(terms[rows], y, ridge, weigh), _KNOTS * np.arange(1, 4))
+    gained = (np.stack(gains, axis=-1) @ of_gains).astype(np.float32)
+    for n, factors in enumerate(of_channels):
+        mine = mine + np.interp(_blocks(toned[..., n])[blocks], at[n], factors)
+    return np.asarray(mine + _blocks(cv2.resize(gained, target.shape[1::-1]))[blocks], np.float32)
 
 
 def _difference(plane: Plane, other: Plane) -> float:
