@@ -310,6 +310,16 @@ def test_borders_are_no_content() -> None:
     assert its & Loss.BORDERS
 
 
+@pytest.mark.parametrize("colour", [(180, 40, 90), (20, 90, 60), (240, 235, 220)])
+def test_a_thin_border_that_was_made_small_and_saved_coarsely_is_no_content(colour: tuple[int, int, int]) -> None:
+    original = jpeg(photo(), 92)
+    framed = ImageOps.expand(original, 24, colour)
+    small = jpeg(framed.resize((150, 115), Image.Resampling.LANCZOS), 78)
+    mine, its = lost(original, small, np.array([[640 / 688, 0, 24 / 688], [0, 480 / 528, 24 / 528], [0, 0, 1]]))
+    assert its & Loss.BORDERS
+    assert not (mine | its) & (Loss.CROPPED | Loss.ADDED | Loss.SURROUNDED)
+
+
 def test_a_photo_on_a_blurred_copy_of_itself_is_not_contained_in_that() -> None:
     original = jpeg(photo(), 92)
     square = original.resize((640, 640)).filter(ImageFilter.GaussianBlur(40))
@@ -326,6 +336,16 @@ def test_a_crop_is_contained_in_the_whole_picture_which_is_wider() -> None:
     assert inside(its)
     assert mine & Loss.CROPPED
     assert not its & Loss.SURROUNDED
+
+
+@pytest.mark.parametrize("factor", [1, 0.5])
+def test_a_crop_that_cuts_off_little_is_not_taken_for_the_whole_picture(factor: float) -> None:
+    original = jpeg(photo(), 92)
+    part = original.crop((0, 0, 630, 472))
+    part = jpeg(part.resize((round(630 * factor), round(472 * factor)), Image.Resampling.LANCZOS), 90)
+    mine, its = lost(original, part, np.array([[640 / 630, 0, 0], [0, 480 / 472, 0], [0, 0, 1]]))
+    assert mine & (Loss.CROPPED | Loss.ADDED)
+    assert not its & (Loss.CROPPED | Loss.ADDED)
 
 
 def test_a_crop_beside_a_smooth_sky_was_cropped_and_not_set_into_something() -> None:

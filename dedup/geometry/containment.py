@@ -55,8 +55,10 @@ _SMOOTH = 9, 9  # pixels of the small pictures, over which noise is averaged bef
 _RECOLOURED = 6.0  # grey levels, the median difference from which a picture has another tone
 _CHANGED = 8.0  # see Changes
 _CONTENT = 0.004  # share of a picture outside of the other one that is more than the inaccuracy of the alignment
-_AROUND, _ALIGNED = 320, 0.012  # pixels, the longer side of what is looked at; share of it that it may err by
+_AROUND, _ERR = 320, 2  # pixels, the longer side of what is looked at; of it, by which the alignment may err
 _MARKED, _MARKS = 20.0, 12  # grey levels, the deviation at a sharp edge; pixels of the small picture
+_EVEN, _UNEVEN = 6.0, 14.0  # grey levels, the deviation in a plain part; where saving leaves most of it
+_ONE_COLOUR = 0.85  # share of a part of one colour
 _SOFT = 4.0  # grey levels, of the detail of a picture that has hardly any
 _DARKEST, _CLIPPED = 4, 0.03  # grey levels that are clipped light; share of the pixels that counts
 _STEP, _NEAR = 3, 14  # pixels of it: between two that are compared, and from the edge
@@ -104,7 +106,7 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
         traced = made_from(first, second, lattice, *tones, recoloured=compared.recoloured)
     origin = _of_origin(compared, detail, traced)
     found = [
-        _of_surroundings(frame, other, there),
+        _of_surroundings(frame, other, there, exact=lattice is not None),
         _of_colours(compared, origin),
         _of_detail(detail),
         _of_changes(compared, _sign_of(origin, Loss.DERIVED) or traced.made or detail.softer or detail.noisier),
@@ -383,9 +385,13 @@ def _follows(compared: _Compared) -> bool:
 # Around the shared part
 
 
-def _of_surroundings(frame: Image, other: Image, there: Homography) -> tuple[Loss, Loss]:
-    """Return what each picture shows outside of the other one. there: pixels of `frame` -> pixels of `other`."""
-    around = _around(frame, size_of(other), there), _around(other, size_of(frame), inverse(there))
+def _of_surroundings(frame: Image, other: Image, there: Homography, *, exact: bool) -> tuple[Loss, Loss]:
+    """Return what each picture shows outside of the other one. there: pixels of `frame` -> pixels of `other`.
+
+    exact: that map does not err.
+    """
+    rim = 1 if exact else _ERR
+    around = _around(frame, size_of(other), there, rim), _around(other, size_of(frame), inverse(there), rim)
     found = [Loss(0), Loss(0)]
     for n, (content, borders, added) in enumerate(around):
         if content > _CONTENT:
@@ -396,7 +402,7 @@ def _of_surroundings(frame: Image, other: Image, there: Homography) -> tuple[Los
     return found[0], found[1]
 
 
-def _around(image: Image, other: Size, there: Homography) -> tuple[float, float, bool]:
+def _around(image: Image, other: Size, there: Homography, rim: int) -> tuple[float, float, bool]:
     """Return what a picture has outside of the part that another one, of this size, shows too.
 
     Which shares of its area hold something, and are plain or blurred; and whether it does not continue the shared part,
@@ -407,13 +413,10 @@ def _around(image: Image, other: Size, there: Homography) -> tuple[float, float,
     whole = np.full(other[::-1], 255, np.uint8)
     step = there @ rescaled(size, size_of(image))
     covered = cv2.warpPerspective(whole, step, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP) > 0
-    rim = max(3, round(_ALIGNED * max(size)))
     outside = cv2.dilate(covered.astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)) == 0
     if outside.sum() < 8:
         return 0.0, 0.0, False
-    pixels = small.astype(np.float32)
-    mean = cv2.blur(pixels, (5, 5))
-    deviation = np.sqrt(np.maximum(cv2.blur(pixels * pixels, (5, 5)) - mean * mean, 0).max(2))
+    mean, deviation = _statistics(small.astype(np.float32), outside)
     added = _breaks(small, covered)
     content = _not_plain(mean, deviation, outside)
     if _has_marks(deviation, outside):
@@ -421,6 +424,17 @@ def _around(image: Image, other: Size, there: Homography) -> tuple[float, float,
     if _is_filled(small, outside, covered):
         return 0.0, float(outside.mean()), True
     return float(content.mean()), float((outside & ~content).mean()), added
+
+
+def _statistics(pixels: NDArray[np.float32], where: Mask) -> tuple[NDArray[np.float32], Plane]:
+    """Return the mean (H, W, 3) and the largest deviation (H, W) of the pixels around each pixel, of those in the mask.
+
+    A thin border has few pixels; those of the picture beside it are not among them.
+    """
+    weight = where.astype(np.float32)
+    whole = np.maximum(cv2.blur(weight, (5, 5)), np.float32(1e-3))[..., None]
+    mean, square = (cv2.blur(part * weight[..., None], (5, 5)) / whole for part in (pixels, pixels * pixels))
+    return np.asarray(mean, np.float32), np.sqrt(np.maximum(square - mean * mean, 0).max(2))
 
 
 def _has_marks(deviation: Plane, where: Mask) -> bool:
@@ -436,7 +450,7 @@ def _not_plain(mean: NDArray[np.float32], deviation: Plane, where: Mask) -> Mask
 
     mean, deviation: of the pixels around each pixel, (H, W, 3) and (H, W).
     """
-    left, plain = where & (deviation < 6), np.zeros_like(where)
+    left, plain = where & (deviation < _EVEN), np.zeros_like(where)
     for _ in range(3):
         if left.sum() < 8:
             break
@@ -444,8 +458,8 @@ def _not_plain(mean: NDArray[np.float32], deviation: Plane, where: Mask) -> Mask
         keys = (colours // 16).astype(np.int64) @ [256, 16, 1]
         values, counts = np.unique(keys, return_counts=True)
         most = colours[keys == values[counts.argmax()]].mean(0)
-        alike = left & (np.abs(mean - most).max(2) < 14)
-        plain |= alike
+        alike = where & (np.abs(mean - most).max(2) < 14)
+        plain |= alike & (left | ((deviation < _UNEVEN) & (alike.sum() > _ONE_COLOUR * where.sum())))
         left &= ~alike
     something = (where & ~plain).astype(np.uint8)
     return np.asarray(cv2.morphologyEx(something, cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)) > 0)
