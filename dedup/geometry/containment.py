@@ -406,7 +406,8 @@ def _around(image: Image, other: Size, there: Homography, rim: int) -> tuple[flo
     """Return what a picture has outside of the part that another one, of this size, shows too.
 
     Which shares of its area hold something, and are plain or blurred; and whether it does not continue the shared part,
-    but was added: a caption below, a collage, a screen. there: its pixels -> pixels of the other.
+    but was added: a caption below, a collage, a screen. there: its pixels -> pixels of the other.   rim: pixels around
+    that part, of the picture with a longer side of at most 320, that are not looked at.
     """
     size = within(size_of(image), _AROUND)
     small = shrink(image, size).astype(np.uint8)
