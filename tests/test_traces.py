@@ -115,10 +115,11 @@ def test_the_original_of_a_brighter_version_is_not_contained_in_it() -> None:
     assert [bool(loss & Loss.TONE) for loss in found] == [True, False]
 
 
-def vignetted(image: Image.Image) -> Image.Image:
-    """Return it with darker corners."""
+def vignetted(image: Image.Image, strength: float = 0.7, reach: float = 2, ground: int = 0) -> Image.Image:
+    """Return it with corners that go to a level, black or white; wholly from a strength of 1 on."""
     distance = np.asarray(Image.radial_gradient("L").resize(image.size), np.float64)[..., None] / 255
-    return Image.fromarray((np.asarray(image, np.float64) * (1 - 0.7 * distance**2)).round().astype(np.uint8))
+    mask = np.minimum(1, strength * distance**reach)
+    return Image.fromarray((np.asarray(image, np.float64) * (1 - mask) + ground * mask).round().astype(np.uint8))
 
 
 @pytest.mark.parametrize("quality", [65, 75])
@@ -136,10 +137,7 @@ def test_a_version_with_darker_corners_is_known_by_them_and_its_levels(quality: 
 def test_a_filter_with_corners_that_are_black_or_white_changes_no_content(name: str, ground: int) -> None:
     original = saved(demo(name, 428), 93)
     picture = opened(original).point([round(20 + 0.85 * v) for v in range(256)] * 3)
-    distance = np.asarray(Image.radial_gradient("L").resize(picture.size), np.float64)[..., None] / 255
-    mask = np.minimum(1, 1.2 * distance**0.9)
-    shaded = np.asarray(picture, np.float64) * (1 - mask) + ground * mask
-    version = saved(Image.fromarray(shaded.round().astype(np.uint8)), 90)
+    version = saved(vignetted(picture, 1.2, 0.9, ground), 90)
     found = compare(decoded(original), decoded(version), np.eye(3))
     assert found is not None
     assert found[1] & ~HARMLESS == 0
@@ -325,13 +323,18 @@ def test_a_mix_of_channels_is_told_where_it_is_not_clipped(name: str) -> None:
     assert found[1] == Loss.ENLARGED | Loss.DERIVED
 
 
+def filtered(image: Image.Image) -> Image.Image:
+    """Return it with a kinked curve for each channel."""
+    curves = [(10, 40, 200, 240), (0, 60, 200, 255), (25, 70, 170, 205)]
+    table = [round(float(v)) for curve in curves for v in np.interp(np.arange(256), [0, 85, 170, 255], curve)]
+    return image.point(table)
+
+
 @pytest.mark.parametrize("name", ["cat", "coffee", "rocket"])
 def test_a_filter_with_a_kinked_curve_for_each_channel_makes_a_version(name: str) -> None:
     original = saved(demo(name, 428), 93)
-    curves = [(10, 40, 200, 240), (0, 60, 200, 255), (25, 70, 170, 205)]
-    table = [round(float(v)) for curve in curves for v in np.interp(np.arange(256), [0, 85, 170, 255], curve)]
-    filtered = saved(opened(original).point(table), 90)
-    assert derived(original, filtered, np.eye(3)) == [False, True]
+    version = saved(filtered(opened(original)), 90)
+    assert derived(original, version, np.eye(3)) == [False, True]
 
 
 @pytest.mark.parametrize("qualities", [(92, 92), (92, 75), (75, 92)])
