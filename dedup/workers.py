@@ -263,6 +263,14 @@ def keep_freed_memory(*, largest: int, at_most: int) -> None:
             mallopt(_M_TRIM_THRESHOLD, at_most)
 
 
+def return_freed_memory() -> None:
+    """Return to the system what keep_freed_memory() kept so far. See malloc_trim(3)."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def _hand_out(
     fn: Callable[[Item], Result],
     pool: list[_Worker[Item]],

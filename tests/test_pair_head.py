@@ -4,6 +4,7 @@ import torch
 from album import plain, scene
 from PIL import Image, ImageOps
 
+from dedup.geometry.homography import map_points
 from dedup.models.encoder import GRID, encode, unit
 from dedup.models.pair_head import (
     COPY,
@@ -15,6 +16,7 @@ from dedup.models.pair_head import (
     positions,
     prefilter_figures,
     score_pairs,
+    transforms,
 )
 from dedup.models.weights import Weights
 from dedup.types.arrays import SIDE, Maps
@@ -86,7 +88,7 @@ def test_score_depends_neither_on_the_order_nor_on_the_batch(weights: Weights) -
     pixels = [np.asarray(scene(n).resize((SIDE, SIDE))) for n in range(5)]
     vectors, maps = encode(weights.encoder, pixels)
     rng = np.random.default_rng(0)
-    left, right = rng.integers(5, size=(2, 150))
+    left, right = rng.integers(5, size=(2, 600))
     similarity = (unit(vectors)[left] * unit(vectors)[right]).sum(1)
 
     def judged(a: np.ndarray, b: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -94,7 +96,21 @@ def test_score_depends_neither_on_the_order_nor_on_the_batch(weights: Weights) -
 
     forward = judged(left, right, similarity)
     assert (forward == judged(right, left, similarity)).all()
-    assert (forward[70:90] == judged(left[70:90], right[70:90], similarity[70:90])).all()
+    assert (forward[500:540] == judged(left[500:540], right[500:540], similarity[500:540])).all()
+
+
+def test_transformation_depends_on_the_direction_and_not_on_the_batch(weights: Weights) -> None:
+    image = scene(1)
+    pictures = [image, ImageOps.mirror(image), image.transpose(Image.Transpose.ROTATE_90), scene(2)]
+    _, maps = encode(weights.encoder, [np.asarray(p.resize((SIDE, SIDE))) for p in pictures])
+    left, right = np.tile([0, 0, 0, 1], 40), np.tile([1, 2, 3, 2], 40)
+    found = transforms(weights.head, maps[left], maps[right])
+    np.testing.assert_allclose(found[40:], np.tile(found[:4], (30, 1, 1, 1)), rtol=1e-3, atol=1e-4)
+    corners = np.array([[0.1, 0.1], [0.4, 0.2]])
+    for there in found[0]:  # both directions, given as maps of the left picture to the right one
+        np.testing.assert_allclose(map_points(there, corners), [[0.9, 0.1], [0.6, 0.2]], atol=0.1)
+    for there in found[1]:
+        np.testing.assert_allclose(map_points(there, corners), [[0.1, 0.9], [0.2, 0.6]], atol=0.1)
 
 
 def test_maps_are_fetched_once_for_each_photo(weights: Weights) -> None:

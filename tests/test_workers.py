@@ -1,5 +1,6 @@
 import multiprocessing.spawn
 import os
+import platform
 import signal
 import stat
 import struct
@@ -7,11 +8,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from dedup.errors import DedupError
-from dedup.workers import Failure, Helpers, Pool, Runtime, in_threads, run, worker_pool
+from dedup.workers import (
+    Failure,
+    Helpers,
+    Pool,
+    Runtime,
+    in_threads,
+    keep_freed_memory,
+    return_freed_memory,
+    run,
+    worker_pool,
+)
 
 
 def square(n: int) -> int:
@@ -37,6 +49,20 @@ def noisy(n: int) -> int:
     os.write(2, b"libtiff complains\n")
     print("so does a plug-in")
     return n
+
+
+def resident_after_freeing(_: int) -> tuple[float, float]:
+    """Return the resident memory in MB after 40 MB were freed, and after they were returned."""
+    keep_freed_memory(largest=1 << 25, at_most=1 << 30)
+    blocks = [b"x" * (1 << 20) for _ in range(40)]
+    blocks.clear()
+    kept = resident()
+    return_freed_memory()
+    return kept, resident()
+
+
+def resident() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
 
 
 def broken(n: int) -> int:
@@ -240,3 +266,9 @@ def test_a_thread_begins_before_the_first_item_is_there() -> None:
 def test_what_a_thread_raises_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         list(in_threads(lambda n: 1 // n, [1, 0, 1], begin=lambda: None, threads=2))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
+def test_freed_memory_that_is_kept_can_be_returned() -> None:
+    kept, left = next(run(resident_after_freeing, [0], workers=1))[1]
+    assert kept > left + 20

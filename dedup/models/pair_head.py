@@ -25,6 +25,7 @@ from dedup.types.pairs import Candidates, Explanation, Gate, Scores
 
 BATCH = 64  # pairs in a forward pass; always exactly this many, see encoder.encode()
 UNRELATED, SIMILAR, COPY = range(3)  # the columns of the logits
+_AT_ONCE = 8 * BATCH  # pairs whose maps are side by side at once
 PREFILTER_BATCH = 256  # pairs that the prefilter takes at once; always exactly this many, too
 _COARSE = 5  # cells on a side of the prefilter's maps
 _QUANTILES = (0, 6, 12, 18, 24)  # of the best similarities of 25 cells, in ascending order
@@ -243,8 +244,11 @@ def score_pairs(
         figures = prefilter_figures(maps_of_photos, at[:, rows], candidates.similarity[rows], device=device)
         passed[rows] = prefilter.chance(figures) >= 0.5
         candidates, at = candidates.rows(passed), at[:, passed]
-    left, right = (maps_of_photos[side] for side in at)
-    logits = pair_logits(head, left, right, candidates.similarity, device=device)
+    logits = np.empty((len(candidates), 3), np.float32)
+    for start in range(0, len(candidates), _AT_ONCE):  # the maps of all pairs would be 6 KB for each
+        part = slice(start, start + _AT_ONCE)
+        left, right = (maps_of_photos[side[part]] for side in at)
+        logits[part] = pair_logits(head, left, right, candidates.similarity[part], device=device)
     copy, similar = calibration.probabilities(logits)
     return Scores(candidates.left, candidates.right, candidates.similarity, copy, similar)
 
@@ -283,14 +287,15 @@ def transforms(head: PairHead, left: Maps, right: Maps, *, device: str = "cpu") 
 
     Both as homographies from the unit square of the left photo to that of the right one. left, right: maps (P, S, C).
     """
-    a, b = unit_maps(left, device=device), unit_maps(right, device=device)
-    parts = [slice(start, start + BATCH) for start in range(0, max(len(left), 1), BATCH)]
-    affines = [torch.cat([head.align(x[p], y[p]).affine for p in parts]).cpu().numpy() for x, y in ((a, b), (b, a))]
+    ways = []
+    for start in range(0, max(len(left), 1), BATCH):
+        a, b = (unit_maps(side[start : start + BATCH], device=device) for side in (left, right))
+        ways.append(torch.stack([head.align(a, b).affine, head.align(b, a).affine], dim=1).cpu().numpy())
+    affines = np.concatenate(ways)  # (P, 2, 3, 2)
     centred = np.array([[2.0, 0, -1], [0, 2, -1], [0, 0, 1]])  # the unit square -> [-1, 1]
     found: NDArray[np.float64] = np.zeros((len(left), 2, 3, 3))
-    for way, affine in enumerate(affines):
-        found[:, way, :2] = affine.transpose(0, 2, 1)
-        found[:, way, 2, 2] = 1
+    found[:, :, :2] = affines.transpose(0, 1, 3, 2)
+    found[:, :, 2, 2] = 1
     found = np.asarray(np.linalg.inv(centred) @ found @ centred)
     found[:, 1] = np.linalg.pinv(found[:, 1])  # a fit to nothing may be singular
     return found

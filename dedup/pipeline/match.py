@@ -92,7 +92,7 @@ def with_missing(scores: Scores, missing: Candidates, photos: Photos, context: C
     new = _with_cosines(missing.rows(~among(wanted, known)), photos, store)
     _score_new([(len(new), new)], len(new), ids, context, prefilter=False)
     stored = store.pairs.scores(ids, weights_name=weights_name, prefiltered=False)
-    scores = scores.followed_by(stored.rows(np.isin(stored.keys(len(ids)), wanted)))
+    scores = scores.followed_by(stored.rows(among(stored.keys(len(ids)), np.sort(wanted))))
     return scores.rows(np.argsort(scores.keys(len(ids))))
 
 
@@ -124,7 +124,7 @@ def compare(wanted: Scores, verified: Verified, photos: Photos, context: Context
     The results are stored with those of verification. A pair whose files cannot be read counts as not verified.
     """
     N = len(photos.ids)
-    among_wanted = np.isin(verified.keys(N), wanted.keys(N)) & (verified.copy >= 0.5)
+    among_wanted = among(verified.keys(N), np.sort(wanted.keys(N))) & (verified.copy >= 0.5)
     pairs = verified.rows(among_wanted & ((verified.left_loss & Loss.UNCOMPARED) != 0))
     if len(pairs):
         compared = judge.compare(pairs, photos.photos, context.runtime)

@@ -125,13 +125,13 @@ def _at_full_resolution(path: str, expected: str) -> Decoded | None:
 
 
 # Pairs come in an order in which those of one photo are near each other, so that most files are decoded once.
-@lru_cache(maxsize=512)  # some 50 MB
+@lru_cache(maxsize=128)  # some 12 MB
 def _sketch(path: str, expected: str, folder: str | None) -> Sketch | None:
     image = _image(path, expected, folder)
     return None if image is None else sketch(image)
 
 
-@lru_cache(maxsize=48)  # some 35 MB
+@lru_cache(maxsize=32)  # some 20 MB
 def _image(path: str, expected: str, folder: str | None) -> NDArray[np.uint8] | None:
     """Return the picture (H, W, 3) in a file of this SHA-256; None if it cannot be had any more."""
     preview = preview_cache.read(folder, expected) if folder else None

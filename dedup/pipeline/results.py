@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dedup.grouping import relations, selection
 from dedup.grouping.duplicate_folders import duplicate_folders, photos_by_folder
 from dedup.grouping.groups import group, missing_pairs
@@ -12,6 +10,7 @@ from dedup.pipeline.context import Context
 from dedup.store.listing import Listing
 from dedup.store.store import Store
 from dedup.types.pairs import NOTHING_VERIFIED, Scores, Verified
+from dedup.types.photo_table import among
 from dedup.types.report import Compared, Photos, Report, Run, Totals
 from dedup.types.settings import Settings
 
@@ -84,7 +83,7 @@ def is_complete(compared: Compared, pixels: dict[int, bytes | None], context: Co
     least = selection.least_chance(N, thorough=context.settings.thorough)
     wanted = selection.selected_for_verification(scores, context.weights.gate, least=least)
     wanted |= selection.keeper_pairs(scores, compared.groups, N)
-    unverified = wanted & ~np.isin(scores.keys(N), compared.verified.keys(N)) & context.settings.verify
+    unverified = wanted & ~among(scores.keys(N), compared.verified.keys(N)) & context.settings.verify
     return not (unverified | compared.unverified).any() and None not in pixels.values()
 
 
@@ -117,7 +116,7 @@ def _stored(last: Run, photos: Photos, store: Store) -> tuple[Compared, dict[int
     scores = store.pairs.candidates(photos.ids)
     verified = stored_verified(photos, store, last.weights_name, last.settings)
     pixels = stored_pixels(scores, photos, store)
-    unverified = np.isin(scores.keys(len(photos.ids)), store.pairs.unverified(photos.ids))
+    unverified = among(scores.keys(len(photos.ids)), store.pairs.unverified(photos.ids))
     verdicts = relations.relate(photos.photos, scores, verified, pixels, prior=last.prior)
     verdicts = relations.inconclusive(verdicts, unverified)
     groups = group(photos.photos, verdicts, last.settings, store.decisions.load())

@@ -23,10 +23,11 @@ from dedup.pipeline.context import Context
 from dedup.store.listing import ScanListing
 from dedup.store.store import Store
 from dedup.types.pairs import Scores
-from dedup.types.photo_table import Links
+from dedup.types.photo_table import Links, among
 from dedup.types.report import Compared, Photos, Report, Run, Totals
 from dedup.types.settings import Settings
 from dedup.version import decoders
+from dedup.workers import return_freed_memory
 
 if TYPE_CHECKING:
     from dedup.models.weights import WeightsSpec
@@ -140,21 +141,22 @@ def verify_and_group(
     """
     from dedup.pipeline import match
 
+    return_freed_memory()  # of the pair head: from here on it is the workers that need memory
     settings, decisions, N = context.settings, context.store.decisions.load(), len(photos.ids)
     tried_keys = np.empty(0, np.int64)
     while True:
         pixels, keys = match.known_pixels(scores, photos, context), scores.keys(N)
         least = selection.least_chance(collection or N, thorough=settings.thorough)
         wanted = selection.selected_for_verification(scores, context.weights.gate, least=least)
-        tried = np.isin(keys, tried_keys)
+        tried = among(keys, tried_keys)
         while True:
             verified = match.verify(scores.rows(wanted & ~tried), photos, context, collection=collection or N)  # verify
             tried |= wanted
             if prior is None:
-                selected = np.isin(verified.keys(N), keys[wanted]) & ~verified.plain
+                selected = among(verified.keys(N), np.sort(keys[wanted])) & ~verified.plain
                 unlikely = selection.count_unlikely(scores, context.weights.gate, wanted, photos=collection or N)
                 prior = estimated_prior(verified.copy[selected], unlikely)
-            unverified = tried & ~np.isin(keys, verified.keys(N)) & settings.verify
+            unverified = tried & ~among(keys, verified.keys(N)) & settings.verify
             verdicts = relations.relate(photos.photos, scores, verified, pixels, prior=prior)  # relate
             verdicts = relations.inconclusive(verdicts, unverified)
             groups = group(photos.photos, verdicts, settings, decisions)  # group
@@ -166,7 +168,7 @@ def verify_and_group(
         missing = missing_pairs(photos.photos, verdicts, settings, decisions)
         if not len(missing):
             return Compared(photos, scores, verdicts, groups, verified, unverified, recall, prior, fresh=True)
-        tried_keys = keys[tried]
+        tried_keys = np.sort(keys[tried])
         scores = match.with_missing(scores, missing, photos, context)
 
 
