@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -171,9 +173,31 @@ def test_glance_at_a_pair_does_not_depend_on_its_company(weights: Weights) -> No
     )  # its own best like
 
 
-def test_pairs_with_nearly_equal_vectors_skip_the_prefilter(weights: Weights) -> None:
-    nobody = Gate(inner=((0.0,),) * 15, outer=(0.0, -9.0))
+@pytest.mark.parametrize("rejecting", [{"prefilter": Gate(((0.0,),) * 15, (0.0, -9.0))}, {"least": np.inf}])
+def test_pairs_with_nearly_equal_vectors_are_not_rejected(weights: Weights, rejecting: dict[str, Any]) -> None:
     maps = np.ones((3, GRID * GRID, 32), np.int8)
     pairs = Candidates(np.array([0, 0]), np.array([1, 2]), np.float32([0.95, 0.6]))
-    stood = score_pairs(pairs, lambda rows: maps[rows], weights.head, weights.calibration, prefilter=nobody)
+    stood = score_pairs(pairs, lambda rows: maps[rows], weights.head, weights.calibration, **rejecting)
     assert stood.right.tolist() == [1]
+
+
+def test_pairs_that_one_way_finds_unrelated_are_left_out_and_the_others_score_as_before(weights: Weights) -> None:
+    pictures = [scene(n) for n in range(24)]
+    pictures += [ImageOps.mirror(scene(0)), scene(1).rotate(20), scene(2).crop((60, 40, 600, 450))]
+    vectors, maps = encode(weights.encoder, [np.asarray(p.resize((SIDE, SIDE))) for p in pictures])
+    left, right = np.triu_indices(len(pictures), 1)
+    cosine = np.minimum((unit(vectors)[left] * unit(vectors)[right]).sum(1), np.float32(0.8))
+
+    def judged(a: np.ndarray, b: np.ndarray, least: float) -> Scores:
+        pairs = Candidates(a, b, cosine)
+        return score_pairs(pairs, lambda rows: maps[rows], weights.head, weights.calibration, least=least)
+
+    every, some = judged(left, right, -np.inf), judged(left, right, -2.0)
+    kept = np.isin(every.keys(100), some.keys(100))
+    assert 0.05 < kept.mean() < 0.8
+    assert {0 * 100 + 24, 100 + 25, 200 + 26} <= set(some.keys(100).tolist())
+    assert every.copy[~kept].max() < 0.5
+    np.testing.assert_array_equal(some.copy, every.copy[kept])
+    swapped = judged(right, left, -2.0)  # whichever photo is called the left one
+    np.testing.assert_array_equal(swapped.keys(100), some.right * 100 + some.left)
+    np.testing.assert_array_equal(swapped.copy, some.copy)

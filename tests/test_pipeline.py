@@ -19,6 +19,7 @@ from album import make_album, plain, scene
 from click.testing import Result
 
 from dedup.files.walk import Folder, Listing
+from dedup.grouping import selection
 from dedup.images import preview_cache
 from dedup.images.read import Task, read_photo
 from dedup.models.weights import WeightsSpec, weights_spec
@@ -238,6 +239,18 @@ def test_settings_of_another_scan_are_used_at_once(scan: Scan, album: Path) -> N
     protected = scan(album, settings=Settings(protect=(str(album / "harbour small.jpg"),)))
     assert "harbour small.jpg" in groups(protected, album)
     assert "comparing" not in scan.steps
+
+
+def test_thorough_scan_judges_pairs_that_another_scan_left_out(
+    scan: Scan, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "_SMALL", 0.001)  # photos: the album is a large collection
+    few, thorough = scan(album), scan(album, settings=replace(DEFAULT, thorough=True))
+    alone = Scan(scan.weights, tmp_path / "thorough.db")(album, settings=replace(DEFAULT, thorough=True))
+    assert len(few.verdicts) < len(thorough.verdicts) == len(alone.verdicts)
+    assert thorough.verdicts.copy.tolist() == alone.verdicts.copy.tolist()
+    again = scan(album)
+    assert again.verdicts.copy.tolist() == few.verdicts.copy.tolist()
 
 
 def test_find_tells_which_photos_match(scan: Scan, album: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dedup.grouping.selection import (
     count_unlikely,
     figures,
     least_chance,
+    least_related_odds,
     needs_verification,
     selected_for_verification,
 )
@@ -25,6 +26,15 @@ def test_chance_needed_is_that_of_the_fit_in_small_collections_and_doubles_its_o
     odds = [p / (1 - p) for p in map(least_chance, (1999, 2000, 3999, 4000, 1_000_000))]
     np.testing.assert_allclose(odds, [odds[0], 2 * odds[0], 2 * odds[0], 4 * odds[0], 512 * odds[0]])
     assert least_chance(1_000_000, thorough=True) == least_chance(0, thorough=True) < least_chance(0)
+
+
+def test_one_way_of_the_head_must_say_more_in_a_larger_collection_and_never_much() -> None:
+    assert least_related_odds(0) == least_related_odds(1999) == -np.inf
+    assert np.diff(list(map(least_related_odds, (2000, 3999, 4000, 15_999)))) == pytest.approx(
+        [0, np.log(2), np.log(2)]
+    )
+    assert least_related_odds(2000) < least_related_odds(100_000) == least_related_odds(10_000_000) < -1
+    assert least_related_odds(100_000, thorough=True) == -np.inf
 
 
 def test_fewer_pairs_are_verified_in_a_large_collection(shipped_weights: WeightsSpec) -> None:

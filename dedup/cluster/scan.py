@@ -31,7 +31,7 @@ from dedup.grouping.prior import estimated_prior
 from dedup.models.encoder import DIMS
 from dedup.models.weights import WeightsSpec, device_of
 from dedup.pipeline.judge import depth_first_order
-from dedup.pipeline.results import load_results
+from dedup.pipeline.results import judging_name, load_results
 from dedup.store.store import Store
 from dedup.types.arrays import Floats, Indices
 from dedup.types.pairs import NOTHING_FOUND, Candidates, Gate, Scores, Verdicts, Verified
@@ -389,7 +389,8 @@ def collect(
         photos = found.photos()
         digests = np.array([bytes.fromhex(p.sha256) for p in photos.photos], "V32")
         numbers = range(batches if len(digests) else 0)
-        verdicts = [add_batch(job, n, photos, digests, store, weights.name) for n in numbers]
+        name = judging_name(weights.name, job.settings)
+        verdicts = [add_batch(job, n, photos, digests, store, name) for n in numbers]
         unverified = [
             tables.pairs_in(Candidates, tables.read(f"{job.run}/grouped-unverified/{n}.parquet"), digests)
             for n in numbers

@@ -39,7 +39,7 @@ from dedup.models import encoder, pair_head
 from dedup.models.weights import Weights, weights_spec
 from dedup.pipeline import extract, judge, match
 from dedup.pipeline.context import Context
-from dedup.pipeline.results import stored_pixels, verification_name
+from dedup.pipeline.results import judging_name, stored_pixels
 from dedup.pipeline.scan import verify_and_group
 from dedup.store.listing import ScanListing
 from dedup.store.store import Store
@@ -55,7 +55,7 @@ from dedup.workers import Runtime
 _RUNTIME = Runtime(1, lambda stage, done, of: None, time.time)  # the share of its node that a task uses
 _ROW_BITS = 24  # of a photo's number: its row in its shard; the rest is the number of the shard
 _ALL_SETTLED_NS = 1 << 62  # no file is too recent: a shard is named after the times of its files
-_PAIRS = 64 * pair_head.BATCH  # pairs scored at once
+_PAIRS = 32 * pair_head.BATCH  # pairs scored at once
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def shuffle_maps(job: Job, bundle: Bundle) -> None:
 
 
 def score(job: Job, cell: int) -> None:
-    """Write the pairs of a cell that pass the prefilter, each once, with their scores."""
+    """Write the pairs of a cell that may be related, each once, with their scores."""
     found = tables.read_part(f"{job.run}/candidates", cell)
     names = {"left": np.int64, "right": np.int64, "similarity": np.float32, "same": np.bool_}
     pairs = {
@@ -281,7 +281,7 @@ def score(job: Job, cell: int) -> None:
     once = np.unique(left * len(ids) + right, return_index=True)[1]  # both homes of a pair may have found it
     rows, left, right = rows[once], left[once], right[once]
     candidates = Candidates(left, right, pairs["similarity"][rows])
-    scores = scored(candidates, maps, weights_on(job.device))
+    scores = scored(candidates, maps, job)
     passed = np.isin(candidates.keys(len(ids)), scores.keys(len(ids)))
     rows = np.concatenate([rows[passed], np.flatnonzero(pairs["same"])])
     sure = np.ones(len(rows) - len(scores), np.float32)
@@ -290,12 +290,16 @@ def score(job: Job, cell: int) -> None:
     tables.write(f"{job.run}/pairs/{cell}.parquet", tables.columns_table(columns | about))
 
 
-def scored(candidates: Candidates, maps: Maps, weights: Weights) -> Scores:
-    """Return the scores of the candidates that pass the prefilter, in their order."""
+def scored(candidates: Candidates, maps: Maps, job: Job) -> Scores:
+    """Return the scores of the candidates that may be related, in their order."""
+    weights, thorough = weights_on(job.device), job.settings.thorough
     parts = (
-        judge.score(candidates.rows(slice(start, start + _PAIRS)), lambda some: maps[some], weights, prefilter=True)
+        judge.score_related(
+            candidates.rows(slice(start, start + _PAIRS)), maps.__getitem__, weights, collection=job.photos,
+            thorough=thorough,
+        )
         for start in range(0, len(candidates), _PAIRS)  # the maps of so many are copied at once
-    )
+    )  # fmt: skip
     return NOTHING_SCORED.followed_by(*parts)
 
 
@@ -393,13 +397,13 @@ def group_batch(job: Job, batch: int) -> None:
     with part_store(job, "batch", batch) as (store, photos, table):
         context = context_of(store, job)
         scores, _ = scores_among(tables.joined(tables.read_part(f"{job.run}/batch-pairs", batch)), table)
-        store.pairs.add_scores(scores, photos.ids, weights_name=context.weights.name, prefiltered=True)
-        name = verification_name(context.weights.name, job.settings)
+        name = judging_name(context.weights.name, job.settings)
+        store.pairs.add_scores(scores, photos.ids, weights_name=name, prefiltered=True)
         for part in tables.read_part(f"{job.run}/batch-verified", batch):
             verified = tables.verified_in(part, *places(part, table))
             store.pairs.add_verified(verified, photos.ids, weights_name=name)
         compared = verify_and_group(scores, photos, context, recall=1.0, prior=job.prior, collection=job.photos)
-        scores = store.pairs.scores(photos.ids, weights_name=context.weights.name, prefiltered=False)
+        scores = store.pairs.scores(photos.ids, weights_name=name, prefiltered=False)
         pixels = stored_pixels(scores, photos, store)
     digests = np.unique(tables.digests_in(table))
     grouped = np.zeros(len(digests), bool)

@@ -5,7 +5,8 @@ transformation (shift, scale, rotation, mirror) is fitted to the matches; a seco
 neighbourhood that the fit predicts; the differences that remain are weighted by cell and summed. With the identity as
 transformation this is the network that the project began with: subtract two feature maps, weight the difference.
 
-Most candidates are not even similar. A prefilter on coarse maps rejects these at a thirtieth of the cost.
+Most candidates are not even similar. A prefilter on coarse maps rejects these at a thirtieth of the cost. In a large
+collection the head aligns only one way first, B to A, and most of the others need no second look from A to B.
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from dedup.models.encoder import CHANNELS, GRID, MAP_SCALE
 from dedup.types.arrays import Floats, Indices, Maps
 from dedup.types.pairs import Candidates, Explanation, Gate, Scores
 
-BATCH = 64  # pairs in a forward pass; always exactly this many, see encoder.encode()
+BATCH = 128  # pairs in a forward pass one way; always exactly this many, see encoder.encode()
 UNRELATED, SIMILAR, COPY = range(3)  # the columns of the logits
-_AT_ONCE = 8 * BATCH  # pairs whose maps are side by side at once
 PREFILTER_BATCH = 256  # pairs that the prefilter takes at once; always exactly this many, too
 _COARSE = 5  # cells on a side of the prefilter's maps
 _QUANTILES = (0, 6, 12, 18, 24)  # of the best similarities of 25 cells, in ascending order
-_NEARLY_EQUAL = 0.9  # cosine from which a pair skips the prefilter
+_NEARLY_EQUAL = 0.9  # cosine from which no pair is rejected: plain pictures may have equal pixels
 _HIDDEN = 48
 _SCALARS = 11  # per cell
 _GLOBALS = 13  # per pair
@@ -209,17 +209,38 @@ def unit_maps(maps: Maps, *, device: str = "cpu") -> Tensor:
     return F.normalize(torch.from_numpy(maps).to(device).float() / MAP_SCALE, dim=2)
 
 
-@torch.inference_mode()
 def pair_logits(head: PairHead, left: Maps, right: Maps, cosine: Floats, *, device: str = "cpu") -> Floats:
     """Return logits (P, 3) of maps (P, S, C) int8 and cosines (P,)."""
-    logits = np.empty((len(left), 3), np.float32)
-    a, b = (np.zeros((BATCH, *left.shape[1:]), np.int8) for _ in range(2))
-    c = np.zeros(BATCH, np.float32)
-    for start in range(0, len(left), BATCH):
-        n = min(BATCH, len(left) - start)
-        a[:n], b[:n], c[:n] = left[start : start + n], right[start : start + n], cosine[start : start + n]
-        maps = [unit_maps(m, device=device) for m in (a, b)]
-        logits[start : start + n] = head(*maps, torch.from_numpy(c).to(device))[:n].cpu().numpy()
+    maps, pairs = np.concatenate([left, right]), np.arange(2 * len(left)).reshape(2, -1)
+    return _both_ways(head, maps, pairs, cosine, least=-np.inf, device=device)[1]
+
+
+def _both_ways(
+    head: PairHead, maps: Maps, pairs: Indices, cosine: Floats, *, least: float, device: str
+) -> tuple[NDArray[np.bool_], Floats]:
+    """Return which pairs (P,) may be copies or other shots, and the logits of these (P', 3): the mean of both ways.
+
+    pairs: (2, P), rows of the maps (M, S, C).   least: log-odds of either by one way, below which a pair is unrelated.
+    """
+    total = maps.sum((1, 2), dtype=np.int64)  # the first way must not depend on which photo of a pair is on the left
+    pairs = np.where(total[pairs[0]] < total[pairs[1]], pairs[::-1], pairs)
+    logits = _one_way(head, maps, pairs, cosine, device=device)
+    odds = np.logaddexp(logits[:, SIMILAR], logits[:, COPY]) - logits[:, UNRELATED]
+    related = (odds >= least) | (cosine >= _NEARLY_EQUAL)
+    back = _one_way(head, maps, pairs[::-1, related], cosine[related], device=device)
+    return related, np.asarray((logits[related] + back) / 2, np.float32)
+
+
+@torch.inference_mode()
+def _one_way(head: PairHead, maps: Maps, pairs: Indices, cosine: Floats, *, device: str) -> Floats:
+    """Return logits (P, 3) from aligning the second photo of each pair to the first."""
+    logits = np.empty((len(cosine), 3), np.float32)
+    for start in range(0, len(cosine), BATCH):
+        rows = np.arange(start, min(start + BATCH, len(cosine)))
+        padded = np.resize(rows, BATCH)
+        a, b = (unit_maps(maps[side[padded]], device=device) for side in pairs)
+        found = head.one_way(a, b, torch.from_numpy(cosine[padded]).to(device))
+        logits[rows] = found[: len(rows)].cpu().numpy()
     return logits
 
 
@@ -230,11 +251,13 @@ def score_pairs(
     calibration: Calibration,
     *,
     prefilter: Gate | None = None,
+    least: float = -np.inf,
     device: str = "cpu",
 ) -> Scores:
-    """Return the candidates, less those that the prefilter rejects, with their probabilities, in the same order.
+    """Return the candidates, less those that the prefilter or one way of the head rejects, with probabilities.
 
-    maps: photo numbers (M,) -> their maps (M, S, C) int8.
+    They stay in their order.   maps: photo numbers (M,) -> their maps (M, S, C) int8.   least: log-odds of a copy or
+    another shot by one way of the head, below which it does without the other.
     """
     photos, at = np.unique(np.stack([candidates.left, candidates.right]), return_inverse=True)
     maps_of_photos, at = maps(photos), at.reshape(2, -1)  # (M, S, C); (2, P), rows of it
@@ -244,11 +267,8 @@ def score_pairs(
         figures = prefilter_figures(maps_of_photos, at[:, rows], candidates.similarity[rows], device=device)
         passed[rows] = prefilter.chance(figures) >= 0.5
         candidates, at = candidates.rows(passed), at[:, passed]
-    logits = np.empty((len(candidates), 3), np.float32)
-    for start in range(0, len(candidates), _AT_ONCE):  # the maps of all pairs would be 6 KB for each
-        part = slice(start, start + _AT_ONCE)
-        left, right = (maps_of_photos[side[part]] for side in at)
-        logits[part] = pair_logits(head, left, right, candidates.similarity[part], device=device)
+    related, logits = _both_ways(head, maps_of_photos, at, candidates.similarity, least=least, device=device)
+    candidates = candidates.rows(related)
     copy, similar = calibration.probabilities(logits)
     return Scores(candidates.left, candidates.right, candidates.similarity, copy, similar)
 

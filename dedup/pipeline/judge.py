@@ -26,7 +26,7 @@ from dedup.workers import Failure, Runtime, in_threads
 
 MapsOf = Callable[[Indices], Maps]  # photo numbers (M,) -> their maps (M, S, C)
 
-_IN_MEMORY = 64 * pair_head.BATCH  # pairs whose maps are in memory at once
+_IN_MEMORY = 32 * pair_head.BATCH  # pairs whose maps are in memory at once
 _ALIGN_BATCH = 24  # pairs aligned by one worker at a time, and yielded together
 _ALIGN_LIMIT_S = 600.0  # for so many
 _COMPARE_LIMIT_S = 120.0  # a pair at full resolution
@@ -48,10 +48,22 @@ class Batch:
     aligned: list[Aligned | NotAligned]
 
 
-def score(pairs: Candidates, maps: MapsOf, weights: Weights, *, prefilter: bool) -> Scores:
-    """Return the scores of the pair head, in the order of the pairs; with `prefilter`, of the pairs that pass it."""
-    gate = weights.prefilter if prefilter else None
-    return pair_head.score_pairs(pairs, maps, weights.head, weights.calibration, prefilter=gate, device=weights.device)
+def score(pairs: Candidates, maps: MapsOf, weights: Weights) -> Scores:
+    """Return the scores of the pair head, in the order of the pairs."""
+    return pair_head.score_pairs(pairs, maps, weights.head, weights.calibration, device=weights.device)
+
+
+def score_related(
+    pairs: Candidates, maps: MapsOf, weights: Weights, *, collection: int, thorough: bool = False
+) -> Scores:
+    """Return the scores of those pairs that are not clearly unrelated: by the prefilter, and by half of the pair head.
+
+    collection: the number of photos among which the pairs were found.   thorough: do without the latter.
+    """
+    networks, least = (weights.head, weights.calibration), selection.least_related_odds(collection, thorough=thorough)
+    return pair_head.score_pairs(
+        pairs, maps, *networks, prefilter=weights.prefilter, least=least, device=weights.device
+    )
 
 
 def verify(

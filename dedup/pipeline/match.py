@@ -16,7 +16,7 @@ from dedup.models import encoder, pair_head
 from dedup.pipeline import judge
 from dedup.pipeline.context import Context
 from dedup.pipeline.judge import MapsOf
-from dedup.pipeline.results import stored_pixels, stored_verified, verification_name
+from dedup.pipeline.results import judging_name, stored_pixels, stored_verified
 from dedup.store.store import Store
 from dedup.types.arrays import Indices, Maps, Neighbours
 from dedup.types.pairs import Candidates, Loss, Scores, Verified
@@ -24,7 +24,7 @@ from dedup.types.photo_table import among
 from dedup.types.report import Photos
 from dedup.workers import in_threads
 
-_PAIRS = 128 * pair_head.BATCH  # pairs scored and stored at once; a part of the search has no more
+_PAIRS = 64 * pair_head.BATCH  # pairs scored and stored at once; a part of the search has no more
 _FEW = 0.1  # share of photos that are new to the last search; below it, only these are searched for
 
 
@@ -48,7 +48,8 @@ def search(ids: Indices, context: Context) -> Search:
     k, least = settings.neighbours, settings.min_similarity
     progress("searching", 0, 1)
     vectors = index.HalfVectors.of(store.features.vectors(ids))
-    before, fresh, recall = store.pairs.neighbours(ids, weights_name=context.weights.name, k=k, min_similarity=least)
+    name = judging_name(context.weights.name, settings)
+    before, fresh, recall = store.pairs.neighbours(ids, weights_name=name, k=k, min_similarity=least)
     near = before
     if len(fresh) > _FEW * len(ids):
         near, recall = index.neighbours(vectors, k=k, min_similarity=least)
@@ -59,8 +60,9 @@ def search(ids: Indices, context: Context) -> Search:
 
 
 def score(found: Search, context: Context) -> tuple[Scores, float]:
-    """Return the scores of all pairs of neighbours that pass the prefilter, and the recall of the search."""
-    store, weights_name, settings = context.store, context.weights.name, context.settings
+    """Return the scores of all pairs of neighbours that may be related, and the recall of the search."""
+    store, settings = context.store, context.settings
+    weights_name = judging_name(context.weights.name, settings)
     ids, vectors, near, before, recall = found.ids, found.vectors, found.near, found.before, found.recall
     del found  # the vectors of a million photos take 256 MB
     known = store.pairs.scored(ids, weights_name=weights_name, prefiltered=True)
@@ -73,7 +75,7 @@ def score(found: Search, context: Context) -> tuple[Scores, float]:
         )
         for n, pairs in enumerate(index.pairs_of(lists, vectors, queries=changed), 1)
     )
-    _score_new(parts, len(lists), ids, context, prefilter=True)
+    _score_new(parts, len(lists), ids, context, related=True)
     del vectors
     store.pairs.replace_neighbours(
         near, ids, weights_name=weights_name, k=settings.neighbours, min_similarity=settings.min_similarity,
@@ -86,11 +88,11 @@ def score(found: Search, context: Context) -> tuple[Scores, float]:
 
 def with_missing(scores: Scores, missing: Candidates, photos: Photos, context: Context) -> Scores:
     """Return the scores with those of the pairs that grouping needs, in the order of (left, right)."""
-    store, ids, weights_name = context.store, photos.ids, context.weights.name
+    store, ids, weights_name = context.store, photos.ids, judging_name(context.weights.name, context.settings)
     wanted = missing.keys(len(ids))
     known = store.pairs.scored(ids, weights_name=weights_name, prefiltered=False)
     new = _with_cosines(missing.rows(~among(wanted, known)), photos, store)
-    _score_new([(len(new), new)], len(new), ids, context, prefilter=False)
+    _score_new([(len(new), new)], len(new), ids, context, related=False)
     stored = store.pairs.scores(ids, weights_name=weights_name, prefiltered=False)
     scores = scores.followed_by(stored.rows(among(stored.keys(len(ids)), np.sort(wanted))))
     return scores.rows(np.argsort(scores.keys(len(ids))))
@@ -103,7 +105,7 @@ def verify(scores: Scores, photos: Photos, context: Context, *, collection: int)
     """
     store, weights, settings, runtime = context.store, context.weights, context.settings, context.runtime
     if settings.verify:
-        name = verification_name(weights.name, settings)
+        name = judging_name(weights.name, settings)
         known = store.pairs.verified_pairs(photos.ids, weights_name=name)
         new = scores.rows(~among(scores.keys(len(photos.ids)), known))
         done = 0
@@ -128,7 +130,7 @@ def compare(wanted: Scores, verified: Verified, photos: Photos, context: Context
     pairs = verified.rows(among_wanted & ((verified.left_loss & Loss.UNCOMPARED) != 0))
     if len(pairs):
         compared = judge.compare(pairs, photos.photos, context.runtime)
-        name = verification_name(context.weights.name, context.settings)
+        name = judging_name(context.weights.name, context.settings)
         context.store.pairs.add_verified(compared, photos.ids, weights_name=name)
     return len(pairs) > 0
 
@@ -155,10 +157,14 @@ def maps_of(store: Store, ids: Indices) -> MapsOf:
 
 
 def _score_new(
-    parts: Iterable[tuple[int, Candidates]], of: int, ids: Indices, context: Context, *, prefilter: bool
+    parts: Iterable[tuple[int, Candidates]], of: int, ids: Indices, context: Context, *, related: bool
 ) -> None:
-    """Score pairs and store the scores. parts: some pairs, each with the progress (out of `of`) after them."""
-    store, weights, runtime = context.store, context.weights.load(), context.runtime
+    """Score pairs and store the scores. parts: some pairs, each with the progress (out of `of`) after them.
+
+    related: only of those that may be related; `ids` are all photos of the collection.
+    """
+    store, weights, settings, runtime = context.store, context.weights.load(), context.settings, context.runtime
+    name = judging_name(weights.name, settings)
 
     def batches() -> Iterator[tuple[int, Candidates, MapsOf]]:
         before = 0
@@ -172,10 +178,12 @@ def _score_new(
 
     def scored(batch: tuple[int, Candidates, MapsOf]) -> tuple[int, Scores]:
         done, pairs, maps = batch
-        return done, judge.score(pairs, maps, weights, prefilter=prefilter)
+        if related:
+            return done, judge.score_related(pairs, maps, weights, collection=len(ids), thorough=settings.thorough)
+        return done, judge.score(pairs, maps, weights)
 
     for done, scores in in_threads(scored, batches(), begin=encoder.one_thread, threads=runtime.workers):
-        store.pairs.add_scores(scores, ids, weights_name=weights.name, prefiltered=prefilter)
+        store.pairs.add_scores(scores, ids, weights_name=name, prefiltered=related)
         runtime.progress("comparing", done, of)
 
 

@@ -52,7 +52,7 @@ def find_matches(images: Sequence[str], context: Context) -> tuple[list[Match], 
         return out
 
     similarity = np.einsum("pd,pd->p", encoder.unit(vectors)[left], theirs[right])
-    scores = judge.score(Candidates(left, right + Q, similarity), all_maps, weights, prefilter=False)
+    scores = judge.score(Candidates(left, right + Q, similarity), all_maps, weights)
     least = selection.least_chance(len(photos.ids), thorough=settings.thorough)
     likely = scores.rows(selection.selected_for_verification(scores, weights.gate, least=least))
     batches = judge.verify(
@@ -83,7 +83,7 @@ def compare_two(left: str, right: str, *, weights: Weights, runtime: Runtime) ->
     photos = [photo for photo, _ in queries]
     vectors, maps = encoder.encode(weights.fast_encoder, [pixels for _, pixels in queries], device=weights.device)
     pair = Candidates(np.array([0]), np.array([1]), encoder.unit(vectors).prod(0).sum(keepdims=True))
-    scores = judge.score(pair, lambda rows: maps[rows], weights, prefilter=False)
+    scores = judge.score(pair, lambda rows: maps[rows], weights)
     batches = list(judge.verify(scores, photos, lambda rows: maps[rows], weights, runtime, collection=len(photos)))
     verified = NOTHING_VERIFIED.followed_by(*(batch.verified for batch in batches))
     if not len(verified):

@@ -102,12 +102,12 @@ def stored_pixels(scores: Scores, photos: Photos, store: Store) -> dict[int, byt
 
 def stored_verified(photos: Photos, store: Store, weights_name: str, settings: Settings) -> Verified:
     """Return the stored results of verification; none if the settings do without it."""
-    name = verification_name(weights_name, settings)
+    name = judging_name(weights_name, settings)
     return store.pairs.verified(photos.ids, weights_name=name) if settings.verify else NOTHING_VERIFIED
 
 
-def verification_name(weights_name: str, settings: Settings) -> str:
-    """Return the name under which results of verification are stored: with other gates they differ."""
+def judging_name(weights_name: str, settings: Settings) -> str:
+    """Return the name under which scores and results of verification are stored: other gates let other pairs pass."""
     return weights_name + ("-thorough" if settings.thorough else "")
 
 
