@@ -23,8 +23,8 @@ THOROUGH_CHANCE = 0.03  # the same where cost does not matter, at any size; 12 i
 LEAST_GEOMETRIC_CHANCE = 0.08  # of a copy, by the geometric gate, likewise; 10 in 1,000 copies have less
 GATE_LOWER_BOUND = 0.005  # probability of a copy from which the gate was fitted; pairs below it are never verified
 _SMALL = 1000  # photos
-# Log-odds, of a copy or another shot against an unrelated picture, by one way of the pair head: in a small
-# collection, where of 4,300 copies that need verification 2 have less, and at most, where of 4,000 such pairs 6 have.
+# Log-odds, of a copy or another shot against an unrelated picture, by one way of the pair head: in a small collection,
+# and at most. Of 1,000 copies that need verification at a size one or two have less.
 _LEAST_RELATED_ODDS, _MOST_RELATED_ODDS = -5.0, -2.0
 _AT_ONCE = 1 << 16  # pairs; the gate takes ten times the memory of its figures
 _MAX_PER_PHOTO = 12  # pairs, the likeliest copies first: bounds the cost where very many photos are alike
