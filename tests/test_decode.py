@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from photos import camera_jpeg
 from PIL import Image, ImageCms, TiffImagePlugin
 
 from dedup.errors import MissingExtra, NotAPicture, UnreadablePhoto
@@ -594,15 +595,6 @@ def test_verification_sees_the_same_with_a_preview(kind: str, width: int, height
 
 def test_small_view_of_a_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
     assert decode_within(saved(scene(1000, 750), "JPEG"), longest=512).shape == (375, 500, 3)  # a half, not all of it
-
-
-def camera_jpeg(image: Image.Image, thumbnail: Image.Image, *, turn: int = 1) -> bytes:
-    """Return a JPEG with a thumbnail in its EXIF block, built by hand: Pillow writes none."""
-    small = saved(thumbnail, "JPEG", quality=80)
-    first = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, turn, 0, 8 + 18)  # IFD0: orientation; then where IFD1 is
-    start = 8 + len(first) + 2 + 2 * 12 + 4
-    second = struct.pack("<HHHII", 2, 0x0201, 4, 1, start) + struct.pack("<HHIII", 0x0202, 4, 1, len(small), 0)
-    return saved(image, "JPEG", exif=b"Exif\0\0II*\0" + struct.pack("<I", 8) + first + second + small)
 
 
 def letterboxed(image: Image.Image) -> Image.Image:

@@ -20,6 +20,7 @@ from dedup.images.contents import contents_of, facts_of
 from dedup.images.metadata import camera, has_place, is_screenshot, rating, taken_at
 from dedup.images.opening import LeastSize, Opened, decoding, open_picture
 from dedup.images.thumbnails import open_thumbnail
+from dedup.types.arrays import SIDE
 from dedup.types.photo import Picture
 
 _ORIENTATION = 0x0112  # EXIF
@@ -89,6 +90,16 @@ def decode_for_verification(data: bytes, *, longest: int) -> NDArray[np.uint8]:
         opened = open_picture(data, least=_nearly(longest))
         image = _within(opened, longest)
         return read_preview(_as_preview(image)) if _is_expensive(opened) else np.array(image)
+
+
+def decode_thumbnail(data: bytes, *, longest: int) -> NDArray[np.uint8] | None:
+    """Return the small version (H, W, 3) that decode() describes with `quick`, its longer side at most `longest`.
+
+    None if there is none. Raises as decode does.
+    """
+    with decoding():
+        small = open_thumbnail(data, SIDE)
+        return None if small is None else np.array(_within(small, longest).convert("RGB"))
 
 
 def read_preview(preview: bytes) -> NDArray[np.uint8]:

@@ -75,11 +75,13 @@ def verify(
     *,
     collection: int,
     thorough: bool = False,
+    quick: bool = False,
 ) -> Iterator[Batch]:
     """Yield the results of the pairs whose files could be read, batch by batch.
 
     A pair that fails is tried once more, alone and in a new process: a crash costs all pairs that a worker was given.
-    collection: the number of photos that were compared.   thorough: do without the geometric gate.
+    collection: the number of photos that were compared.   thorough: do without the geometric gate.   quick: have it
+    judge by thumbnails first.
 
     The photo with the smaller SHA-256 is drawn onto the other, whichever of them is the left one: the result is the
     same in a scan, where that is always the left one, and in a query.
@@ -87,6 +89,7 @@ def verify(
     logits = np.zeros((len(scores), 3), np.float32)
     flipped = np.zeros(len(scores), bool)
     gate = None if thorough else weights.geometric_gate
+    quick = quick and gate is not None
     least = selection.least_chance(collection, small=selection.LEAST_GEOMETRIC_CHANCE)
 
     def tasks() -> Iterator[PairBatch]:
@@ -108,7 +111,8 @@ def verify(
                 for row, a, b, guess, known in columns
             ]
             parts = [
-                PairBatch(tuple(pairs[n : n + _ALIGN_BATCH]), gate, least) for n in range(0, len(pairs), _ALIGN_BATCH)
+                PairBatch(tuple(pairs[n : n + _ALIGN_BATCH]), gate, least, quick)
+                for n in range(0, len(pairs), _ALIGN_BATCH)
             ]
             yield from deal_round_robin(parts, runtime.workers)
 
@@ -124,7 +128,7 @@ def verify(
     again: list[PairBatch] = []
     answers = runtime.run(read_aligned, tasks(), limit_s=_ALIGN_LIMIT_S)
     for batch, failed in in_threads(judged, answers, begin=encoder.one_thread, threads=1):
-        again += [PairBatch((pair,), gate, least) for pair in failed]
+        again += [PairBatch((pair,), gate, least, quick) for pair in failed]
         yield replace(batch, tried=batch.tried - len(failed))
     answers = runtime.run_again(read_aligned, again, limit_s=_ALIGN_LIMIT_S)
     for batch, _ in in_threads(judged, answers, begin=encoder.one_thread, threads=1):

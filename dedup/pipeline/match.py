@@ -112,8 +112,9 @@ def verify(scores: Scores, photos: Photos, context: Context, *, collection: int)
         if len(new):
             maps = maps_of(store, photos.ids)
             for batch in judge.verify(
-                new, photos.photos, maps, weights.load(), runtime, collection=collection, thorough=settings.thorough
-            ):
+                new, photos.photos, maps, weights.load(), runtime, collection=collection, thorough=settings.thorough,
+                quick=weights.quick,
+            ):  # fmt: skip
                 store.pairs.add_verified(batch.verified, photos.ids, weights_name=name)
                 done += batch.tried
                 runtime.progress("verifying", done, len(new))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from dedup.geometry.canvas import Canvas, draw_canvas
 from dedup.geometry.containment import MOST, compare
 from dedup.geometry.registration import (
     Aligned,
+    Guess,
     NotAligned,
     Prepared,
     Sketch,
@@ -24,7 +27,7 @@ from dedup.geometry.registration import (
 )
 from dedup.geometry.traces import Decoded
 from dedup.images import preview_cache
-from dedup.images.decode import decode_for_verification, decode_within, jpeg_steps, read_preview
+from dedup.images.decode import decode_for_verification, decode_thumbnail, decode_within, jpeg_steps, read_preview
 from dedup.images.read import bytes_of, contents
 from dedup.types.arrays import VERIFICATION_SIDE, Homography
 from dedup.types.pairs import Gate, Loss
@@ -51,11 +54,13 @@ class PairBatch:
     """Pairs that one worker reads one after the other.
 
     gate: tells which of them are worth aligning: those with a chance of at least `least`.   None: all are.
+    quick: ask it about thumbnails first, and decode only the pictures of pairs that pass.
     """
 
     pairs: tuple[Pair, ...]
     gate: Gate | None
     least: float = 0.5
+    quick: bool = False
 
 
 def read_aligned(batch: PairBatch) -> list[Aligned | NotAligned | None]:
@@ -65,7 +70,32 @@ def read_aligned(batch: PairBatch) -> list[Aligned | NotAligned | None]:
 
 def _aligned(pair: Pair, batch: PairBatch) -> Aligned | NotAligned | None:
     files = [(*file, pair.preview_folder) for file in (pair.left, pair.right)]
-    a, b = (_sketch(*file) for file in files)
+    if batch.quick:
+        small = [_thumbnail_sketch(*file) for file in files]
+        if any(small):
+            found = _guessed(pair, batch, [one or _sketch(*file) for one, file in zip(small, files, strict=True)])
+            if not isinstance(found, Guessed):
+                return found
+    found = _guessed(pair, batch, [_sketch(*file) for file in files])
+    if not isinstance(found, Guessed):
+        return found
+    left, right = (_image(*file) for file in files)
+    if left is None or right is None:
+        return None
+    return align_from(Prepared(left, found.left), Prepared(right, found.right), found.guess)
+
+
+class Guessed(NamedTuple):
+    """Two pictures that are worth aligning, and the guess to start from."""
+
+    left: Sketch
+    right: Sketch
+    guess: Guess
+
+
+def _guessed(pair: Pair, batch: PairBatch, sketches: Sequence[Sketch | None]) -> Guessed | NotAligned | None:
+    """Return the guess for two pictures, NotAligned where the gate rejects it, None where one is gone or changed."""
+    a, b = sketches
     if a is None or b is None:
         return None
     guess = best_guess(a, b, pair.guesses)
@@ -74,8 +104,7 @@ def _aligned(pair: Pair, batch: PairBatch) -> Aligned | NotAligned | None:
         figures = np.array([[*pair.figures, *guess.figures]])
         if batch.gate.chance(figures)[0] < batch.least:
             return NotAligned(guess.transform)
-    left, right = (_image(*file) for file in files)
-    return None if left is None or right is None else align_from(Prepared(left, a), Prepared(right, b), guess)
+    return Guessed(a, b, guess)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +151,17 @@ def _at_full_resolution(path: str, expected: str) -> Decoded | None:
         return None if isinstance(data, str) else Decoded(decode_within(data, longest=MOST), jpeg_steps(data, MOST))
     except (UnreadablePhoto, MemoryError):
         return None
+
+
+@lru_cache(maxsize=128)
+def _thumbnail_sketch(path: str, expected: str, folder: str | None) -> Sketch | None:
+    """Return the sketch of the small version in a file; None if it has none, or cannot be had any more."""
+    data = None if folder and preview_cache.read(folder, expected) is not None else bytes_of(path, expected)
+    try:
+        image = decode_thumbnail(data, longest=VERIFICATION_SIDE) if isinstance(data, bytes) else None
+    except (UnreadablePhoto, MemoryError):
+        return None
+    return None if image is None else sketch(image)
 
 
 # Pairs come in an order in which those of one photo are near each other, so that most files are decoded once.
