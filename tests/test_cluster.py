@@ -45,6 +45,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Ray and moto have warnings of their own
 ]
 
+DEFAULT = Settings()
 SMALL = scan.Sizes(slice=2, bundle=2, cell=4, overlap=6, block=5, batch=3)
 MACHINE = Runtime(1, lambda stage, done, of: None, time.time)
 
@@ -57,11 +58,17 @@ def here(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, 
 
 
 def scanned(
-    roots: list[object], at: object, shipped_weights: WeightsSpec, db: Path, run: Any, sizes: scan.Sizes = SMALL
+    roots: list[object],
+    at: object,
+    shipped_weights: WeightsSpec,
+    db: Path,
+    run: Any,
+    sizes: scan.Sizes = SMALL,
+    settings: Settings = DEFAULT,
 ) -> tuple[Report, dict[str, int]]:
     with Store(str(db), scanning=True) as store:
         return scan.find_duplicates(
-            [str(r) for r in roots], exclude=(), store=store, at=str(at), weights=shipped_weights, settings=Settings(),
+            [str(r) for r in roots], exclude=(), store=store, at=str(at), weights=shipped_weights, settings=settings,
             runtime=MACHINE, run=run, sizes=sizes,
         )  # fmt: skip
 
@@ -217,6 +224,17 @@ def test_groups_and_pairs_are_those_of_one_machine(
     (pairs,) = (tables.read(str(path)) for path in tmp_path.glob("store/runs/*/pairs/0.parquet"))
     copies = 1  # of the same bytes: a pair for the cluster, one photo for one machine
     assert len(pairs) == len(alone.verdicts) + copies
+
+
+def test_thorough_scan_finds_what_it_verified(album: Path, shipped_weights: WeightsSpec, tmp_path: Path) -> None:
+    settings = Settings(thorough=True)
+    together, _ = scanned([album], tmp_path / "store", shipped_weights, tmp_path / "a.db", here, settings=settings)
+    with Store(str(tmp_path / "alone.db"), scanning=True) as store:
+        alone = find_here(
+            [str(album)], exclude=(), store=store, weights=shipped_weights, settings=settings, runtime=MACHINE
+        )  # fmt: skip
+    assert groups(together) == groups(alone)
+    assert len(together.verified) > 0
 
 
 def test_groups_do_not_depend_on_how_the_work_is_cut_up(
