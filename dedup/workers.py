@@ -256,19 +256,22 @@ def keep_freed_memory(*, largest: int, at_most: int) -> None:
     The next photo or batch takes it again at once, and page faults cost more time than it does. Larger blocks are
     still returned to the system. See mallopt(3); other C libraries need no such setting.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, largest)
-            mallopt(_M_TRIM_THRESHOLD, at_most)
+    mallopt = _allocator("mallopt")
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, largest)
+        mallopt(_M_TRIM_THRESHOLD, at_most)
 
 
 def return_freed_memory() -> None:
     """Return to the system what keep_freed_memory() kept so far. See malloc_trim(3)."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    malloc_trim = _allocator("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _allocator(function: str) -> Callable[..., int] | None:
+    """Return a function of glibc's allocator; None with another C library."""
+    return getattr(ctypes.CDLL(None), function, None) if sys.platform == "linux" else None
 
 
 def _hand_out(

@@ -99,7 +99,7 @@ def decode_thumbnail(data: bytes, *, longest: int) -> NDArray[np.uint8] | None:
     """
     with decoding():
         small = open_thumbnail(data, SIDE)
-        return None if small is None else np.array(_within(small, longest).convert("RGB"))
+        return None if small is None else np.array(_within(small, longest))
 
 
 def read_preview(preview: bytes) -> NDArray[np.uint8]:

@@ -211,8 +211,13 @@ def unit_maps(maps: Maps, *, device: str = "cpu") -> Tensor:
 
 def pair_logits(head: PairHead, left: Maps, right: Maps, cosine: Floats, *, device: str = "cpu") -> Floats:
     """Return logits (P, 3) of maps (P, S, C) int8 and cosines (P,)."""
-    maps, pairs = np.concatenate([left, right]), np.arange(2 * len(left)).reshape(2, -1)
-    return _both_ways(head, maps, pairs, cosine, least=-np.inf, device=device)[1]
+    logits = np.empty((len(left), 3), np.float32)
+    for start in range(0, len(left), BATCH):  # no copy of all maps
+        part = slice(start, start + BATCH)
+        maps = np.concatenate([left[part], right[part]])
+        pairs = np.arange(len(maps)).reshape(2, -1)
+        logits[part] = _both_ways(head, maps, pairs, cosine[part], least=-np.inf, device=device)[1]
+    return logits
 
 
 def _both_ways(

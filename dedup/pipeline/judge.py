@@ -60,10 +60,10 @@ def score_related(
 
     collection: the number of photos among which the pairs were found.   thorough: do without the latter.
     """
-    networks, least = (weights.head, weights.calibration), selection.least_related_odds(collection, thorough=thorough)
     return pair_head.score_pairs(
-        pairs, maps, *networks, prefilter=weights.prefilter, least=least, device=weights.device
-    )
+        pairs, maps, weights.head, weights.calibration, prefilter=weights.prefilter,
+        least=selection.least_related_odds(collection, thorough=thorough), device=weights.device,
+    )  # fmt: skip
 
 
 def verify(
@@ -89,7 +89,6 @@ def verify(
     logits = np.zeros((len(scores), 3), np.float32)
     flipped = np.zeros(len(scores), bool)
     gate = None if thorough else weights.geometric_gate
-    quick = quick and gate is not None
     least = selection.least_chance(collection, small=selection.LEAST_GEOMETRIC_CHANCE)
 
     def tasks() -> Iterator[PairBatch]:

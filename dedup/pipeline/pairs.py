@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +27,7 @@ from dedup.geometry.registration import (
 from dedup.geometry.traces import Decoded
 from dedup.images import preview_cache
 from dedup.images.decode import decode_for_verification, decode_thumbnail, decode_within, jpeg_steps, read_preview
-from dedup.images.read import bytes_of, contents
+from dedup.images.read import bytes_of
 from dedup.types.arrays import VERIFICATION_SIDE, Homography
 from dedup.types.pairs import Gate, Loss
 
@@ -70,7 +69,7 @@ def read_aligned(batch: PairBatch) -> list[Aligned | NotAligned | None]:
 
 def _aligned(pair: Pair, batch: PairBatch) -> Aligned | NotAligned | None:
     files = [(*file, pair.preview_folder) for file in (pair.left, pair.right)]
-    if batch.quick:
+    if batch.quick and batch.gate is not None:
         small = [_thumbnail_sketch(*file) for file in files]
         if any(small):
             found = _guessed(pair, batch, [one or _sketch(*file) for one, file in zip(small, files, strict=True)])
@@ -178,9 +177,7 @@ def _image(path: str, expected: str, folder: str | None) -> NDArray[np.uint8] | 
     try:
         if preview is not None:
             return read_preview(preview)
-        data = contents(path)
-        if sha256(data).hexdigest() != expected:
-            return None
-        return decode_for_verification(data, longest=VERIFICATION_SIDE)
-    except (UnreadablePhoto, OSError, MemoryError):
+        data = bytes_of(path, expected)
+        return None if isinstance(data, str) else decode_for_verification(data, longest=VERIFICATION_SIDE)
+    except (UnreadablePhoto, OSError, MemoryError):  # OSError: a preview that was cut short
         return None
