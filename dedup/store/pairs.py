@@ -65,8 +65,8 @@ class Pairs:
             db.executemany("INSERT INTO neighbour VALUES (?, ?)", rows)
 
     def add_scores(self, scores: Scores, ids: Indices, *, weights_name: str, prefiltered: bool) -> None:
-        """Store scores. prefiltered: the search proposed these pairs and they passed the prefilter; False: grouping
-        asked for them.
+        """Store scores. prefiltered: the search proposed these pairs, and neither the prefilter nor one way of the pair
+        head rejected them; False: grouping asked for them.
         """
         a, b = _ordered(ids, scores.left, scores.right)
         columns = (a, b, scores.similarity, scores.copy, scores.similar)
@@ -80,8 +80,8 @@ class Pairs:
     def scores(self, ids: Indices, *, weights_name: str, prefiltered: bool) -> Scores:
         """Return all stored scores of pairs of these photos, in the order of (left, right).
 
-        prefiltered: only those that the search proposed and that passed the prefilter. What grouping asked for does not
-        answer the next search: a report would depend on what was scanned before.
+        prefiltered: only those that the search proposed and nothing rejected. What grouping asked for does not answer
+        the next search: a report would depend on what was scanned before.
         """
         return self._scores(_SCORES, (weights_name, prefiltered), ids)
 
