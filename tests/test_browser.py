@@ -450,6 +450,67 @@ def test_list_is_filtered_and_many_are_accepted_with_a_preview(
         playwright.expect(page.locator("#totals")).to_contain_text("0 of 3 decided")
 
 
+@contextmanager
+def late(page: Any, path: str) -> Iterator[Callable[[], None]]:
+    """Hold back the answers for a path; what it yields lets the oldest through and waits until the page has it."""
+    held: list[Any] = []
+    page.route(re.compile(path), lambda route: held.append(route))
+
+    def release() -> None:
+        route = held.pop(0)
+        with page.expect_response(route.request.url):
+            route.continue_()
+        page.wait_for_timeout(200)  # for what must not happen now
+
+    yield release
+    page.unroute(re.compile(path))
+    for route in held:
+        route.continue_()
+
+
+def test_late_answer_does_not_replace_what_was_asked_for_after_it(
+    chromium: Any, dedup: Dedup, album: Path, tmp_path: Path
+) -> None:
+    dedup("scan", album, "-q")
+    with serving(tmp_path / "test.db") as server, tab(chromium) as page:
+        page.goto(server.address)
+        group, relation = page.locator("#stage .group"), page.get_by_label("Relation")
+        with late(page, r"/group/\d+") as release:  # of a filter that was changed once more
+            with page.expect_request(re.compile(r"/group/1\?.*text=Trip")):
+                page.get_by_role("searchbox").fill("Trip [2019]")
+            relation.select_option("identical")
+            playwright.expect(page.locator("#stage")).to_have_text("No groupsNo group matches the filters.")
+            release()
+            assert group.count() == page.locator(".line").count() == 0
+        relation.select_option("")
+        page.get_by_role("searchbox").fill("")
+        page.keyboard.press("Escape")  # leaves the field
+        playwright.expect(page.locator(".line")).to_have_count(3)
+        with late(page, "/decide") as release:  # of a decision, after which another group was opened
+            with page.expect_request(re.compile("/decide")):
+                page.keyboard.press("k")
+            page.locator(".line").nth(2).click()
+            playwright.expect(group).to_have_attribute("data-number", "3")
+            release()
+            assert group.get_attribute("data-number") == "3"
+        assert decisions(tmp_path) != Decisions()
+        with late(page, r"/group/1\?") as release:  # of a group, after which the filter was changed
+            with page.expect_request(re.compile(r"/group/1\?")):
+                page.locator(".line").first.click()
+            relation.select_option("identical")
+            playwright.expect(page.locator(".line")).to_have_count(1)
+            release()
+            assert group.get_attribute("data-number") == "3"
+        page.locator("#open-plan").click()
+        with late(page, "everything=yes") as release:  # of a plan that is no longer wanted
+            with page.expect_request(re.compile("everything=yes")):
+                page.get_by_label("all groups").click()
+            with page.expect_response(re.compile("everything=no")):
+                page.get_by_label("decided groups").click()
+            release()
+            assert page.get_by_label("decided groups").is_checked()
+
+
 def test_folder_of_nothing_but_duplicates_is_accepted_with_one_click(
     chromium: Any, dedup: Dedup, album: Path, tmp_path: Path
 ) -> None:

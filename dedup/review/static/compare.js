@@ -73,6 +73,7 @@ export class Comparison {
       this.wipe();
       this.place();
     } catch (error) {
+      if (this.loaded !== right) return;
       view.textContent = error.message;
       this.loaded = -1;
     }

@@ -1,6 +1,6 @@
 // The dialogs that preview and carry out "accept all shown" and "apply".
 // Dispatches "groups-changed" on the document when the list has to be loaded again.
-import { get, post, query } from "./server.js";
+import { get, latest, post, query } from "./server.js";
 import { notify, showTotals } from "./status.js";
 import { words } from "./words.js";
 
@@ -9,8 +9,11 @@ const pause = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const changed = (detail) => document.dispatchEvent(new CustomEvent("groups-changed", { detail }));
 
 async function open(path) {
+  const wanted = latest("dialog");
   try {
-    dialog.innerHTML = await (await get(path)).text();
+    const html = await (await get(path)).text();
+    if (!wanted()) return;
+    dialog.innerHTML = html;
     if (!dialog.open) dialog.showModal();
   } catch (error) {
     notify(error.message, { error: true });

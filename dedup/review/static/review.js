@@ -1,7 +1,7 @@
 // The page: groups, decisions and keys. The server sends HTML fragments in which it has escaped every value.
 import { Comparison } from "./compare.js";
 import { acceptFolder, openAccept, openPlan } from "./dialogs.js";
-import { get, post, query } from "./server.js";
+import { get, latest, post, query } from "./server.js";
 import { notify, showTotals } from "./status.js";
 import { words } from "./words.js";
 
@@ -55,12 +55,14 @@ function fetchPictures(html) {
 
 async function open(n) {
   if (!n) return;
+  const wanted = latest("stage");
   try {
     const html = await prefetch(n);
+    if (!wanted()) return;
     prefetched.delete(n);
     show(html);
   } catch (error) {
-    notify(error.message, { error: true });
+    if (wanted()) notify(error.message, { error: true });
   }
 }
 
@@ -71,10 +73,11 @@ function decide(action, sha = "") {
   const { fingerprint: shown } = group().dataset;
   const moves = after && !["undo", "clear", "toggle"].includes(action) && !(action === "not-duplicate" && Number(group().dataset.count) > 2);
   if (moves) open(after);
+  const wanted = moves ? () => false : latest("stage");
   const fields = { group: here, action, sha256: sha, shown, query: query() };
   sending = sending.then(() => post(action === "undo" ? "undo-decision" : "decide", fields)).then((result) => {
     if (words[action]) notify(words[action]);
-    change(result, { shown: !moves });
+    change(result, { shown: wanted() });
   }).catch((error) => {
     notify(error.message, { error: true });
     prefetched.clear();
@@ -99,19 +102,29 @@ function change(result, { shown }) {
 }
 
 async function loadFolders() {
+  const wanted = latest("folders");
+  const html = await (await get("folders")).text();
+  if (!wanted()) return;
   const closed = folders.querySelector("details")?.open === false;
-  folders.innerHTML = await (await get("folders")).text();
+  folders.innerHTML = html;
   if (closed) folders.querySelector("details")?.removeAttribute("open");
 }
 
-async function reload({ stay = false } = {}) {
+async function reload({ stay = false } = {}) { // the list and the stage change at once
+  const wanted = latest("list");
   prefetched.clear();
   loadFolders();
-  list.innerHTML = await (await get(`groups?${query()}`)).text();
-  list.scrollTop = 0;
-  const first = list.querySelector(".line:not(.decided)") ?? list.querySelector(".line");
+  const page = document.createElement("template");
+  page.innerHTML = await (await get(`groups?${query()}`)).text();
+  const first = page.content.querySelector(".line:not(.decided)") ?? page.content.querySelector(".line");
   const n = first && stay && number() ? number() : Number(first?.dataset.number ?? 0);
-  if (n) await open(n);
+  const html = n && await prefetch(n);
+  if (!wanted()) return;
+  prefetched.delete(n);
+  latest("stage");
+  list.replaceChildren(page.content);
+  list.scrollTop = 0;
+  if (n) show(html);
   else showNothing();
 }
 

@@ -19,3 +19,11 @@ export async function post(path, fields) {
   if (!answer.ok) throw new Error(result.error);
   return result;
 }
+
+const asked = {}; // place on the page -> number of requests for it
+
+// Returns a function that says whether nothing else has been asked for that place since: an older answer is dropped.
+export function latest(place) {
+  const mine = asked[place] = (asked[place] ?? 0) + 1;
+  return () => mine === asked[place];
+}
