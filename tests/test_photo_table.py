@@ -89,10 +89,15 @@ def test_file_beside_a_raw_a_video_or_a_sidecar_is_accompanied() -> None:
         "IMG_2.MOV",
         "IMG_3.JPG",
         "IMG_3.JPG.xmp",
+        "IMG_4.HEIC",
+        "IMG_4.JPG",
+        "IMG_40.HEIC",
+        "IMG_4_HEVC.MOV",
         "x/IMG_1.JPG",
     ]
     pictures = [n for n, name in enumerate(names) if name.endswith(("JPG", "HEIC"))]
     rows = [(n, n.to_bytes(32), 1, 2, 3, "JPEG", None, None, 0, None, 0, "{}") for n in pictures]
     files = [(n if n in pictures else None, f"/{name}".encode(), 1, 2, 3, 4, 5) for n, name in enumerate(names)]
     found, _ = photo_columns(rows, sorted(files, key=lambda row: row[1]))
-    assert sorted(path for p in found for path in p.accompanied) == ["/IMG_1.JPG", "/IMG_2.HEIC", "/IMG_3.JPG"]
+    accompanied = sorted(path for p in found for path in p.accompanied)
+    assert accompanied == ["/IMG_1.JPG", "/IMG_2.HEIC", "/IMG_3.JPG", "/IMG_4.HEIC"]

@@ -32,6 +32,14 @@ def companions(photo: str, *beside: str) -> list[str]:
         ("/p/IMG_1(2).jpg", "/p/IMG_1-bearbeitet(1).jpg", False),
         ("/p/IMG_1.MP.jpg", "/p/IMG_1.jpg", False),
         ("/p/IMG_1(1).jpg", "/p/IMG_1.jpg", False),
+        ("/p/IMG_1.HEIC", "/p/IMG_1_edited.jpeg", True),
+        ("/p/IMG_1.jpg", "/p/IMG_1~2.jpg", True),
+        ("/p/PXL_1.MP.jpg", "/p/PXL_1.MP~2.jpg", True),
+        ("/p/IMG_1.CR3", "/p/IMG_1-Enhanced-NR.dng", True),
+        ("/p/IMG_1.tif", "/p/IMG_1-Edit-2.tif", True),
+        ("/p/IMG_1.jpg", "/p/IMG_1_HDR.jpg", True),
+        ("/p/IMG_1_HDR.jpg", "/p/IMG_2_HDR.jpg", False),
+        ("/p/PXL_1.PORTRAIT-01.COVER.jpg", "/p/PXL_1.PORTRAIT-02.ORIGINAL.jpg", True),
     ],
 )
 def test_raw_and_jpeg_of_one_shot_are_one_stack_and_so_are_an_edit_and_its_original(
@@ -49,6 +57,7 @@ def test_companions_of_a_photo_are_told_by_their_names() -> None:
 @pytest.mark.parametrize(
     ("photo", "companion"),
     [
+        ("IMG_1.HEIC", "IMG_1_HEVC.MOV"),
         ("IMG_1.HEIC", "IMG_1_HEIC.MOV"),
         ("IMG_1.JPG", "IMG_1_JPG.MOV"),
         ("IMG_1_HEIC.jpg", "IMG_1_HEIC.MOV"),
@@ -71,6 +80,9 @@ def test_companions_of_a_photo_are_told_by_their_names() -> None:
         ("été.jpg", unicodedata.normalize("NFD", "été.jpg.xmp")),
         ("IMG_1.jpg", "img_1.JPG.XMP"),
         ("IMG_1.CR2", "IMG_1.CR2.pp3"),
+        ("IMG_1~2.jpg", "IMG_1~2.jpg.supplemental-metadata.json"),
+        ("DSC_1.JPG", "DSC_1.WAV"),
+        ("IMG_1.CR3", "IMG_1.acr"),
     ],
 )
 def test_names_of_phones_and_exporters_are_known(photo: str, companion: str) -> None:
@@ -81,6 +93,7 @@ def test_names_of_phones_and_exporters_are_known(photo: str, companion: str) -> 
     ("photo", "other"),
     [
         ("IMG_1.JPG", "IMG_1_HEIC.MOV"),
+        ("IMG_1.JPG", "IMG_1_HEVC.MOV"),
         ("IMG_1.jpg", "IMG_1.jpg(1).json"),
         ("IMG_1(1).jpg", "IMG_1.jpg.supplemental-metadata.json"),
         ("IMG_1.jpg", "IMG_1.jpg.sidecar.json"),

@@ -196,7 +196,7 @@ class _Companions:
             raise _Lost(Message("{name} belongs to it and is kept", name=name))
         if kind(f.path) is Kind.SIDECAR:
             return None if in_use else self._sidecar(f, photo, twin)
-        if kind(f.path) is Kind.VIDEO and in_use:
+        if kind(f.path) is Kind.RECORDING and in_use:
             return None
         if twin is None or twin.size != f.size or twin.path in self.removed or twin.path == f.path:
             raise _Lost(Message("{name} belongs to it and has no copy beside the keeper", name=name))

@@ -1,4 +1,4 @@
-"""Group companion files: RAW and JPEG of one shot, the video of a Live Photo, sidecars, the edit of a phone.
+"""Group companion files: RAW and JPEG of one shot, the video of a Live Photo, voice memos, sidecars, edits.
 
 Decided by the names in one folder, as cameras, phones and exporters assign them. Opens no file.
 """
@@ -12,18 +12,22 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from enum import Enum
 
-from dedup.types.photo import RAW_SUFFIXES, SIDECAR_SUFFIXES, VIDEO_SUFFIXES, File
+from dedup.types.photo import RAW_SUFFIXES, RECORDING_SUFFIXES, SIDECAR_SUFFIXES, File, picture_of
 
 _PICTURES = frozenset(".jpg .jpeg .jpe .heic .heif .hif .png .tif .tiff .webp .avif .jxl".split())
+_MEDIA = frozenset((*_PICTURES, *RAW_SUFFIXES, *RECORDING_SUFFIXES))
 
 # Names are compared in lower case and in NFC.
 _EDIT_PREFIX = re.compile(r"^(img_)[eo](?=\d+$)")  # IMG_E1234 is the edit of IMG_1234; IMG_O1234.AAE belongs to both
-# What Google Photos adds to the name of an edit, in the languages of its users.
+# What programs add to the name of an edit or a merge: Google Photos in the languages of its users and on a phone (~2),
+# osxphotos, Lightroom, and phones that keep the plain shot beside a merged one.
 _EDIT_SUFFIX = re.compile(
-    r"-(edited|effects|smile|mix|bearbeitet|bewerkt|modifié|modificato|ha editado|editat|edytowane|編集済み)$"
+    r"(-(edited|effects|smile|mix|bearbeitet|bewerkt|modifié|modificato|ha editado|editat|edytowane|編集済み)"
+    r"|~\d+|_edited|-edit(-\d+)?|-enhanced(-nr|-sr)*|[-_]hdr|-pano|\.cover)$"
 )
-_PIXEL_PAIR = re.compile(r"\.raw-\d\d(\.mp)?\.(cover|original)$")  # PXL_1.RAW-01.COVER.jpg, PXL_1.RAW-02.ORIGINAL.dng
-_OF_SUFFIX = re.compile(r"(.+)_(heic|heif|jpe?g|png|dng)$")  # icloudpd: IMG_1_HEIC.MOV is the video of IMG_1.HEIC
+# PXL_1.RAW-01.COVER.jpg and PXL_1.RAW-02.ORIGINAL.dng, PXL_1.PORTRAIT-01.COVER.jpg and PXL_1.PORTRAIT-02.ORIGINAL.jpg
+_PIXEL_PAIR = re.compile(r"\.[a-z_]+-\d\d(\.mp)?\.(cover|original)$")
+_OF_SUFFIX = re.compile(r"(.+)_(heic|heif|hevc|jpe?g|png|dng)$")  # see picture_of()
 _COPY_NUMBER = re.compile(r"\((\d+)\)$")
 _TAKEOUT_SUFFIX = "supplemental-metadata"  # IMG_1.jpg.supplemental-metadata.json, cut anywhere
 _TAKEOUT_LENGTH = 46  # characters of a name in Google Takeout, before .json
@@ -32,7 +36,7 @@ _TAKEOUT_LENGTH = 46  # characters of a name in Google Takeout, before .json
 class Kind(Enum):
     RAW = "camera RAW"
     PICTURE = "picture"
-    VIDEO = "video"
+    RECORDING = "video or voice memo"
     SIDECAR = "sidecar"
     OTHER = "other"
 
@@ -43,7 +47,7 @@ def kind(path: str) -> Kind:
     kinds = {
         Kind.RAW: RAW_SUFFIXES,
         Kind.PICTURE: _PICTURES,
-        Kind.VIDEO: VIDEO_SUFFIXES,
+        Kind.RECORDING: RECORDING_SUFFIXES,
         Kind.SIDECAR: SIDECAR_SUFFIXES,
     }
     return next((k for k, suffixes in kinds.items() if suffix in suffixes), Kind.OTHER)
@@ -119,11 +123,9 @@ def _belongs(path: str, picture: str) -> bool:
             if kind(host) in (Kind.RAW, Kind.PICTURE):
                 return _name(host) == _name(picture)
             return _key(path) == _key(picture)
-        case Kind.VIDEO:
-            named = _OF_SUFFIX.match(_stem(path))
-            if named and _stem(path) != _stem(picture):
-                return f"{named[1]}.{named[2]}" == _name(picture)
-            return _key(path) == _key(picture)
+        case Kind.RECORDING:
+            of = picture_of(_name(path))
+            return _key(path) == _key(picture) if of is None or _stem(path) == _stem(picture) else of == _name(picture)
         case Kind.RAW | Kind.PICTURE:
             return same_stack(path, picture)
     return False
@@ -137,10 +139,15 @@ def _is_takeout_of(path: str, picture: str) -> bool:
     """
     about, number = _without_number(_stem(path))
     stem, of_picture = _without_number(_stem(picture))
-    original = _EDIT_SUFFIX.sub("", stem)
-    name = original + _suffix(picture)
-    return number == of_picture and (
-        about in (name, original)
+    originals = {stem, _EDIT_SUFFIX.sub("", stem)}
+    return number == of_picture and any(_describes(about, original, _suffix(picture)) for original in originals)
+
+
+def _describes(about: str, stem: str, suffix: str) -> bool:
+    """Return whether the name of a JSON file, without .json and number, is one that Takeout gives for a picture."""
+    name = stem + suffix
+    return (
+        about in (name, stem)
         or (about.startswith(f"{name}.") and _TAKEOUT_SUFFIX.startswith(about[len(name) + 1 :]))
         or (len(name) > _TAKEOUT_LENGTH and about == name[:_TAKEOUT_LENGTH])
     )
@@ -166,12 +173,15 @@ def _key(path: str) -> str:
     if _suffix(path) == ".json" and "." in stem:
         head, tail = stem.rsplit(".", 1)
         stem = head if _TAKEOUT_SUFFIX.startswith(tail) else stem
-    while os.path.splitext(stem)[1] in {*_PICTURES, *RAW_SUFFIXES, *VIDEO_SUFFIXES}:
-        stem = os.path.splitext(stem)[0]
-    of_suffix = _OF_SUFFIX.match(stem)
-    stem = of_suffix[1] if of_suffix else stem
-    for mark in (_PIXEL_PAIR, _EDIT_SUFFIX):
-        stem = mark.sub("", stem)
+    before = ""
+    while stem != before:  # PXL_1.MP~2.jpg, IMG_1-edited.jpg.json
+        before = stem
+        inner, suffix = os.path.splitext(stem)
+        stem = inner if suffix in _MEDIA else stem
+        of_suffix = _OF_SUFFIX.match(stem)
+        stem = of_suffix[1] if of_suffix else stem
+        for mark in (_PIXEL_PAIR, _EDIT_SUFFIX):
+            stem = mark.sub("", stem)
     return _EDIT_PREFIX.sub(r"\1", stem) + number
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 from operator import attrgetter
@@ -17,12 +18,24 @@ from numpy.typing import NDArray
 AGE_MARGIN_NS = 3_000_000_000
 
 
-# Of files that make another one of the same name more than a picture: a RAW, the video of a Live Photo, a sidecar.
+# Of files that make another one of the same name more than a picture: a RAW, the video of a Live Photo or what was said
+# to a shot, a sidecar with edits, ratings or a preview.
 RAW_SUFFIXES = frozenset(
     ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .x3f .3fr .iiq .raw .rwl .kdc .mrw".split()
 )
-VIDEO_SUFFIXES = frozenset((".mov", ".mp4", ".mp"))  # PXL_1.MP is the video of PXL_1.MP.jpg
-SIDECAR_SUFFIXES = frozenset((".xmp", ".aae", ".pp3", ".dop", ".json"))
+RECORDING_SUFFIXES = frozenset((".mov", ".mp4", ".mp", ".wav"))  # PXL_1.MP is the video of PXL_1.MP.jpg
+SIDECAR_SUFFIXES = frozenset(".xmp .aae .acr .arp .dop .dr4 .json .on1 .pp3 .thm .vrd".split())
+_OF_SUFFIX = re.compile(r"(.+)_(heic|heif|hevc|jpe?g|png|dng)\.(mov|mp4)$")
+
+
+def picture_of(video: str) -> str | None:
+    """Return the lower-case name of the picture whose suffix stands in the name of a video; None if none does.
+
+    icloudpd and its kin name the video of a Live Photo so: IMG_1_HEVC.MOV and IMG_1_HEIC.MOV belong to IMG_1.HEIC.
+    video: name or path.
+    """
+    named = _OF_SUFFIX.match(video.lower())
+    return f"{named[1]}.{named[2].replace('hevc', 'heic')}" if named else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,20 +21,22 @@ from dedup.errors import StoreUnusable
 from dedup.types.arrays import Indices
 from dedup.types.photo import (
     RAW_SUFFIXES,
+    RECORDING_SUFFIXES,
     SIDECAR_SUFFIXES,
-    VIDEO_SUFFIXES,
     Facts,
     File,
     Photo,
     facts_from_json,
+    picture_of,
 )
 
 Item = TypeVar("Item")
 
 _ROWS = 20_000  # rows converted at a time
 _KEPT = 4_000  # Photo objects that are cached
+_RECORDINGS = frozenset(map(os.fsencode, RECORDING_SUFFIXES))
 _SIDECARS = frozenset(map(os.fsencode, SIDECAR_SUFFIXES))
-_COMPANIONS = frozenset(map(os.fsencode, RAW_SUFFIXES | VIDEO_SUFFIXES | SIDECAR_SUFFIXES))
+_COMPANIONS = frozenset(map(os.fsencode, RAW_SUFFIXES | RECORDING_SUFFIXES | SIDECAR_SUFFIXES))
 _COMMON = {"{}": "", None: "null"}  # facts as the database has them -> as a column has them
 
 
@@ -187,25 +189,32 @@ def photo_columns(photos: Iterable[Sequence[Any]], files: Iterable[Sequence[Any]
         )
         for number, digest, *size, format, times, camera, gps, rating, screenshot, facts in transposed(photos, 12)
     )
+    named: set[str] = set()
     numbers, accompanied, stats, *paths = stacked(
         (np.array(number, np.int64), np.array(beside, bool), np.array(stats, np.int64).T, *_joined(names))
-        for number, names, *stats, beside in transposed(_with_companions(files), 8)
+        for number, names, *stats, beside in transposed(_with_companions(files, named), 8)
     )
     known, by_number = np.flatnonzero(np.isin(numbers, ids)), np.argsort(ids)
     photo = by_number[np.searchsorted(ids, numbers[known], sorter=by_number)]
     order = np.argsort(photo, kind="stable")  # so the files of a photo stay in the order of their paths
     first = np.searchsorted(photo[order], np.arange(len(ids) + 1))
     strings = _texts(*texts[:2]), _texts(*texts[2:]), _texts(*paths)
+    if named:
+        accompanied |= [os.fsdecode(strings[2][i]).lower() in named for i in range(len(numbers))]
     return PhotoColumns(
         sha256s, sizes, said, tuple(codes), words, *strings, stats, accompanied, known[order], first
     ), ids
 
 
-def _with_companions(files: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
-    """Yield the rows of photos, each with whether a RAW, a video or a sidecar of the same name lies beside the file."""
+def _with_companions(files: Iterable[Sequence[Any]], named: set[str]) -> Iterator[Sequence[Any]]:
+    """Yield the rows of photos, each with whether a RAW, recording or sidecar of the same name lies beside the file.
+
+    named: gets the paths, in lower case, of pictures that a video beside them names in another way.
+    """
     for _, rows in groupby(files, key=lambda row: _stem(row[1])):
         some = list(rows)  # in the order of their paths those of one name follow each other
         names = [(row, os.path.splitext(row[1])[1].lower()) for row in some]
+        named.update(filter(None, (picture_of(os.fsdecode(row[1])) for row, suffix in names if suffix in _RECORDINGS)))
         for row, suffix in names:
             if row[0] is not None:
                 yield *row, any(other in _COMPANIONS and other != suffix for _, other in names)
