@@ -33,6 +33,7 @@ SEED = 20261129
 SMALLEST = 280  # pixels, the longer side of a photo
 ANSWERS = {word: both for both, word in CONTAINED.items()}
 COLOURFUL = 25  # grey levels between the channels on average
+DETAIL = 8  # grey levels, what is taken of a part that is blurred or pixelated at least, as a deviation
 VISIBLE = 0.003  # share of the picture that a change of content covers at least
 Edit = Callable[[Image.Image, Generator], Image.Image]
 Others = Callable[[Generator], Image.Image]
@@ -126,6 +127,37 @@ def moved_thing(image: Image.Image, rng: Generator) -> Image.Image:
     return changed
 
 
+def hidden_in_part(lower: Callable[[Image.Image], Image.Image]) -> Edit:
+    """Return an edit that takes the detail of an oval part in which there is some, as people hide faces.
+
+    lower: takes that of a picture.
+    """
+
+    def edited(image: Image.Image, rng: Generator) -> Image.Image:
+        while True:
+            side = round(min(image.size) * rng.uniform(0.1, 0.22))
+            x, y = (int(rng.uniform(0, whole - side)) for whole in image.size)
+            part = image.crop((x, y, x + side, y + side))
+            hidden = lower(part)
+            taken = np.subtract(*(np.asarray(p.convert("L"), np.float64) for p in (part, hidden)))
+            if np.sqrt(np.square(taken).mean()) >= DETAIL:
+                mask = Image.new("L", part.size)
+                ImageDraw.Draw(mask).ellipse((0, 0, side - 1, side - 1), 255)
+                changed = image.copy()
+                changed.paste(hidden, (x, y), mask)
+                return changed
+
+    return edited
+
+
+def smoothed(part: Image.Image) -> Image.Image:
+    return part.filter(ImageFilter.GaussianBlur(part.width / 12))
+
+
+def pixelated(part: Image.Image) -> Image.Image:
+    return part.resize((7, 7), Image.Resampling.BOX).resize(part.size, Image.Resampling.NEAREST)
+
+
 def recoloured_thing(image: Image.Image, rng: Generator) -> Image.Image:
     """Return it with an oval part in another colour."""
     w, h = (round(side * rng.uniform(0.2, 0.4)) for side in image.size)
@@ -185,6 +217,8 @@ KINDS: dict[str, Kind] = {
     "scribble": Kind(content_edits.scribble, False, False, changes=True),
     "part hidden": Kind(content_edits.hidden_part, None, False, changes=True),
     "faces hidden": Kind(content_edits.hidden_faces, None, False, changes=True),
+    "part blurred": Kind(hidden_in_part(smoothed), None, False),
+    "part pixelated": Kind(hidden_in_part(pixelated), None, False),
     "thing moved": Kind(moved_thing, False, False, changes=True),
     "thing recoloured": Kind(recoloured_thing, False, False, changes=True),
     "caption bar": Kind(shape_edits.caption_bar, False, None),

@@ -143,6 +143,56 @@ def test_a_change_of_content_is_lost_of_either_picture(name: str) -> None:
         assert [bool(loss & (Loss.CONTENT | Loss.RECOLOURED)) for loss in losses] == [True, True]
 
 
+def soft(size: tuple[int, int] = (640, 480)) -> Image.Image:
+    """Return a picture with soft texture everywhere, as of fur or skin."""
+    grain = cv2.GaussianBlur(np.random.default_rng(3).standard_normal((size[1], size[0], 1), np.float32), (0, 0), 2)
+    pixels = np.asarray(scene(5, size), np.float32) + (4 * grain / grain.std())[..., None]
+    return jpeg(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), 92)
+
+
+def smeared(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    image = image.copy()
+    image.paste(image.crop(box).filter(ImageFilter.GaussianBlur(8)), box)
+    return image
+
+
+@pytest.mark.parametrize(("size", "box"), [((640, 480), (480, 60, 570, 150)), ((1280, 960), (200, 120, 290, 210))])
+def test_blurred_part_is_lost_of_the_picture_that_shows_it_and_not_of_the_other(
+    size: tuple[int, int], box: tuple[int, int, int, int]
+) -> None:
+    original = soft(size)
+    for quality in (95, 75):
+        mine, its = lost(original, jpeg(smeared(original, box), quality))
+        assert mine & Loss.PART_BLURRED
+        assert inside(its)  # nor is it another content
+    assert lost(original, jpeg(half(smeared(original, box)), 90))[0] & Loss.PART_BLURRED
+
+
+@pytest.mark.parametrize("angle", [3, 12])
+def test_edge_of_what_both_show_is_no_blurred_part(angle: float) -> None:
+    original = jpeg(photo(5), 92)
+    turned = original.rotate(angle, Image.Resampling.BICUBIC)
+    centre, size = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]), np.diag([640.0, 480, 1])
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    map = centre @ np.linalg.inv(size) @ turn @ size @ np.linalg.inv(centre)
+    mine, its = lost(original, jpeg(turned, 85), map)
+    assert not (mine | its) & Loss.PART_BLURRED
+
+
+def test_pixelated_part_with_little_contrast_is_lost() -> None:
+    original = soft()
+    assert lost(original, jpeg(pixelated(original), 95))[0] & Loss.PART_BLURRED
+
+
+@pytest.mark.parametrize("quality", [85, 50, 20])
+def test_saving_at_a_low_quality_blurs_no_part(quality: int) -> None:
+    original = soft()
+    mine, its = lost(original, jpeg(original, quality))
+    assert not (mine | its) & Loss.PART_BLURRED
+    assert inside(its)
+
+
 @pytest.mark.parametrize("quality", [90, 30])
 def test_one_other_digit_is_a_change_of_content(quality: int) -> None:
     pages = []

@@ -457,8 +457,25 @@ def test_results_of_verification_come_back_for_the_given_photos_in_order(path: s
         assert store.pairs.verified(ids[:1], weights_name="w").transform.shape == (0, 3, 3)
 
 
+def test_pairs_of_an_older_version_are_compared_at_full_resolution_again(path: str) -> None:
+    ids, share = np.array([1, 2]), np.float32([0.9])
+    with Store(path, scanning=True) as store:
+        add(store.listing([file("a"), file("b")], **TERMS), (file("a"), reading("x")), (file("b"), reading("y")))
+        nothing, one = np.zeros(1, np.int64), np.array([0])
+        verified = Verified(one, one + 1, share, share, share, np.array([False]), np.eye(3)[None], nothing, nothing)
+        store.pairs.add_verified(verified, ids, weights_name="w")
+    older = next(n for n, some in enumerate(MIGRATIONS) if any("SET left_loss" in statement for statement in some))
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA user_version = {older}")
+    db.close()
+    with Store(path, scanning=True) as store:
+        got = store.pairs.verified(ids, weights_name="w")
+        assert got.left_loss.tolist() == got.right_loss.tolist() == [Loss.UNCOMPARED]
+
+
 def test_losses_have_the_numbers_that_databases_hold() -> None:
-    assert (Loss.UNREAD, Loss.ADDED, Loss.CONTENT, Loss.UNCOMPARED) == (1 << 0, 1 << 13, 1 << 15, 1 << 22)
+    found = Loss.UNREAD, Loss.ADDED, Loss.CONTENT, Loss.UNCOMPARED, Loss.PART_BLURRED
+    assert found == (1 << 0, 1 << 13, 1 << 15, 1 << 22, 1 << 24)
 
 
 def test_totals_are_kept_until_something_changes_that_they_depend_on(path: str) -> None:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dedup.geometry.blurred_parts import blurred_parts
 from dedup.geometry.changes import Changes, find_changes, hardly_differ
 from dedup.geometry.detail import DENSER, Detail, blur_between, compare_detail, linear_density
 from dedup.geometry.enlargement import is_interpolated
@@ -109,6 +110,7 @@ def compare(left: Decoded, right: Decoded, transform: Homography) -> tuple[Loss,
         _of_surroundings(frame, other, there, exact=lattice is not None),
         _of_colours(compared, origin),
         _of_detail(detail),
+        _of_parts(compared, detail, origin),
         _of_changes(compared, _sign_of(origin, Loss.DERIVED) or traced.made or detail.softer or detail.noisier),
         origin,
     ]
@@ -334,6 +336,20 @@ def _of_detail(detail: Detail) -> tuple[Loss, Loss]:
     if detail.equal:
         mine, its = mine | Loss.ENLARGED, its | Loss.ENLARGED
     return mine, its
+
+
+def _of_parts(compared: _Compared, detail: Detail, origin: tuple[Loss, Loss]) -> tuple[Loss, Loss]:
+    """Return whether a part of each picture is blurred in the other one.
+
+    What the softer picture seems to have more of, or one that was made from the other by adding noise or in another
+    tone, are traces of saving, noise and filters.
+    """
+    blurred = blurred_parts(luma(compared.overlap.frame), compared.drawn, compared.overlap.inside)
+    found = []
+    for missing, made, sign in zip(blurred, origin, (-1, 1), strict=True):
+        filtered = made & Loss.DERIVED and (compared.recoloured or detail.noisier == sign)
+        found.append(Loss.PART_BLURRED if missing and detail.softer != sign and not filtered else Loss(0))
+    return found[0], found[1]
 
 
 def _of_changes(compared: _Compared, made: int) -> tuple[Loss, Loss]:

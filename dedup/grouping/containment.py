@@ -133,6 +133,7 @@ def shortfall(lost: Loss | int, one: Photo, other: Photo, inside: float) -> str:
         else Message("of lower resolution"),
         Loss.TONE: Message("in another tone"),
         Loss.DETAIL: Message("blurred"),
+        Loss.PART_BLURRED: Message("blurred in a part"),
         Loss.ADDED: Message("without the caption or sticker"),
         Loss.CONTENT: Message("different in a part"),
         Loss.RECOLOURED: Message("recoloured in a part"),

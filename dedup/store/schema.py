@@ -117,6 +117,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # the share of copies among the verified pairs; the default is what older versions assumed
         "ALTER TABLE run ADD COLUMN prior REAL NOT NULL DEFAULT 0.7",
     ),
+    (
+        # parts that are blurred are looked for now: pairs are compared at full resolution again (Loss.UNCOMPARED)
+        f"UPDATE look SET left_loss = {1 << 22}, right_loss = {1 << 22}",
+        "DELETE FROM total",
+    ),
 )
 
 

@@ -61,6 +61,7 @@ class Loss(IntFlag):
     TONE = auto()  # the other one has another tone (brighter, warmer, grey), and was not known to be its source
     UNCOMPARED = auto()  # the pair was verified, but not compared at full resolution yet
     FOLLOWS = auto()  # it was likelier made from the other one than the other way round, but that is not sure
+    PART_BLURRED = auto()  # a part of the other one is blurred or pixelated
 
 
 # A picture of which only these are lost is contained in the other one.
