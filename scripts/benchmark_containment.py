@@ -34,6 +34,7 @@ SMALLEST = 280  # pixels, the longer side of a photo
 ANSWERS = {word: both for both, word in CONTAINED.items()}
 COLOURFUL = 25  # grey levels between the channels on average
 DETAIL = 8  # grey levels, what is taken of a part that is blurred or pixelated at least, as a deviation
+TRIES = 1000  # parts that are tried for it
 VISIBLE = 0.003  # share of the picture that a change of content covers at least
 Edit = Callable[[Image.Image, Generator], Image.Image]
 Others = Callable[[Generator], Image.Image]
@@ -130,22 +131,23 @@ def moved_thing(image: Image.Image, rng: Generator) -> Image.Image:
 def hidden_in_part(lower: Callable[[Image.Image], Image.Image]) -> Edit:
     """Return an edit that takes the detail of an oval part in which there is some, as people hide faces.
 
-    lower: takes that of a picture.
+    lower: takes that of a picture. Where none of so many parts that are tried has any, the last one is taken.
     """
 
     def edited(image: Image.Image, rng: Generator) -> Image.Image:
-        while True:
+        for _ in range(TRIES):
             side = round(min(image.size) * rng.uniform(0.1, 0.22))
             x, y = (int(rng.uniform(0, whole - side)) for whole in image.size)
             part = image.crop((x, y, x + side, y + side))
             hidden = lower(part)
             taken = np.subtract(*(np.asarray(p.convert("L"), np.float64) for p in (part, hidden)))
             if np.sqrt(np.square(taken).mean()) >= DETAIL:
-                mask = Image.new("L", part.size)
-                ImageDraw.Draw(mask).ellipse((0, 0, side - 1, side - 1), 255)
-                changed = image.copy()
-                changed.paste(hidden, (x, y), mask)
-                return changed
+                break
+        mask = Image.new("L", part.size)
+        ImageDraw.Draw(mask).ellipse((0, 0, side - 1, side - 1), 255)
+        changed = image.copy()
+        changed.paste(hidden, (x, y), mask)
+        return changed
 
     return edited
 

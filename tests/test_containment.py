@@ -20,14 +20,19 @@ MIRRORED = np.array([[-1.0, 0, 1], [0, 1, 0], [0, 0, 1]])
 Edit = Callable[[Image.Image], Image.Image]
 
 
+def grain(rng: np.random.Generator, size: tuple[int, int], sigma: float) -> np.ndarray:
+    """Return texture (H, W, 1) of unit deviation."""
+    found = cv2.GaussianBlur(rng.standard_normal((size[1], size[0], 1), np.float32), (0, 0), sigma)
+    return np.asarray(found / found.std())[..., None]
+
+
 def photo(seed: int = 5, size: tuple[int, int] = (640, 480)) -> Image.Image:
     """Return a picture with shapes, and with texture of several sizes that is stronger to the right."""
     rng = np.random.default_rng(seed)
     pixels = np.asarray(scene(seed, size), np.float32)
     strength = np.square(np.linspace(0, 1.6, size[0], dtype=np.float32))[None, :, None]
     for sigma in (1, 2, 6):
-        grain = cv2.GaussianBlur(rng.standard_normal((size[1], size[0], 1), np.float32), (0, 0), sigma)
-        pixels += (12 * grain / grain.std())[..., None] * strength
+        pixels += 12 * grain(rng, size, sigma) * strength
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
@@ -145,8 +150,7 @@ def test_a_change_of_content_is_lost_of_either_picture(name: str) -> None:
 
 def soft(size: tuple[int, int] = (640, 480)) -> Image.Image:
     """Return a picture with soft texture everywhere, as of fur or skin."""
-    grain = cv2.GaussianBlur(np.random.default_rng(3).standard_normal((size[1], size[0], 1), np.float32), (0, 0), 2)
-    pixels = np.asarray(scene(5, size), np.float32) + (4 * grain / grain.std())[..., None]
+    pixels = np.asarray(scene(5, size), np.float32) + 4 * grain(np.random.default_rng(3), size, 2)
     return jpeg(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), 92)
 
 
@@ -175,8 +179,8 @@ def test_edge_of_what_both_show_is_no_blurred_part(angle: float) -> None:
     centre, size = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]), np.diag([640.0, 480, 1])
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
-    map = centre @ np.linalg.inv(size) @ turn @ size @ np.linalg.inv(centre)
-    mine, its = lost(original, jpeg(turned, 85), map)
+    there = centre @ np.linalg.inv(size) @ turn @ size @ np.linalg.inv(centre)
+    mine, its = lost(original, jpeg(turned, 85), there)
     assert not (mine | its) & Loss.PART_BLURRED
 
 

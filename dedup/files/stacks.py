@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from enum import Enum
 
-from dedup.types.photo import RAW_SUFFIXES, RECORDING_SUFFIXES, SIDECAR_SUFFIXES, File, picture_of
+from dedup.types.photo import OF_SUFFIX, RAW_SUFFIXES, RECORDING_SUFFIXES, SIDECAR_SUFFIXES, File, picture_of
 
 _PICTURES = frozenset(".jpg .jpeg .jpe .heic .heif .hif .png .tif .tiff .webp .avif .jxl".split())
 _MEDIA = frozenset((*_PICTURES, *RAW_SUFFIXES, *RECORDING_SUFFIXES))
@@ -27,7 +27,6 @@ _EDIT_SUFFIX = re.compile(
 )
 # PXL_1.RAW-01.COVER.jpg and PXL_1.RAW-02.ORIGINAL.dng, PXL_1.PORTRAIT-01.COVER.jpg and PXL_1.PORTRAIT-02.ORIGINAL.jpg
 _PIXEL_PAIR = re.compile(r"\.[a-z_]+-\d\d(\.mp)?\.(cover|original)$")
-_OF_SUFFIX = re.compile(r"(.+)_(heic|heif|hevc|jpe?g|png|dng)$")  # see picture_of()
 _COPY_NUMBER = re.compile(r"\((\d+)\)$")
 _TAKEOUT_SUFFIX = "supplemental-metadata"  # IMG_1.jpg.supplemental-metadata.json, cut anywhere
 _TAKEOUT_LENGTH = 46  # characters of a name in Google Takeout, before .json
@@ -178,7 +177,7 @@ def _key(path: str) -> str:
         before = stem
         inner, suffix = os.path.splitext(stem)
         stem = inner if suffix in _MEDIA else stem
-        of_suffix = _OF_SUFFIX.match(stem)
+        of_suffix = OF_SUFFIX.match(stem)
         stem = of_suffix[1] if of_suffix else stem
         for mark in (_PIXEL_PAIR, _EDIT_SUFFIX):
             stem = mark.sub("", stem)

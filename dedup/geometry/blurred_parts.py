@@ -10,17 +10,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.geometry.fine import cells
+from dedup.geometry.fine import cells, cells_inside, largest_sum
 from dedup.geometry.tone import Mask, Plane
 
 _CELL, _SMALL_CELL, _LARGE = 8, 4, 840  # pixels; the longer side from which cells are the larger ones
 _WINDOWS = (7, 15)  # pixels: what is finer is detail
 _FAINT = 2.5  # grey levels, the deviation of detail that does not count
 _FEWEST, _PARTS = 16, 5  # cells; parts of equal detail, each of which has its usual share
-_USUAL, _LOST = (
-    0.6,
-    0.5,
-)  # shares of the detail that the other picture shows, too: usually, and of that where it is lost
+_USUAL = 0.6  # share of the detail that the other picture usually shows, too
+_LOST = 0.5  # of what is usual, below which it is lost
 _MISSED = 55.0  # grey levels, the sum over adjacent cells of the detail that is lost
 
 
@@ -30,22 +28,18 @@ def blurred_parts(one: Plane, other: Plane, inside: Mask) -> tuple[bool, bool]:
     one, other: luminance in one tone, (H, W), aligned. inside: where they are compared.
     """
     side = _CELL if max(one.shape) >= _LARGE else _SMALL_CELL
-    ok = cells(inside.astype(np.uint8) * 255, side) > 252
+    ok = cells_inside(inside, side)
     if ok.sum() < _FEWEST:
         return False, False
+    shown = inside.astype(np.float32)
+    planes = one * shown, other * shown
     missed = np.zeros(2)
     for window in _WINDOWS:
-        mine, its = (_detail(plane, inside, window) for plane in (one, other))
+        weight = shown / np.maximum(cv2.blur(shown, (window, window)), 1e-3)  # so that only what is inside counts
+        mine, its = (plane - cv2.blur(plane, (window, window)) * weight for plane in planes)
         common, *own = (_around(cells(x * y, side), ok) for x, y in ((mine, its), (mine, mine), (its, its)))
         missed = np.maximum(missed, [_missed(power, common, ok) for power in own])
     return bool(missed[0] > _MISSED), bool(missed[1] > _MISSED)
-
-
-def _detail(plane: Plane, inside: Mask, window: int) -> Plane:
-    """Return what is finer than a window; 0 outside of the mask. What lies there has no influence."""
-    shown = inside.astype(np.float32)
-    mean = cv2.blur(plane * shown, (window, window)) / np.maximum(cv2.blur(shown, (window, window)), 1e-3)
-    return np.asarray((plane - mean) * shown, np.float32)
 
 
 def _around(values: NDArray[np.float32], ok: Mask) -> NDArray[np.float32]:
@@ -69,8 +63,5 @@ def _missed(power: NDArray[np.float32], common: NDArray[np.float32], ok: Mask) -
     at, usual = ([float(np.median(values[part])) for part in parts] for values in (strengths, shares))
     expected = np.minimum(np.interp(strength, at, usual), 1)
     lost = there & (shown < _LOST * expected) & (expected > _USUAL)
-    count, labels = cv2.connectedComponents(lost.astype(np.uint8), connectivity=8)
-    if count < 2:
-        return 0.0
-    missed = (strength - _FAINT) * (1 - np.maximum(shown, 0) / np.maximum(expected, _USUAL)) * lost
-    return float(np.bincount(labels.ravel(), weights=missed.ravel())[1:].max())
+    share = np.maximum(shown, 0) / np.maximum(expected, _USUAL)
+    return largest_sum((strength - _FAINT) * (1 - share) * lost)

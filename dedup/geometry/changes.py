@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.geometry.fine import cells, size_of
+from dedup.geometry.fine import cells, cells_inside, largest_sum, size_of
 from dedup.geometry.least_squares import robust_factors
 from dedup.geometry.tone import Image, Mask, Plane, Tone, luma
 
@@ -46,7 +46,7 @@ class Changes:
 def hardly_differ(target: Image, source: Image, inside: Mask) -> bool:
     """Return whether two pictures are so alike that no tone and no sharpness need to be matched to see no change."""
     cell = _cell_of(target)
-    ok = cells(inside.astype(np.uint8) * 255, cell) > 252
+    ok = cells_inside(inside, cell)
     if ok.sum() < _FEWEST:
         return False
     small_target, small_source = (cells(image, cell).astype(np.int16) for image in (target, source))
@@ -67,7 +67,7 @@ def find_changes(target: Image, source: Image, toned: Plane, tone: Tone, inside:
     tone: from the source to the target.   toned: the luminance of the source after it.
     """
     cell = _cell_of(target)
-    ok = cells(inside.astype(np.uint8) * 255, cell) > 252
+    ok = cells_inside(inside, cell)
     if ok.sum() < _FEWEST:
         return Changes(0.0, 0.0)
     small_target, small_source = (cells(image, cell) for image in (target, source))
@@ -107,15 +107,7 @@ def _largest_changes(
     by_strength = np.split(order, [int(share * len(order)) for share in _TEXTURES])
     excess = {name: _excess(measure, strength, by_strength, *_MEASURES[name]) for name, measure in measures.items()}
     excess = {name: values * ok for name, values in excess.items()}
-    return Changes(_largest(np.maximum(excess["square"], excess["near"])), _largest(excess["colour"]))
-
-
-def _largest(excess: Plane) -> float:
-    """Return the largest sum over cells that are connected and above 0."""
-    count, labels = cv2.connectedComponents((excess > 0).astype(np.uint8), connectivity=8)
-    if count < 2:
-        return 0.0
-    return float(np.bincount(labels.ravel(), weights=excess.ravel())[1:].max())
+    return Changes(largest_sum(np.maximum(excess["square"], excess["near"])), largest_sum(excess["colour"]))
 
 
 def _sharpness_matched(source: Plane, target: Plane, inside: Mask) -> Plane:

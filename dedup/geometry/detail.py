@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dedup.geometry.fine import Size, cells, shrink, size_of
+from dedup.geometry.fine import Size, cells, cells_inside, shrink, size_of
 from dedup.geometry.homography import map_points
 from dedup.geometry.tone import Image, Mask, Plane, luma
 from dedup.types.arrays import Homography
@@ -82,7 +82,7 @@ def compare_detail(frame: Image, drawn: Plane, inside: Mask, other: Image, there
     drawn: the luminance of the other picture in the size and the tone of the frame.
     there: pixels of the frame -> pixels of `other`.
     """
-    ok = cells(inside.astype(np.uint8) * 255, _CELL) > 252
+    ok = cells_inside(inside, _CELL)
     if ok.sum() < _FEWEST:
         return Detail(False, False, False, False, 0, 0)
     bright = luma(frame)
@@ -122,7 +122,7 @@ def blur_between(source: Image, target: Image, inside: Mask) -> float:
 
     Half of the pixels decide, so that a part of the target that was blurred does not.
     """
-    ok = cells(inside.astype(np.uint8) * 255, _SOFT_CELL) > 252
+    ok = cells_inside(inside, _SOFT_CELL)
     plane, goal = luma(source), luma(target)
     wanted, coarse = _sharpness(goal)
     sharp, structure = _sharpness(plane)

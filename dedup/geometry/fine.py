@@ -60,6 +60,19 @@ def cells(image: NDArray[Any], side: int) -> NDArray[Any]:
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
 
 
+def cells_inside(mask: Mask, side: int) -> Mask:
+    """Return which cells of so many pixels a side lie inside a mask."""
+    return np.asarray(cells(mask.astype(np.uint8) * 255, side) > 252)
+
+
+def largest_sum(values: NDArray[np.floating[Any]]) -> float:
+    """Return the largest sum of values above 0 that are connected; 0 if there are none."""
+    count, labels = cv2.connectedComponents((values > 0).astype(np.uint8), connectivity=8)
+    if count < 2:
+        return 0.0
+    return float(np.bincount(labels.ravel(), weights=values.ravel())[1:].max())
+
+
 def pixels_of_unit(size: Size) -> Homography:
     """Return the map of the unit square to pixels, whose centres are at integers."""
     return np.array([[size[0], 0, -0.5], [0, size[1], -0.5], [0, 0, 1]], np.float64)

@@ -25,7 +25,7 @@ RAW_SUFFIXES = frozenset(
 )
 RECORDING_SUFFIXES = frozenset((".mov", ".mp4", ".mp", ".wav"))  # PXL_1.MP is the video of PXL_1.MP.jpg
 SIDECAR_SUFFIXES = frozenset(".xmp .aae .acr .arp .dop .dr4 .json .on1 .pp3 .thm .vrd".split())
-_OF_SUFFIX = re.compile(r"(.+)_(heic|heif|hevc|jpe?g|png|dng)\.(mov|mp4)$")
+OF_SUFFIX = re.compile(r"(.+)_(heic|heif|hevc|jpe?g|png|dng)$")  # of a name in lower case, without its own suffix
 
 
 def picture_of(video: str) -> str | None:
@@ -34,7 +34,7 @@ def picture_of(video: str) -> str | None:
     icloudpd and its kin name the video of a Live Photo so: IMG_1_HEVC.MOV and IMG_1_HEIC.MOV belong to IMG_1.HEIC.
     video: name or path.
     """
-    named = _OF_SUFFIX.match(video.lower())
+    named = OF_SUFFIX.match(os.path.splitext(video.lower())[0])
     return f"{named[1]}.{named[2].replace('hevc', 'heic')}" if named else None
 
 

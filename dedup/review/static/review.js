@@ -121,7 +121,7 @@ async function reload({ stay = false } = {}) { // the list and the stage change 
   const html = n && await prefetch(n);
   if (!wanted()) return;
   prefetched.delete(n);
-  latest("stage");
+  latest("stage"); // what was asked for beside the old list is dropped
   list.replaceChildren(page.content);
   list.scrollTop = 0;
   if (n) show(html);
